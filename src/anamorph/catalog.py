@@ -1,0 +1,117 @@
+"""The models that there are, and what they are. Adding a model adds one entry here. Nothing is imported before it is needed."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from anamorph.core.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from anamorph.core.model import LatentModel
+    from anamorph.core.recipe import Recipe
+    from anamorph.core.signal import Image
+
+__all__ = ["MODELS", "Entry", "build", "config_class", "entry"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model: where it is, and its place among generative models.
+
+    representation: what codes are. learning: what is optimised. data_law, latent_law: how the laws of generated data and of
+    codes are matched to the real ones. reciprocity: in what sense encoder and decoder undo each other.
+    """
+
+    name: str
+    title: str
+    module: str
+    model: str
+    representation: str
+    learning: str
+    data_law: str
+    latent_law: str
+    reciprocity: str
+    paper: str
+
+
+MODELS: dict[str, Entry] = {
+    e.name: e
+    for e in (
+        Entry(
+            "alae",
+            "adversarial latent autoencoder (MLP-ALAE)",
+            "anamorph.models.alae",
+            "ALAE",
+            "w, a real vector whose law is learned",
+            "adversarial, three phases",
+            "adversarial, through E and D",
+            "imposed by F on the generated side; adversarial on the real side",
+            "in w: |E(G(w)) - w|^2",
+            "Pidhorskyi et al. 2020, arXiv:2004.04467",
+        ),
+        Entry(
+            "autoencoder",
+            "plain autoencoder",
+            "anamorph.models.autoencoder",
+            "Autoencoder",
+            "z, a real vector",
+            "reconstruction, one phase",
+            "none",
+            "none (nothing to draw from)",
+            "in x: |G(E(x)) - x|^2",
+            "Hinton and Salakhutdinov 2006, doi:10.1126/science.1127647",
+        ),
+        Entry(
+            "gan",
+            "generative adversarial network",
+            "anamorph.models.gan",
+            "GAN",
+            "z, a real vector ~ N(0, I)",
+            "adversarial, two phases",
+            "adversarial",
+            "given",
+            "none (no encoder)",
+            "Goodfellow et al. 2014, arXiv:1406.2661",
+        ),
+        Entry(
+            "vae",
+            "variational autoencoder",
+            "anamorph.models.vae",
+            "VAE",
+            "z, a real vector, a law per image",
+            "likelihood bound (ELBO or IWAE), one phase",
+            "likelihood",
+            "KL to N(0, I)",
+            "in x, in expectation: log p(x | z)",
+            "Kingma and Welling 2013, arXiv:1312.6114",
+        ),
+    )
+}
+
+
+def entry(name: str) -> Entry:
+    """Raises: UserError naming the nearest models, if there is none of that name."""
+    if name not in MODELS:
+        raise UserError(f"no model {name!r}: {nearest(name, MODELS)}")
+    return MODELS[name]
+
+
+def config_class(name: str) -> type[Any]:
+    """The dataclass of a model's own settings."""
+    found = entry(name)
+    config: type[Any] = getattr(importlib.import_module(found.module), found.model + "Config")
+    return config
+
+
+def build(name: str, signal: Image, config: Any, seed: int, device: str = "cpu") -> tuple[LatentModel, Recipe]:
+    """A model with weights that depend on the seed alone, and its recipe."""
+    import torch
+
+    found = entry(name)
+    module = importlib.import_module(found.module)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = getattr(module, found.model)(signal, config).to(device)
+    return model, module.recipe(model)

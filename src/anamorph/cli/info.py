@@ -1,0 +1,54 @@
+"""`anamorph info RUN`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from anamorph.cli.options import RunArgument, emit, parse
+
+__all__ = ["main"]
+
+
+@dataclass(frozen=True)
+class Info:
+    """What a run is, and how far it has come."""
+
+    run: RunArgument
+    """The run's folder."""
+    json: bool = False
+    """Print the result as JSON."""
+
+
+def main(words: Sequence[str]) -> int:
+    options = parse(Info, "info", words)
+
+    from anamorph.catalog import build, entry
+    from anamorph.core.config import to_plain
+    from anamorph.core.model import CAPABILITIES
+    from anamorph.runs import settings_of
+    from anamorph.training.folder import RunFolder
+
+    folder = RunFolder(options.run)
+    settings = settings_of(folder)
+    model, _ = build(settings.model, settings.signal, settings.config, settings.seed)
+    found = entry(settings.model)
+    capabilities = [c.__name__.lower() for c in CAPABILITIES if isinstance(model, c)]
+    seen = max((int(path.name[:12]) for path in folder.saved()), default=0)
+    last = folder.metrics()[-1:]
+    facts = {
+        "model": f"{settings.model}: {found.title} ({found.paper})",
+        "parameters": f"{sum(p.numel() for p in model.parameters()):,}",
+        "signal": f"{settings.signal}",
+        "spaces": "; ".join(str(space) for space in model.spaces),
+        "can": ", ".join(["decode", *(c.removesuffix("s") for c in capabilities)]),
+        "source": settings.source,
+        "seen": f"{seen:,} of {settings.images:,} images",
+        "machine": str(settings.machine),
+        "seed": str(settings.seed),
+        "checkpoints": str(len(folder.saved())),
+        "losses": "  ".join(f"{k} {v:.4g}" for k, v in last[0].items() if "/" in k and isinstance(v, float)) if last else "",
+        "settings": "  ".join(f"{name} {value}" for name, value in to_plain(settings.config).items()),
+    }
+    emit(options.json, "\n".join(f"{name:<12} {value}" for name, value in facts.items() if value), **facts)
+    return 0

@@ -1,0 +1,90 @@
+"""A training, shown while it runs: one live line on a terminal, a line now and then on a pipe."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from anamorph.training.session import Status
+
+__all__ = ["Live", "Stop", "duration"]
+
+EVERY_SECONDS = 10.0
+
+
+class Stop:
+    """Whether the user has asked to stop (Ctrl-C, or SIGTERM); asking twice stops at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __call__(self) -> bool:
+        return self.asked
+
+    @contextmanager
+    def listening(self) -> Iterator[Stop]:
+        before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+
+class Live:
+    """Shows statuses as they come."""
+
+    def __init__(self) -> None:
+        self.console = Console(highlight=False)
+        self.losses = ""
+        self._printed = -math.inf
+        columns = (TextColumn("{task.percentage:>3.0f}%"), BarColumn(24), TextColumn("{task.fields[line]}"))
+        self._bar = Progress(*columns, console=self.console, disable=not self.console.is_terminal)
+        self._task = self._bar.add_task("", total=None, line="")
+
+    def __enter__(self) -> Live:
+        self._bar.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._bar.__exit__(*error)
+
+    def show(self, status: Status) -> None:
+        """Take in a status; print what is new."""
+        if status.record:
+            self.losses = _losses(status.record)
+        line = f"{status.images:,} images  {status.rate:,.0f}/s  {duration(status.seconds_left)} left  {self.losses}"
+        if self.console.is_terminal:
+            self._bar.update(self._task, completed=status.images, total=status.total, line=line)
+        elif status.record and (time.monotonic() - self._printed > EVERY_SECONDS or status.images >= status.total):
+            self._printed = time.monotonic()
+            print(line, flush=True)
+
+
+def _losses(record: dict[str, Any]) -> str:
+    values = {name: v for name, v in record.items() if "/" in name and isinstance(v, float)}
+    return "  ".join(f"{name} {value:.4g}" for name, value in list(values.items())[:6])
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 45s, 12m 05s, 3h 20m."""
+    if not math.isfinite(seconds):
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h {minutes:02}m"
+    return f"{minutes}m {rest:02}s" if minutes else f"{rest}s"

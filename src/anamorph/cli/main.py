@@ -1,0 +1,78 @@
+"""`anamorph COMMAND ...`. Nothing heavy is imported before it is known what is wanted."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from anamorph.core.errors import UserError, nearest
+
+__all__ = ["COMMANDS", "main"]
+
+COMMANDS = {
+    "train": "MODEL SOURCE --images TOTAL       train a model on images, in a folder",
+    "resume": "RUN [--images TOTAL]              go on where a training was stopped",
+    "sample": "RUN --n 16                        draw new images",
+    "reconstruct": "RUN IMAGE... or SOURCE            encode and decode images, and tell the error",
+    "interpolate": "RUN IMAGE IMAGE [IMAGE IMAGE]     a strip between two images, a grid between four",
+    "encode": "RUN IMAGE... or SOURCE            write the codes of images to a file",
+    "decode": "RUN CODES                         images from a file of codes",
+    "info": "RUN                               what a run is and how far it has come",
+    "models": "[NAME]                            the models, and their place among their relatives",
+    "sources": "[SOURCE]                          the data sets known by name, or what a source holds",
+    "experiment": "NAME, or list                     run an experiment of docs/results.md",
+    "demo": "                                  train a small model in about a minute, and show it",
+}
+
+ABOUT = """anamorph: train latent generative models on your own images, look around in their
+latent spaces, and know whether they are any good.
+
+usage: anamorph COMMAND ...
+
+{commands}
+
+SOURCE is a name (`anamorph sources`), a folder of images, a .zip, .npz, .npy or IDX file,
+optionally with :train, :test or :all behind it. RUN is a run's folder. IMAGE is a file,
+seed:7 (a drawn image) or data:12 (one of the run's own held-out images).
+`anamorph COMMAND --help` tells the options. Start with: anamorph demo
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status: 0, 2 for a mistake of the user's, 1 for a failure, 130 when interrupted."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(ABOUT.format(commands="\n".join(f"  {name:<12} {what}" for name, what in COMMANDS.items())))
+        return 0
+    if words[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"anamorph {version('anamorph')}")
+        return 0
+    try:
+        return _dispatch(words[0], words[1:])
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.errno is None or isinstance(error, BrokenPipeError):
+            raise
+        print(f"error: {error.strerror}: {error.filename or ''}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _dispatch(command: str, words: list[str]) -> int:
+    if command not in COMMANDS:
+        raise UserError(f"no command {command!r}: {nearest(command, COMMANDS)}")
+    os.environ.setdefault("KMP_WARNINGS", "0")
+    module = importlib.import_module(f"anamorph.cli.{command}")
+    result: int = module.main(words)
+    return result
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,39 @@
+"""`anamorph models [NAME]`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import tyro
+
+from anamorph.catalog import MODELS, entry
+from anamorph.cli.options import emit, parse
+
+__all__ = ["main"]
+
+SHOWN = ("representation", "learning", "data_law", "latent_law", "reciprocity", "paper")
+
+
+@dataclass(frozen=True)
+class Models:
+    """The models that can be trained, and their place among their relatives: what their codes are, what is optimised, how
+    the laws of data and of codes are matched, and in what sense encoder and decoder undo each other."""
+
+    name: tyro.conf.Positional[str | None] = None
+    """One of them."""
+    json: bool = False
+    """Print the result as JSON."""
+
+
+def main(words: Sequence[str]) -> int:
+    options = parse(Models, "models", words)
+    shown = [entry(options.name)] if options.name else list(MODELS.values())
+    lines = []
+    for model in shown:
+        lines.append(f"{model.name}: {model.title}")
+        lines += [f"    {field.replace('_', ' '):<15} {getattr(model, field)}" for field in SHOWN]
+    if not options.name:
+        lines.append("`anamorph train MODEL --help` lists a model's settings.")
+    emit(options.json, "\n".join(lines), models=[asdict(model) for model in shown])
+    return 0

@@ -1,0 +1,115 @@
+"""What the commands have in common: parsing, the options that all of them take, and how they print."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+
+import tyro
+
+from anamorph.core.errors import UserError
+
+if TYPE_CHECKING:
+    from anamorph.core.model import LatentModel
+
+__all__ = ["Common", "ImageArguments", "RunArgument", "emit", "note", "parse", "parse_size", "report_progress"]
+
+T = TypeVar("T")
+
+RunArgument = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
+ImageArguments = Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="IMAGE...")]
+
+
+@dataclass(frozen=True)
+class Common:
+    """Options of every command that uses a trained model."""
+
+    out: Path | None = None
+    """Where to write; by default a file in the run's folder."""
+    seed: int = 0
+    """Of all random numbers."""
+    device: str = "cpu"
+    """cpu, or cuda."""
+    threads: int | None = None
+    """Processor threads; by default all."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Of the arithmetic."""
+    json: bool = False
+    """Print the result as JSON."""
+
+    def load(self, run: Path) -> LatentModel:
+        """The run's model, on the device asked for."""
+        import torch
+
+        from anamorph.runs import load
+        from anamorph.training.machine import settle
+        from anamorph.training.run import Machine
+
+        settle(Machine(self.device, self.precision, self.threads or torch.get_num_threads()))
+        return load(run, self.device)
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """Without gradients, in the precision asked for."""
+        import torch
+
+        device = torch.device(self.device).type
+        with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            yield
+
+
+def parse(kind: type[T], command: str, words: Sequence[str], about: str = "") -> T:
+    """Options from the command line; on `--help` or a mistake, tells and exits."""
+    return tyro.cli(
+        kind,
+        prog=f"anamorph {command}",
+        args=list(words),
+        description=about or kind.__doc__,
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
+
+
+def parse_size(text: str | None) -> tuple[int, int] | None:
+    """64 or 64x48 (height x width)."""
+    if text is None:
+        return None
+    try:
+        sides = [int(side) for side in text.lower().split("x")]
+    except ValueError:
+        sides = []
+    if len(sides) not in (1, 2) or min(sides, default=0) < 1:
+        raise UserError(f"--size is a side or HEIGHTxWIDTH, such as 64 or 64x48; got {text!r}")
+    return sides[0], sides[-1]
+
+
+def note(text: str) -> None:
+    """Something to know, on the error stream, so that results can be piped."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def emit(as_json: bool, text: str, **facts: Any) -> None:
+    """The result of a command, for people or as JSON."""
+    print(json.dumps(facts, default=_plain) if as_json else text, flush=True)
+
+
+def _plain(value: Any) -> Any:
+    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else str(value)
+
+
+@contextmanager
+def report_progress(what: str) -> Iterator[Any]:
+    """Yields a function of (done, total) that shows progress with the time left, once it has taken a second."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

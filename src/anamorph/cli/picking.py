@@ -1,0 +1,102 @@
+"""The IMAGE arguments of commands: files, seed:7, data:12; and whole sources."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from anamorph.cli.options import note
+from anamorph.core.errors import UserError
+from anamorph.core.model import Draws, Encodes, LatentModel, require
+from anamorph.core.random import Seeded
+from anamorph.core.signal import Image
+from anamorph.core.space import Codes
+from anamorph.data.images import Images
+from anamorph.data.named import NAMED
+from anamorph.data.open import BUILT_IN, Wanted, open_source, split_of
+from anamorph.data.pick import read_images
+from anamorph.runs import open_data, settings_of
+from anamorph.training.folder import RunFolder
+
+__all__ = ["Picked", "as_source", "fingerprint", "pick"]
+
+
+@dataclass(frozen=True)
+class Picked:
+    """An image [1, C, H, W] and its codes."""
+
+    name: str
+    image: Tensor
+    codes: Codes
+
+
+def pick(model: LatentModel, run: Path, words: Sequence[str]) -> list[Picked]:
+    """What the words of a command name: seeds are drawn, everything else is read and encoded.
+
+    Raises: UserError for what is none of these, or cannot be drawn or encoded by this model.
+    """
+    device = next(model.parameters()).device
+    found = []
+    for word in words:
+        kind, _, number = word.partition(":")
+        if kind == "seed":
+            codes = require(model, Draws, word).draw(1, Seeded(_number(word, number), "seed", device=device))
+            found.append(Picked(word, model.decode(codes), codes))
+            continue
+        image = _held_out(run, word, number) if kind == "data" else _file(model, word)
+        image = image.to(device)
+        found.append(Picked(Path(word).name, image, require(model, Encodes, f"encoding {word}").encode(image)))
+    return found
+
+
+def _number(word: str, number: str) -> int:
+    if not number.isdigit():
+        raise UserError(f"{word!r}: wanted a whole number behind the colon, as in seed:7 or data:12")
+    return int(number)
+
+
+def _held_out(run: Path, word: str, number: str) -> Tensor:
+    data = open_data(settings_of(RunFolder(run)), "test").in_order()
+    if _number(word, number) >= data.size:
+        raise UserError(f"{word}: the run has {data.size} held-out images, numbered from 0")
+    return data.take(int(number), 1).signals
+
+
+def _file(model: LatentModel, word: str) -> Tensor:
+    assert isinstance(model.signal, Image)
+    image, notes = read_images([word], model.signal)
+    for told in notes:
+        note(told)
+    return image
+
+
+def as_source(model: LatentModel, words: Sequence[str]) -> Images | None:
+    """The held-out images of the source that a single word names, read as the model's own; None if it names an image."""
+    if len(words) != 1 or words[0].split(":")[0] in ("seed", "data"):
+        return None
+    name, _ = split_of(words[0])
+    arrays = (".npz", ".npy", ".zip", "-ubyte", "-ubyte.gz")
+    if not (name in BUILT_IN or name in NAMED or Path(name).is_dir() or name.lower().endswith(arrays)):
+        return None
+    signal = model.signal
+    assert isinstance(signal, Image)
+    wanted = Wanted((signal.height, signal.width), signal.channels, upscale=True)
+    source = open_source(words[0], wanted, split="test", seed=None)
+    for told in source.notes:
+        note(told)
+    return source
+
+
+def fingerprint(model: LatentModel) -> str:
+    """Names a model's weights."""
+    import hashlib
+
+    digest = hashlib.blake2b(digest_size=8)
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()

@@ -1,0 +1,76 @@
+"""`anamorph sources [SOURCE]`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import tyro
+
+from anamorph.cli.options import emit, parse, parse_size, report_progress
+from anamorph.core.errors import UserError
+
+__all__ = ["main"]
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The sets that are known by name; or what a source holds."""
+
+    source: tyro.conf.Positional[str | None] = None
+    """A name, a folder, a .zip, .npz, .npy or IDX file."""
+    size: str | None = None
+    """Read images at this size, such as 64 or 64x48 (height x width)."""
+    json: bool = False
+    """Print the result as JSON."""
+
+
+def main(words: Sequence[str]) -> int:
+    options = parse(Sources, "sources", words)
+    return _describe(options.source, options) if options.source else _list(options)
+
+
+def _list(options: Sources) -> int:
+    from anamorph.data.named import NAMED
+    from anamorph.data.open import BUILT_IN
+
+    lines = [f"{name:<15} {what}" for name, what in BUILT_IN.items()]
+    for name, known in NAMED.items():
+        lines.append(f"{name:<15} {known.what}; {known.licence} ({_whereabouts(name)})")
+    lines.append("or a folder of images, a .zip, .npz, .npy or IDX file; write :train, :test or :all behind it for a split")
+    emit(options.json, "\n".join(lines), built_in=BUILT_IN, named={n: k.what for n, k in NAMED.items()})
+    return 0
+
+
+def _whereabouts(name: str) -> str:
+    from anamorph.data.named import NAMED, found
+
+    place = found(NAMED[name])
+    if place:
+        return f"at hand in {place}"
+    return "fetched when first used" if NAMED[name].url else f"not at hand: put it into $ANAMORPH_DATA/{NAMED[name].folder}"
+
+
+def _describe(spec: str, options: Sources) -> int:
+    from anamorph.data.open import Wanted, open_source
+
+    with report_progress("reading images") as progress:
+        sizes = {}
+        for split in ("train", "test"):
+            try:
+                source = open_source(spec, Wanted(parse_size(options.size)), split=split, progress=progress)
+            except UserError:
+                if split == "train":
+                    raise
+                continue
+            sizes[split] = source.size
+        source = open_source(spec, Wanted(parse_size(options.size)), split="train")
+    labels = [
+        f"{label.name} ({len(label.classes)}: {', '.join(label.classes[:10])}{', ...' * (len(label.classes) > 10)})"
+        for label in source.labels
+    ]
+    splits = ", ".join(f"{n:,} to {split}" for split, n in sizes.items())
+    lines = [f"{spec}: {source.signal}; {splits}", f"labels: {'; '.join(labels) or 'none'}", *source.notes]
+    facts = {"signal": source.signal, "splits": sizes, "labels": {label.name: label.classes for label in source.labels}}
+    emit(options.json, "\n".join(lines), **facts, notes=source.notes, fingerprint=source.fingerprint)
+    return 0

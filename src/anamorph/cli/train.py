@@ -1,0 +1,156 @@
+"""`anamorph train MODEL SOURCE --images TOTAL`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from anamorph.catalog import config_class, entry
+from anamorph.cli.options import note, parse, parse_size, report_progress
+from anamorph.core.errors import UserError
+
+__all__ = ["Logs", "main", "run_training"]
+
+ABOUT = """Train a model on images, in a folder of its own. Ctrl-C saves and stops; `anamorph resume RUN` goes on."""
+
+
+@dataclass(frozen=True)
+class Logs:
+    """Where else to log to."""
+
+    tensorboard: bool = False
+    """Also write TensorBoard events into the run's folder (needs anamorph[tensorboard])."""
+    wandb: bool = False
+    """Also log to Weights & Biases (needs anamorph[wandb])."""
+
+
+@dataclass(frozen=True)
+class Train:
+    """What `train` takes; the model's own settings are added as `model`."""
+
+    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
+    """The model (`anamorph models` lists them)."""
+    source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SOURCE")]
+    """A name (`anamorph sources`), a folder, a .zip, .npz, .npy or IDX file; its training images, or write :all behind it."""
+    images: int
+    """How many images to see in all, counting repetitions."""
+    out: Path | None = None
+    """The run's folder; runs/MODEL-SOURCE by default."""
+    size: str | None = None
+    """Read images at this size, such as 64 or 64x48 (height x width), cut around their centre."""
+    channels: Literal[1, 3, 4] | None = None
+    """Read images as grey, RGB or RGBA."""
+    upscale: bool = False
+    """Enlarge images that are smaller than --size, instead of refusing them."""
+    mirror: bool = False
+    """Flip images left to right at half of the times they are seen."""
+    label: tuple[str, ...] | None = None
+    """Only these labels come along; by default all do."""
+    batch: int = 128
+    """Images per step."""
+    parts: int = 1
+    """Divide each batch into so many, one after the other, to save memory."""
+    seed: int = 0
+    """Of all random numbers: weights, order, noise."""
+    device: str | None = None
+    """cpu or cuda; by default cuda where there is one."""
+    precision: Literal["float32", "bfloat16"] | None = None
+    """Of the arithmetic; by default bfloat16 where it is faster."""
+    threads: int | None = None
+    """Processor threads; by default what is fastest now ($OMP_NUM_THREADS is honoured)."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """Compile the training step: takes up to a minute, pays on long runs."""
+    logs: tyro.conf.OmitArgPrefixes[Logs] = Logs()
+
+
+def main(words: Sequence[str]) -> int:
+    options = parse(_with_model(words), "train", words, ABOUT)
+    name = options.source.rsplit("/", 1)[-1].replace(":", "-")
+    out = options.out or Path("runs") / f"{options.name}-{name}"
+
+    from anamorph.cli.logs import check_logs
+    from anamorph.runs import new_settings, settings_of
+    from anamorph.training.folder import RunFolder
+
+    check_logs(options.logs)
+    folder = RunFolder(out)
+    with folder.locked():
+        if folder.exists:
+            settings = settings_of(folder)
+            raise UserError(
+                f"{folder} already holds a run of {settings.model} on {settings.source}: go on with "
+                f"`anamorph resume {folder}`, or choose another --out"
+            )
+        with report_progress("reading images") as progress:
+            settings = new_settings(
+                options.name,
+                options.source,
+                options.images,
+                config=options.model,
+                progress=progress,
+                **_chosen(options),
+            )
+        settings.write(folder)
+        return run_training(folder, options.logs)
+
+
+def _with_model(words: Sequence[str]) -> type[Any]:
+    """The options with those of the model that is asked for, so that --help and mistakes show them."""
+    named = [word for word in words if not word.startswith("-")][:1]
+    if not named:
+        return Train
+    config = config_class(entry(named[0]).name)
+    return dataclasses.make_dataclass(
+        "Train", [("model", config, dataclasses.field(default=config()))], bases=(Train,), frozen=True
+    )
+
+
+def _chosen(options: Any) -> dict[str, Any]:
+    from anamorph.data.open import Wanted
+    from anamorph.training.machine import Choice
+
+    compiled = {"auto": None, "on": True, "off": False}[options.compile]
+    return {
+        "wanted": Wanted(parse_size(options.size), options.channels, options.upscale),
+        "labels": options.label,
+        "mirror": options.mirror,
+        "batch": options.batch,
+        "seed": options.seed,
+        "choice": Choice(options.device, options.precision, options.threads, compiled, options.parts),
+    }
+
+
+def run_training(folder: Any, logs: Logs) -> int:
+    """Train the run in a locked folder to its total, showing how it goes; returns the exit status."""
+    from anamorph.cli.live import Live, Stop
+    from anamorph.cli.logs import open_logs
+    from anamorph.runs import open_training
+
+    with report_progress("reading images") as progress:
+        training = open_training(folder, progress)
+    for problem in training.problems:
+        note(f"skipped a damaged checkpoint: {problem}")
+    settings = training.settings
+    for told in training.source.notes:
+        note(told)
+    note(
+        f"{settings.model} on {settings.source}: {training.source.size:,} images of {settings.signal}, "
+        f"{training.held.size:,} held out; {settings.machine}"
+    )
+    if settings.machine.compiled:
+        note("compiling the training step: this takes up to a minute, the first time")
+    with Stop().listening() as stop, open_logs(logs, folder, settings) as log, Live() as live:
+        for status in training.pursue(stop):
+            live.show(status)
+            if status.record:
+                log(status.record)
+    if training.run.images < settings.images:
+        note(f"stopped and saved at {training.run.images:,} images: `anamorph resume {folder}` goes on")
+        return 130
+    note(f"done: {folder}/pictures/timeline.png shows how it went; `anamorph sample {folder}` draws from it")
+    return 0

@@ -1,0 +1,1 @@
+"""What everything agrees on: signals, spaces, capabilities, random numbers, recipes, stages. No layers, no models."""

@@ -1,0 +1,137 @@
+"""What a latent model can do. Tools ask for a capability (`isinstance(model, Encodes)`), never for a class."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
+
+from torch import Tensor, nn
+
+from anamorph.core.errors import UserError
+from anamorph.core.random import Random
+from anamorph.core.signal import Signal
+from anamorph.core.space import Codes, Space
+from anamorph.core.stage import Stage
+
+__all__ = [
+    "CAPABILITIES",
+    "Bounds",
+    "Draws",
+    "Encodes",
+    "Grows",
+    "LatentModel",
+    "Likelihood",
+    "Maps",
+    "Noise",
+    "Scores",
+    "Styled",
+    "require",
+]
+
+C = TypeVar("C", bound="LatentModel")
+
+Noise = Literal["fixed", "off"] | Random
+"""fixed: the same answer for the same codes. off: the paper's own path without noise. Random: a sample of p(x | codes)."""
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """Log-likelihoods in nats [B], the terms they are the sum of, and whether they are exact or a lower bound."""
+
+    nats: Tensor
+    kind: Literal["exact", "bound"]
+    terms: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class LatentModel(nn.Module, ABC):
+    """Decodes codes of its spaces into signals."""
+
+    signal: Signal
+    spaces: tuple[Space, ...]
+
+    @abstractmethod
+    def decode(self, codes: Codes, noise: Noise = "fixed") -> Tensor:
+        """Signals [B, *signal.shape] in [-1, 1] (not clamped) from codes."""
+
+
+class Encodes(LatentModel):
+    """Also finds the codes of signals."""
+
+    @abstractmethod
+    def encode(self, x: Tensor) -> Codes:
+        """Codes, one tensor per space, of signals [B, *signal.shape] in [-1, 1]."""
+
+
+class Draws(LatentModel):
+    """Also has a law over its codes, and so over signals."""
+
+    @abstractmethod
+    def draw(self, n: int, random: Random, labels: Mapping[str, Tensor] | None = None) -> Codes:
+        """Codes of n fresh samples."""
+
+
+class Maps(Draws):
+    """Draws by mapping a prior space (z) to the space that is decoded (w)."""
+
+    prior: Space
+
+    @abstractmethod
+    def map(self, z: Tensor, labels: Mapping[str, Tensor] | None = None) -> Codes:
+        """Codes from z [B, *prior.shape]."""
+
+    @property
+    @abstractmethod
+    def centre(self) -> Codes:
+        """The tracked mean of mapped codes, each [*space.shape]; truncation moves codes towards it."""
+
+
+class Styled(LatentModel):
+    """Has affine layers that turn codes into styles."""
+
+    @abstractmethod
+    def style_weights(self) -> list[Tensor]:
+        """One matrix [styles, D] per layer, for closed-form directions."""
+
+
+class Scores(LatentModel):
+    """Also has a likelihood of signals."""
+
+    @abstractmethod
+    def log_prob(self, x: Tensor) -> Likelihood:
+        """Log-likelihoods [B] of signals."""
+
+
+class Bounds(LatentModel):
+    """Also has importance weights, from which the ELBO and the IWAE bound follow."""
+
+    @abstractmethod
+    def log_weights(self, x: Tensor, k: int, random: Random) -> Tensor:
+        """log p(x, z) - log q(z | x) [B, k] in nats, for k samples z of q(z | x)."""
+
+
+class Grows(LatentModel):
+    """Can be viewed at one level of resolution."""
+
+    @abstractmethod
+    def at(self, stage: Stage) -> LatentModel:
+        """A view with that level's signal and spaces; nothing is changed."""
+
+
+CAPABILITIES = (Encodes, Draws, Maps, Styled, Scores, Bounds, Grows)
+
+
+def require(model: LatentModel, capability: type[C], purpose: str) -> C:
+    """The model, known to have a capability.
+
+    Raises: UserError naming the capability that is missing, and what it was wanted for.
+    """
+    if not isinstance(model, capability):
+        has = [c.__name__ for c in CAPABILITIES if isinstance(model, c)]
+        raise UserError(
+            f"{purpose} needs a model that {capability.__name__.lower()}; {type(model).__name__} "
+            f"{'only ' if has else ''}{', '.join(h.lower() for h in has) or 'only decodes'}: "
+            f"`anamorph models` tells which ones do"
+        )
+    return model

@@ -1,0 +1,133 @@
+"""Adam with a learning-rate coefficient per parameter: the one optimizer that all models here are trained with.
+
+It exists twice, with the same result: `step` calls torch's fused kernel; `traced_step` is plain tensor arithmetic that a
+compiler fuses with the gradients that feed it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.optim.adam import adam
+
+__all__ = ["Adam", "Idle"]
+
+Idle = Literal["skip", "zero"]
+"""What happens to a parameter without a gradient. skip: nothing. zero: once it has been stepped, it is stepped with a
+gradient of zero, so that its moments decay."""
+
+
+class Adam:
+    """Adam (Kingma and Ba 2014, arXiv:1412.6980, Algorithm 1) over some parameters.
+
+    coefficients: multiply the rate, one per parameter (equalised learning rates).
+    epsilon: "corrected" adds eps to the bias-corrected root, as the paper and torch do; "raw" adds it to sqrt(v) itself,
+        as TensorFlow's AdamOptimizer and ALAE's LREQAdam do, which makes it larger early on.
+    With betas[0] == 0 no first moment is kept. Each parameter counts its own steps; one without a gradient is skipped.
+    """
+
+    def __init__(
+        self,
+        parameters: Sequence[nn.Parameter],
+        rate: float,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        coefficients: Sequence[float] | None = None,
+        epsilon: Literal["corrected", "raw"] = "corrected",
+    ) -> None:
+        if len(set(parameters)) != len(parameters):
+            raise ValueError("a parameter was given twice: each is stepped once")
+        self.parameters = list(parameters)
+        self.rate, self.betas, self.eps, self.epsilon = rate, betas, eps, epsilon
+        self.coefficients = list(coefficients) if coefficients is not None else [1.0] * len(self.parameters)
+        self.first = [torch.zeros_like(p) for p in self.parameters] if betas[0] else []
+        self.second = [torch.zeros_like(p) for p in self.parameters]
+        self.counts = torch.zeros(len(self.parameters), device=self.parameters[0].device)
+        self._steps = self.counts.unbind()  # the same memory, one number each
+        self._groups: dict[float, list[int]] = defaultdict(list)
+        for i, coefficient in enumerate(self.coefficients):
+            self._groups[coefficient].append(i)
+
+    def state(self) -> dict[str, Tensor]:
+        """Every tensor that a later step depends on, by name."""
+        moments = {f"first.{i}": m for i, m in enumerate(self.first)} | {f"second.{i}": v for i, v in enumerate(self.second)}
+        return {"counts": self.counts, **moments}
+
+    def reset(self) -> None:
+        """Forget all moments and counts, as at the start of an era."""
+        for tensor in self.state().values():
+            tensor.zero_()
+
+    @torch.no_grad()
+    def step(self, gradients: Sequence[Tensor | None], scale: float, idle: Idle) -> None:
+        """Move each parameter along its gradient, one per parameter, with the rate times `scale`."""
+        counts = self.counts.tolist()
+        given = [
+            torch.zeros_like(p) if g is None and idle == "zero" and counts[i] else g
+            for i, (p, g) in enumerate(zip(self.parameters, gradients, strict=True))
+        ]
+        for coefficient, group in self._groups.items():
+            for count in {counts[i] for i in group}:
+                members = [i for i in group if counts[i] == count]
+                self._fused(members, given, self.rate * scale * coefficient, count)
+
+    def _fused(self, members: list[int], given: Sequence[Tensor | None], rate: float, count: float) -> None:
+        """One call for parameters that share rate and count; it counts on by itself."""
+        beta1, beta2 = self.betas
+        pairs = [(i, g) for i in members if (g := given[i]) is not None]
+        gradients = [g for _, g in pairs]
+        if not pairs:
+            return
+        adam(
+            [self.parameters[i] for i, _ in pairs],
+            gradients,
+            # Without a first moment the gradient stands in for it: the kernel then writes it back onto itself.
+            [self.first[i] for i, _ in pairs] if self.first else gradients,
+            [self.second[i] for i, _ in pairs],
+            [],
+            [self._steps[i] for i, _ in pairs],
+            fused=True,
+            amsgrad=False,
+            beta1=beta1,
+            beta2=beta2,
+            lr=rate,
+            weight_decay=0.0,
+            eps=self.eps if self.epsilon == "corrected" else self.eps / math.sqrt(1 - beta2 ** (count + 1)),
+            maximize=False,
+        )
+
+    def advance(self, present: Sequence[bool], scale: float, idle: Idle) -> Tensor:
+        """Count a step of the parameters that have a gradient, and give what `traced_step` needs of the counts:
+        rates and roots of 1 - beta2^t, [2, parameters]."""
+        beta1, beta2 = self.betas
+        count = self.counts.double() + 1  # in float64, since beta^t is close to one early on
+        root = (1 - beta2**count).sqrt()
+        rate = torch.tensor(self.coefficients, dtype=torch.float64, device=count.device) * (self.rate * scale)
+        rate = rate / (1 - beta1**count) if self.first else rate
+        # Idle and never stepped: its moments are zero, so a gradient of zero does not move it, and its count stays zero.
+        stepped = torch.tensor(present, device=count.device)
+        self.counts += (stepped | (self.counts > 0) if idle == "zero" else stepped).to(self.counts.dtype)
+        return torch.stack([rate * root if self.epsilon == "raw" else rate, root]).float()
+
+    @torch.no_grad()
+    def traced_step(self, gradients: Sequence[Tensor | None], factors: Tensor, idle: Idle) -> None:
+        """`step` without a branch on a tensor's value, given the factors of this step; the counts have been advanced."""
+        for i, (parameter, gradient) in enumerate(zip(self.parameters, gradients, strict=True)):
+            if gradient is not None or idle == "zero":
+                self._trace(i, torch.zeros_like(parameter) if gradient is None else gradient, *factors[:, i])
+
+    def _trace(self, i: int, gradient: Tensor, rate: Tensor, root: Tensor) -> None:
+        beta1, beta2 = self.betas
+        direction = gradient
+        if self.first:
+            direction = self.first[i] * beta1 + gradient * (1 - beta1)
+            self.first[i].copy_(direction)
+        second = self.second[i] * beta2 + gradient * gradient * (1 - beta2)
+        self.second[i].copy_(second)
+        norm = second.sqrt() if self.epsilon == "raw" else second.sqrt() / root
+        self.parameters[i].sub_(rate * direction / (norm + self.eps))

@@ -1,0 +1,131 @@
+"""The source of images that training, measuring and editing read: pixels somewhere, labels, a split and an order."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from anamorph.core.errors import UserError, nearest
+from anamorph.core.signal import Batch, Image, Label
+from anamorph.data.order import Integers, coins, indices
+
+__all__ = ["Bytes", "Images", "InMemory", "Pixels", "to_signal"]
+
+Bytes = NDArray[np.uint8]
+
+
+class Pixels(Protocol):
+    """Images at hand as bytes."""
+
+    @property
+    def image(self) -> Image: ...
+    @property
+    def fingerprint(self) -> str:
+        """Names the content, wherever it lies."""
+        ...
+
+    def __len__(self) -> int: ...
+    def read(self, rows: Integers) -> Bytes:
+        """Images [n, C, H, W]."""
+        ...
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """Images [N, C, H, W] held in memory."""
+
+    array: Bytes
+
+    @property
+    def image(self) -> Image:
+        return Image(*self.array.shape[1:])
+
+    @property
+    def fingerprint(self) -> str:
+        return hashlib.blake2b(np.ascontiguousarray(self.array).data, digest_size=8).hexdigest()
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def read(self, rows: Integers) -> Bytes:
+        return self.array[rows]
+
+
+@dataclass(frozen=True)
+class Images:
+    """A source of images. Positions run over permutations of its rows, one per epoch; without a seed, over the rows in order.
+
+    rows: the pixels' rows that belong to this split. values: the labels' class per pixels' row.
+    mirror: flip left to right at half of the positions. notes: what was done to the originals, for the user to read.
+    """
+
+    name: str
+    pixels: Pixels
+    rows: Integers
+    labels: tuple[Label, ...] = ()
+    values: Mapping[str, Integers] = field(default_factory=dict)
+    seed: int | None = 0
+    mirror: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def signal(self) -> Image:
+        return self.pixels.image
+
+    @property
+    def size(self) -> int:
+        return len(self.rows)
+
+    @property
+    def fingerprint(self) -> str:
+        digest = hashlib.blake2b(digest_size=8)
+        facts = (self.pixels.fingerprint, str(self.signal), self.seed, self.mirror, self.labels)
+        digest.update(repr(facts).encode())
+        digest.update(np.ascontiguousarray(self.rows).data)
+        for label in self.labels:
+            digest.update(np.ascontiguousarray(self.values[label.name]).data)
+        return digest.hexdigest()
+
+    def take(self, start: int, count: int, level: int = 0) -> Batch:
+        rows = self.rows[indices(self.size, start, count, self.seed)]
+        pixels = self.pixels.read(rows)
+        if self.mirror:
+            flipped = coins(self.size, start, count, self.seed or 0)
+            pixels[flipped] = pixels[flipped, ..., ::-1]
+        labels = {label.name: torch.from_numpy(self.values[label.name][rows]) for label in self.labels}
+        return Batch(to_signal(pixels, level), labels)
+
+    def in_order(self) -> Images:
+        """The same images, in their own order and unmirrored: for looking and measuring."""
+        return replace(self, seed=None, mirror=False)
+
+    def with_labels(self, names: Sequence[str]) -> Images:
+        """The same images with only these labels.
+
+        Raises: UserError for a label that the source does not have.
+        """
+        known = {label.name: label for label in self.labels}
+        for name in names:
+            if name not in known:
+                raise UserError(f"{self.name} has no label {name!r}: {nearest(name, known)}")
+        return replace(self, labels=tuple(known[name] for name in names))
+
+
+def to_signal(pixels: Bytes, level: int = 0) -> Tensor:
+    """Bytes [n, C, H, W] as float in [-1, 1], halved `level` times by averaging 2x2 boxes."""
+    x = np.multiply(pixels, np.float32(2 / 255), dtype=np.float32)
+    x -= 1
+    if level:
+        n, c, h, w = x.shape
+        side = 2**level
+        if h % side or w % side:
+            raise UserError(f"images of {h}x{w} cannot be halved {level} times: use a size divisible by {side}")
+        x = x.reshape(n, c, h // side, side, w // side, side).mean((3, 5))
+    return torch.from_numpy(x)

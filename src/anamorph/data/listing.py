@@ -1,0 +1,207 @@
+"""The image files of a folder or a zip, with their labels: from dataset.json, a CSV, or the names of sub-folders."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+import numpy as np
+
+from anamorph.core.errors import UserError
+from anamorph.core.signal import Label
+from anamorph.data.decode import reads
+from anamorph.data.order import Integers
+
+__all__ = ["Listing", "in_folder", "in_zip"]
+
+LIMIT_BYTES = 512 << 20
+"""One image file's, unpacked."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Image files, sorted by name: how to open each, and what distinguishes this content from another.
+
+    parts: "train" and "test" where the top folders are named so, else empty.
+    """
+
+    names: list[str]
+    open: Callable[[str], IO[bytes]]
+    key: str
+    labels: tuple[Label, ...] = ()
+    values: Mapping[str, Integers] = field(default_factory=dict)
+    parts: Mapping[str, Integers] = field(default_factory=dict)
+
+
+def in_folder(root: Path) -> Listing:
+    """Every image file below a folder; hidden files and folders are left out.
+
+    Raises: UserError if there are none.
+    """
+    stats: dict[str, os.stat_result] = {}
+    extras: dict[str, bytes] = {}
+    seen = {root.resolve()}
+    for folder, below, files in os.walk(root, followlinks=True):
+        here = Path(folder)
+        below[:] = [name for name in below if not _hidden(name) and _first_visit(here / name, seen)]
+        for file in files:
+            path = here / file
+            name = path.relative_to(root).as_posix()
+            if not _hidden(file) and reads(file) and path.is_file():
+                stats[name] = path.stat()
+            elif here == root and _describes(file):
+                extras[name] = path.read_bytes()
+    if not stats:
+        raise UserError(f"no images in {root}: it holds no file that Pillow reads, and no array (.npz, .npy) or IDX file")
+    facts = [(name, stats[name].st_size, stats[name].st_mtime_ns) for name in sorted(stats)]
+    return _listing(str(root), facts, extras, lambda name: (root / name).open("rb"))
+
+
+def in_zip(path: Path) -> Listing:
+    """Every image file in a zip.
+
+    Raises: UserError if it is no zip, is encrypted, or holds no images.
+    """
+    try:
+        archive = zipfile.ZipFile(path)
+    except (zipfile.BadZipFile, OSError) as error:
+        raise UserError(f"{path} is damaged or no zip: {error}") from error
+    images: list[tuple[str, int, int]] = []
+    extras: dict[str, bytes] = {}
+    for info in archive.infolist():
+        if info.is_dir() or any(_hidden(part) for part in PurePosixPath(info.filename).parts):
+            continue
+        if info.flag_bits & 1:
+            raise UserError(f"{path} is encrypted: unpack it and name the folder")
+        if reads(info.filename) and info.file_size <= LIMIT_BYTES:
+            images.append((info.filename, info.file_size, info.CRC))
+        elif "/" not in info.filename and _describes(info.filename) and info.file_size <= LIMIT_BYTES:
+            extras[info.filename] = archive.read(info)
+    if not images:
+        raise UserError(f"no images in {path}")
+    return _listing(str(path), sorted(images), extras, lambda name: io.BytesIO(archive.read(name)))
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def _first_visit(folder: Path, seen: set[Path]) -> bool:
+    """Whether a folder has not been walked yet, by whatever link."""
+    real = folder.resolve()
+    return not (real in seen or seen.add(real))  # type: ignore[func-returns-value]
+
+
+def _describes(name: str) -> bool:
+    return name == "dataset.json" or name.lower().endswith(".csv")
+
+
+def _listing(
+    source: str, facts: list[tuple[str, int, int]], extras: Mapping[str, bytes], opener: Callable[[str], IO[bytes]]
+) -> Listing:
+    names = [name for name, _, _ in facts]
+    key = hashlib.blake2b(repr(facts).encode(), digest_size=16).hexdigest()
+    parts = _parts(names)
+    if "dataset.json" in extras:
+        labels = _from_json(source, names, extras["dataset.json"])
+    elif extras:
+        labels = _from_csv(source, names, _the_csv(source, extras))
+    else:
+        labels = _from_folders(names, depth=1 if parts else 0)
+    return Listing(
+        names,
+        opener,
+        key,
+        tuple(Label(name, classes) for name, (classes, _) in labels.items()),
+        {name: values for name, (_, values) in labels.items()},
+        parts,
+    )
+
+
+Labels = dict[str, tuple[tuple[str, ...], Integers]]
+
+
+def _parts(names: list[str]) -> dict[str, Integers]:
+    tops = [name.split("/", 1)[0] if "/" in name else "" for name in names]
+    held = {"test", "val", "valid", "validation"} & set(tops)
+    if "train" not in tops or not held or set(tops) - held - {"train"}:
+        return {}
+    train = np.array([top == "train" for top in tops])
+    return {"train": np.flatnonzero(train), "test": np.flatnonzero(~train)}
+
+
+def _classes(name: str, values: list[str]) -> tuple[tuple[str, ...], Integers]:
+    """Class names in order (as numbers, if all are numbers), and each value's index."""
+    unique = set(values)
+    numeric = all(value.lstrip("-").isdigit() for value in unique)
+    classes = tuple(sorted(unique, key=int)) if numeric else tuple(sorted(unique))
+    place = {value: i for i, value in enumerate(classes)}
+    return classes, np.array([place[value] for value in values], np.int64)
+
+
+def _from_folders(names: list[str], depth: int) -> Labels:
+    parents = [PurePosixPath(name).parts[depth:-1] for name in names]
+    if any(not parent for parent in parents) or len({parent[0] for parent in parents}) < 2:
+        return {}
+    return {"class": _classes("class", [parent[0] for parent in parents])}
+
+
+def _from_json(source: str, names: list[str], text: bytes) -> Labels:
+    """StyleGAN2-ADA's dataset.json: {"labels": [["00000/img.png", 6], ...]}."""
+    try:
+        pairs: list[Any] = json.loads(text).get("labels") or []
+        found = {str(PurePosixPath(name)): str(int(value)) for name, value in pairs}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise UserError(f'{source}/dataset.json is not {{"labels": [["file", class number], ...]}}: {error}') from error
+    return {"class": _classes("class", _for_each(source, "dataset.json", names, found))} if found else {}
+
+
+def _the_csv(source: str, extras: Mapping[str, bytes]) -> bytes:
+    if "labels.csv" in extras:
+        return extras["labels.csv"]
+    if len(extras) > 1:
+        raise UserError(f"several CSV files in {source} ({', '.join(sorted(extras))}): name the one with labels labels.csv")
+    return next(iter(extras.values()))
+
+
+def _from_csv(source: str, names: list[str], text: bytes) -> Labels:
+    """A header, then one row per image: its file name, then its labels."""
+    try:
+        header, *rows = [row for row in csv.reader(io.StringIO(text.decode("utf-8-sig"))) if row]
+    except (ValueError, csv.Error) as error:
+        raise UserError(f"the CSV in {source} is empty or not UTF-8: {error}") from error
+    short = [row[0] for row in rows if len(row) < len(header)]
+    if len(header) < 2 or short:
+        raise UserError(
+            f"the CSV in {source} wants a header, then a file name and its labels in each row; see {short[:1] or header}"
+        )
+    labels: Labels = {}
+    for column, label in enumerate(header[1:], 1):
+        found = {str(PurePosixPath(row[0].strip())): row[column].strip() for row in rows}
+        labels[label.strip()] = _classes(label, _for_each(source, "the CSV", names, found))
+    return labels
+
+
+def _for_each(source: str, where: str, names: list[str], found: Mapping[str, str]) -> list[str]:
+    """The value of every image, by its path or, where those are unique, its bare name."""
+    bare = {PurePosixPath(name).name for name in names}
+    if len(bare) == len(names):
+        found = {PurePosixPath(name).name: value for name, value in found.items()} | dict(found)
+        values = [found.get(name, found.get(PurePosixPath(name).name)) for name in names]
+    else:
+        values = [found.get(name) for name in names]
+    missing = [name for name, value in zip(names, values, strict=True) if value is None]
+    if missing:
+        raise UserError(
+            f"{where} of {source} has no label for {len(missing)} of {len(names)} images, "
+            f"for example {missing[0]}: add them, or remove the file to train without labels"
+        )
+    return [value for value in values if value is not None]

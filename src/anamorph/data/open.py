@@ -1,0 +1,320 @@
+"""From a name or a path to a source of images."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from PIL import Image as Pillow
+
+from anamorph.core.errors import UserError, nearest
+from anamorph.core.files import read_json, write_json
+from anamorph.core.signal import Image, Label
+from anamorph.data.arrays import Table, read_table
+from anamorph.data.decode import BadImage, Survey, decode, fit, require_decodable, survey
+from anamorph.data.idx import find_idx, read_idx, read_idx_folder
+from anamorph.data.images import Bytes, Images, InMemory, Pixels
+from anamorph.data.listing import Listing, in_folder, in_zip
+from anamorph.data.named import NAMED, locate
+from anamorph.data.order import Integers, held_out
+from anamorph.data.parts import Parts, read_parts
+from anamorph.data.shapes import Shapes
+from anamorph.data.shapes import labels as shape_labels
+from anamorph.data.shards import Item, Progress, cache_folder, cached
+
+__all__ = ["BUILT_IN", "SPLITS", "Wanted", "open_source", "split_of"]
+
+SPLITS = ("train", "test", "all")
+BUILT_IN = {
+    "digits": "1,797 handwritten digits, 8x8 grey (scikit-learn's; CC BY 4.0, Alpaydin and Kaynak)",
+    "shapes": "311,040 drawn figures with exact factors of variation, 32x32 RGB or any size",
+}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How images are to be read. size: (height, width), or None for their own. channels: 1, 3, 4, or None for their own."""
+
+    size: tuple[int, int] | None = None
+    channels: int | None = None
+    upscale: bool = False
+
+    def image(self, own: Image) -> Image:
+        """The image to read from images that are their `own`.
+
+        Raises: UserError if that means upscaling, and it was not asked for.
+        """
+        height, width = self.size or (own.height, own.width)
+        if not self.upscale and (height > own.height or width > own.width):
+            raise UserError(
+                f"the images are {own.height}x{own.width}, smaller than the {height}x{width} asked for: "
+                f"choose a smaller --size, or enlarge them with --upscale"
+            )
+        return Image(self.channels or own.channels, height, width)
+
+
+def quiet(done: int, total: int) -> None:
+    """Progress that nobody watches."""
+
+
+def split_of(spec: str) -> tuple[str, str | None]:
+    """A source's name or path, and the split that was written behind it, if any."""
+    head, colon, tail = spec.rpartition(":")
+    return (head, tail) if colon and tail in SPLITS else (spec, None)
+
+
+def open_source(
+    spec: str,
+    wanted: Wanted | None = None,
+    *,
+    split: str = "train",
+    seed: int | None = 0,
+    mirror: bool = False,
+    progress: Progress = quiet,
+) -> Images:
+    """The images of a built-in or public set, a folder, a zip, an .npz or .npy, or IDX files.
+
+    spec: a name or a path; `:train`, `:test` or `:all` behind it overrides `split`. Sets without a split of their own hold a
+    fixed tenth out for testing. seed: of the order; None leaves the images in their own order.
+    Raises: UserError, with the remedy, for anything that is not such a source.
+    """
+    name, asked = split_of(spec)
+    whole = _whole(name, wanted or Wanted(), progress)
+    rows = whole.split[asked or split]
+    if not len(rows):
+        raise UserError(f"{name} has no images to {asked or split} on: it holds {len(whole.pixels)} in all; use {name}:all")
+    return Images(name, whole.pixels, rows, whole.labels, whole.values, seed, mirror, whole.notes)
+
+
+@dataclass(frozen=True)
+class _Whole:
+    """All images of a source, and which rows belong to which split."""
+
+    pixels: Pixels
+    labels: tuple[Label, ...]
+    values: Mapping[str, Integers]
+    split: Mapping[str, Integers]
+    notes: tuple[str, ...]
+
+    @staticmethod
+    def of(
+        pixels: Pixels,
+        labels: tuple[Label, ...] = (),
+        values: Mapping[str, Integers] | None = None,
+        test: Integers | None = None,
+        notes: Iterable[str] = (),
+    ) -> _Whole:
+        """test: the rows that are held out; None: a fixed tenth."""
+        held = held_out(len(pixels)) if test is None else np.isin(np.arange(len(pixels)), test)
+        split = {"train": np.flatnonzero(~held), "test": np.flatnonzero(held), "all": np.arange(len(pixels))}
+        return _Whole(pixels, labels, values or {}, split, tuple(notes))
+
+
+def _whole(name: str, wanted: Wanted, progress: Progress) -> _Whole:
+    if name in BUILT_IN and not Path(name).exists():
+        return _digits(wanted) if name == "digits" else _shapes(wanted)
+    if name in NAMED and not Path(name).exists():
+        return _named(name, wanted, progress)
+    path = Path(name).expanduser()
+    if not path.exists():
+        known = [*BUILT_IN, *NAMED]
+        hint = "" if os.sep in name else f"; as a name it is unknown: {nearest(name, known)}"
+        raise UserError(f"no such file or folder: {name}{hint}")
+    return _path(path, wanted, progress)
+
+
+def _path(path: Path, wanted: Wanted, progress: Progress) -> _Whole:
+    if path.is_file():
+        return _file(path, wanted, progress)
+    arrays = sorted([*path.glob("*.npz"), *path.glob("*.npy")])
+    if len(arrays) > 1:
+        raise UserError(f"several arrays in {path} ({', '.join(a.name for a in arrays[:5])}): name one of them")
+    if arrays:
+        return _note(_table(read_table(arrays[0]), _stat_key(arrays), wanted, progress), f"read from {arrays[0].name}")
+    idx = find_idx(path)
+    if idx:
+        table = read_idx_folder(path, idx)
+        return _note(_table(table, _stat_key(idx.values()), wanted, progress), "read from its IDX files")
+    return _listed(in_folder(path), wanted, progress)
+
+
+def _note(whole: _Whole, note: str) -> _Whole:
+    return _Whole(whole.pixels, whole.labels, whole.values, whole.split, (note, *whole.notes))
+
+
+def _file(path: Path, wanted: Wanted, progress: Progress) -> _Whole:
+    lower = path.name.lower()
+    if lower.endswith((".npz", ".npy")):
+        return _table(read_table(path), _stat_key([path]), wanted, progress)
+    if lower.endswith(".zip"):
+        return _listed(in_zip(path), wanted, progress)
+    if "idx" in lower or "ubyte" in lower:
+        array = read_idx(path)
+        if array.ndim != 3:
+            raise UserError(f"{path} holds {list(array.shape)}: wanted images [N, H, W]; name its folder to read labels too")
+        return _table(Table(array[:, None]), _stat_key([path]), wanted, progress)
+    raise UserError(f"{path} is no source of images: wanted a folder, .zip, .npz, .npy or IDX file")
+
+
+def _stat_key(paths: Iterable[Path]) -> str:
+    facts = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(paths)]
+    return hashlib.blake2b(repr(facts).encode(), digest_size=16).hexdigest()
+
+
+def _table(table: Table, key: str, wanted: Wanted, progress: Progress) -> _Whole:
+    own = Image(*table.pixels.shape[1:])
+    image = wanted.image(own)
+    require_decodable(image.channels)
+
+    def items() -> Iterator[Item]:
+        for array in table.pixels:
+            if image == own:
+                yield Item(array)
+            else:
+                picture = Pillow.fromarray(array.transpose(1, 2, 0) if own.channels > 1 else array[0])
+                pixels, done = fit(picture, image)
+                yield Item(pixels, frozenset(done))
+
+    shards = cached(f"array/{key}", image, items, [f"image {i}" for i in range(len(table.pixels))], progress)
+    test = np.arange(table.test, len(shards)) if table.test is not None else None
+    notes = [*table.notes, *_told(shards.notes, shards.problems, len(shards))]
+    return _Whole.of(shards, table.labels, table.values, test, notes)
+
+
+def _listed(listing: Listing, wanted: Wanted, progress: Progress) -> _Whole:
+    own, notes = _own_image(listing, wanted)
+    image = wanted.image(own)
+    require_decodable(image.channels)
+    shards = cached(f"files/{listing.key}", image, partial(_decoded, listing, image), listing.names, progress)
+    values = {name: value[shards.kept] for name, value in listing.values.items()}
+    place = np.full(len(listing.names), -1, np.int64)
+    place[shards.kept] = np.arange(len(shards))
+    test = place[listing.parts["test"]] if listing.parts else None
+    notes += _told(shards.notes, shards.problems, len(shards))
+    return _Whole.of(shards, listing.labels, values, test, notes)
+
+
+def _decoded(listing: Listing, image: Image) -> Iterator[Item]:
+    """The images of a listing, in its order, decoded by a few threads a little ahead of the reader."""
+
+    def one(name: str) -> Item:
+        try:
+            with listing.open(name) as file:
+                pixels, done = decode(file, image)
+            return Item(pixels, frozenset(done))
+        except (BadImage, OSError) as error:
+            return Item(None, problem=str(error))
+
+    ahead = 64
+    with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
+        for start in range(0, len(listing.names), ahead):
+            yield from threads.map(one, listing.names[start : start + ahead])
+
+
+def _told(notes: Mapping[str, int], problems: Mapping[str, str], kept: int) -> list[str]:
+    told = [f"{count} {'image was' if count == 1 else 'images were'} {what}" for what, count in sorted(notes.items())]
+    if problems:
+        first = "; ".join(f"{name}: {why}" for name, why in list(problems.items())[:3])
+        told.append(f"{len(problems)} of {kept + len(problems)} images were left out, for example {first}")
+    return told
+
+
+def _own_image(listing: Listing, wanted: Wanted) -> tuple[Image, list[str]]:
+    """The image that a listing's files have in common: their own size where all agree, else a square that all can fill."""
+    facts = _surveyed(listing)
+    sizes = {(s.height, s.width) for s in facts}
+    channels = 3 if any(s.colour for s in facts) else 1
+    height, width = min(h for h, _ in sizes), min(w for _, w in sizes)
+    if len(sizes) == 1 or wanted.size:
+        return Image(channels, height, width), []
+    side = min(2 ** int(math.log2(min(height, width))), 64)
+    note = (
+        f"of {len(sizes)} sizes from {height}x{width} up: cut square and reduced to {side}x{side}; choose another with --size"
+    )
+    return Image(channels, side, side), [note]
+
+
+def _surveyed(listing: Listing) -> list[Survey]:
+    """What the headers of a listing's files say; kept, since a large folder takes a while to look through."""
+    path = cache_folder() / "surveys" / f"{listing.key}.json"
+    if path.is_file():
+        try:
+            return [Survey(*fact) for fact in read_json(path)]
+        except (UserError, TypeError):
+            path.unlink(missing_ok=True)
+
+    def one(name: str) -> Survey | None:
+        try:
+            with listing.open(name) as file:
+                return survey(file)
+        except (BadImage, OSError):
+            return None  # told with the reason when it is decoded
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
+        found = Counter(s for s in threads.map(one, listing.names) if s)
+    facts = list(found)
+    if not facts:
+        with listing.open(listing.names[0]) as file:
+            try:
+                survey(file)
+            except BadImage as error:
+                raise UserError(f"none of {len(listing.names)} images can be read; {listing.names[0]}: {error}") from error
+    write_json(path, [(s.height, s.width, s.colour) for s in facts])
+    return facts
+
+
+def _digits(wanted: Wanted) -> _Whole:
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    array: Bytes = np.round(found.images * (255 / 16)).astype(np.uint8)[:, None]
+    image = wanted.image(Image(1, 8, 8))
+    if image != Image(1, 8, 8):
+        array = np.stack([fit(Pillow.fromarray(a[0]), image)[0] for a in array])
+    label = Label("class", tuple(str(i) for i in range(10)))
+    return _Whole.of(InMemory(array), (label,), {"class": found.target.astype(np.int64)})
+
+
+def _shapes(wanted: Wanted) -> _Whole:
+    image = Wanted(wanted.size, wanted.channels, upscale=True).image(Image(3, 32, 32))
+    require_decodable(image.channels)
+    shapes, labels = Shapes(image), shape_labels()
+    every = np.unravel_index(np.arange(len(shapes)), tuple(len(label.classes) for label in labels))
+    return _Whole.of(shapes, labels, {label.name: v.astype(np.int64) for label, v in zip(labels, every, strict=True)})
+
+
+def _named(name: str, wanted: Wanted, progress: Progress) -> _Whole:
+    folder = locate(name)
+    files = [folder / file for file in NAMED[name].files]
+    if name.startswith("avatars-"):
+        layers, side = read_parts(files[0])
+        parts = Parts(layers, side, wanted.image(Image(3, side, side)))
+        values = {label.name: column for label, column in zip(parts.labels, parts.choices.T, strict=True)}
+        return _Whole.of(parts, parts.labels, values)
+    if name == "emoji":
+        return _emoji(files[0], wanted, progress)
+    if len(files) == 1:
+        return _table(read_table(files[0]), _stat_key(files), wanted, progress)
+    return _table(read_idx_folder(folder, find_idx(folder)), _stat_key(files), wanted, progress)
+
+
+def _emoji(path: Path, wanted: Wanted, progress: Progress) -> _Whole:
+    """The designs, not the images, are held out: the five skin tones of one design look alike."""
+    from anamorph.data.arrays import load_arrays
+
+    table = read_table(path)
+    tones = {"1f3fb", "1f3fc", "1f3fd", "1f3fe", "1f3ff"}
+    codes = [str(code).lower().replace("-", "_").split("_") for code in load_arrays(path)["codepoints"]]
+    designs = ["_".join(c for c in code if c.removeprefix("u") not in tones) for code in codes]
+    _, design = np.unique(designs, return_inverse=True)
+    test = np.flatnonzero(held_out(int(design.max()) + 1)[design])
+    whole = _table(Table(table.pixels), _stat_key([path]), wanted, progress)
+    return _Whole.of(whole.pixels, test=test, notes=whole.notes)

@@ -1,0 +1,1 @@
+"""Experiments: one function each, resumable, that fill the tables of docs/results.md."""

@@ -1,0 +1,1 @@
+"""Pictures: grids of images, and curves. Deterministic, and the same style everywhere."""

@@ -1,0 +1,49 @@
+"""Curves of what was logged while training: raw, and smoothed over it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from anamorph.core.files import replacing
+
+__all__ = ["save_curves"]
+
+Curve = tuple[Sequence[float], Sequence[float]]
+
+
+def save_curves(path: Path, panels: Mapping[str, Mapping[str, Curve]]) -> None:
+    """Write a PNG with one panel per title, and in it each named curve (x, y) against images seen."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    columns = min(3, max(1, len(panels)))
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(5.2 * columns, 3.4 * rows), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    for place, (title, curves) in enumerate(panels.items(), 1):
+        axes = figure.add_subplot(rows, columns, place)
+        for number, (name, (x, y)) in enumerate(curves.items()):
+            colour = f"C{number}"
+            axes.plot(x, y, color=colour, alpha=0.25, linewidth=0.8)
+            axes.plot(x, _smooth(np.asarray(y, float)), color=colour, linewidth=1.6, label=name)
+        axes.set_title(title, fontsize=11)
+        axes.set_xlabel("images seen")
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(fontsize=8, frameon=False)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def _smooth(y: np.ndarray[tuple[int], np.dtype[np.float64]]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """An exponential mean with a span of a thirtieth of the curve, without the pull towards zero at its start."""
+    decay = np.exp(-30 / max(len(y), 30))
+    mean, weight = 0.0, 0.0
+    out = np.empty_like(y)
+    for i, value in enumerate(y):
+        mean, weight = decay * mean + (1 - decay) * value, decay * weight + (1 - decay)
+        out[i] = mean / weight
+    return out

@@ -1,0 +1,51 @@
+"""What a simple classifier can read off codes: how well they separate classes that nobody told the model about."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from torch import Tensor
+
+from anamorph.core.errors import UserError
+
+__all__ = ["linear_svm_accuracy", "nearest_neighbour_accuracy"]
+
+
+def nearest_neighbour_accuracy(codes: Tensor, classes: Tensor, test_codes: Tensor, test_classes: Tensor) -> float:
+    """The share of test codes [M, D] whose nearest code [N, D] (Euclidean) is of their class."""
+    _check(codes, classes, test_codes, test_classes)
+    squared = codes.square().sum(1)
+    right = 0
+    for part, wanted in zip(test_codes.split(1024), test_classes.split(1024), strict=True):
+        nearest = (squared - 2 * part @ codes.T).argmin(1)  # |part|^2 is the same for all
+        right += int((classes[nearest] == wanted).sum())
+    return right / len(test_codes)
+
+
+def linear_svm_accuracy(
+    codes: Tensor, classes: Tensor, test_codes: Tensor, test_classes: Tensor, c: float = 0.02, iterations: int = 5000
+) -> float:
+    """The accuracy on test codes of a linear support-vector machine (scikit-learn's LinearSVC) trained on raw codes.
+
+    c and iterations are those of the ALAE authors' MNIST evaluation.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.svm import LinearSVC
+
+    _check(codes, classes, test_codes, test_classes)
+    machine = LinearSVC(C=c, max_iter=iterations, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the protocol stops it there
+        machine.fit(codes.double().numpy(), classes.numpy())
+    return float(machine.score(test_codes.double().numpy(), test_classes.numpy()))
+
+
+def _check(codes: Tensor, classes: Tensor, test_codes: Tensor, test_classes: Tensor) -> None:
+    if len(torch.unique(classes)) < 2:
+        raise UserError("a probe needs examples of at least two classes")
+    for name, tensor in (("codes", codes), ("test codes", test_codes)):
+        if not bool(torch.isfinite(tensor).all()):
+            raise UserError(f"the {name} are not finite")
+    if len(codes) != len(classes) or len(test_codes) != len(test_classes) or not len(test_codes):
+        raise UserError(f"{len(codes)} and {len(test_codes)} codes, but {len(classes)} and {len(test_classes)} classes")

@@ -1,0 +1,1 @@
+"""One file per paper: its configuration, its network and its training recipe."""

@@ -1,0 +1,201 @@
+"""The adversarial latent autoencoder with multi-layer perceptrons (MLP-ALAE).
+
+Pidhorskyi, Adjeroh, Doretto 2020, "Adversarial Latent Autoencoders", arXiv:2004.04467, Algorithm 1 and section 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from anamorph.core.errors import UserError
+from anamorph.core.model import Encodes, Maps, Noise
+from anamorph.core.random import Random
+from anamorph.core.recipe import Outcome, Phase, Recipe
+from anamorph.core.signal import Batch, Image
+from anamorph.core.space import Codes, Space
+from anamorph.core.stage import Stage
+from anamorph.losses.adversarial import Objective, critic_loss, generator_loss
+from anamorph.nn.equalized import lreq_adam, pixel_norm
+from anamorph.nn.mlp import MLP, full_precision, leaky
+from anamorph.nn.running import RunningMean
+from anamorph.nn.scale import PixelRange, from_range, to_range
+
+__all__ = ["ALAE", "ALAEConfig", "recipe"]
+
+
+@dataclass(frozen=True)
+class ALAEConfig:
+    """Sizes and losses. The defaults are those of the author's MNIST code (github.com/podgorskiy/ALAE, branch mnist_ref),
+    which made the paper's Table 1, and which departs from the paper's text in the slopes below and in D, which is linear."""
+
+    w_dim: int = 50
+    """Features of the latent code w."""
+    z_dim: int = 50
+    """Features of the noise z that F maps to w."""
+    eta_dim: int = 0
+    """Features of G's independent noise (the paper's eta); the released code has none."""
+    width: int = 1024
+    """Units in each of the two hidden layers of G and E."""
+    mapping_layers: int = 6
+    """Layers of F."""
+    critic_layers: int = 3
+    """Layers of D."""
+    pixel_range: PixelRange = "unit"
+    """What G and E see: [0, 1] (unit), or [-1, 1] (signed) as in the released classes."""
+    inner: int | None = None
+    """Side of the square images that G and E work on; others are resized to it by nearest neighbour. None: as given."""
+    encoder_slope: float = 0.2
+    """Leaky ReLU of E's hidden layers."""
+    code_slope: float = 0.01
+    """Leaky ReLU after E's last layer (0.2 in the released classes)."""
+    generator_slope: float = 0.01
+    """Leaky ReLU of G's hidden layers (0.2 in the released classes)."""
+    objective: Objective = "logistic"
+    """The paper's f: softplus (logistic) or the identity (wasserstein)."""
+    r1: float = 10.0
+    """Gamma, the weight of the gradient penalty on real images (logistic)."""
+    gradient_penalty: float = 10.0
+    """Lambda, the weight of the penalty that keeps slopes at one (wasserstein, which is unbounded without it)."""
+    rate: float = 0.002
+    """Learning rate before equalisation."""
+    beta2: float = 0.99
+    """Decay of the second moment; the first is not kept."""
+    mean_beta: float = 0.995
+    """Decay of the tracked mean of w."""
+
+    def __post_init__(self) -> None:
+        sizes = ("w_dim", "z_dim", "width", "mapping_layers", "critic_layers")
+        if any(getattr(self, name) < 1 for name in sizes) or self.eta_dim < 0 or (self.inner is not None and self.inner < 1):
+            raise UserError(f"{', '.join(sizes)} and inner must be at least 1, eta_dim at least 0; got {self}")
+
+
+class ALAE(Encodes, Maps):
+    """Maps images [B, C, H, W] in [-1, 1] to w [B, w_dim] and back; draws w by mapping z ~ N(0, I).
+
+        z --F--> w --G--> x --E--> w --D--> score      E learns to undo G in w, where no law is imposed.
+
+    With eta_dim > 0, G also reads the optional code "eta" [B, eta_dim] ~ N(0, I), which E does not recover.
+    """
+
+    signal: Image
+    eta: Tensor
+
+    def __init__(self, signal: Image, config: ALAEConfig) -> None:
+        super().__init__()
+        self.signal, self.config = signal, config
+        c = config
+        side = (c.inner, c.inner) if c.inner else (signal.height, signal.width)
+        self.inner = Image(signal.channels, *side)
+        self.prior = Space("z", (c.z_dim,))
+        eta = (Space("eta", (c.eta_dim,), optional=True),) if c.eta_dim else ()
+        self.spaces = (Space("w", (c.w_dim,)), *eta)
+        self.mapping = MLP([c.z_dim, *[c.w_dim] * c.mapping_layers], leaky(0.2), leaky(0.2), rate=0.1)  # F
+        self.generator = MLP([c.w_dim + c.eta_dim, c.width, c.width, self.inner.values], leaky(c.generator_slope))  # G
+        self.encoder = MLP(  # E
+            [self.inner.values, c.width, c.width, c.w_dim], leaky(c.encoder_slope), leaky(c.code_slope)
+        )
+        self.critic = MLP([*[c.w_dim] * c.critic_layers, 1], lambda w: w, rate=0.1)  # D, linear as released
+        self.mean = RunningMean(c.w_dim, c.mean_beta)
+        self.register_buffer("eta", torch.randn(c.eta_dim))
+
+    @property
+    def centre(self) -> Codes:
+        return {"w": self.mean.mean}
+
+    def map(self, z: Tensor, labels: Mapping[str, Tensor] | None = None) -> Codes:
+        with full_precision(z):
+            return {"w": self.mapping(pixel_norm(z))}
+
+    def draw(self, n: int, random: Random, labels: Mapping[str, Tensor] | None = None) -> Codes:
+        codes = self.map(random.normal(n, self.config.z_dim))
+        return codes | ({"eta": random.normal(n, self.config.eta_dim)} if self.config.eta_dim else {})
+
+    def decode(self, codes: Codes, noise: Noise = "fixed") -> Tensor:
+        """Images [B, C, H, W] from w, and eta where it is given; otherwise eta is one fixed draw, zero (off), or fresh."""
+        return from_range(self.generate(codes, noise), self.config.pixel_range)
+
+    def encode(self, x: Tensor) -> Codes:
+        return {"w": self.embed(to_range(x, self.config.pixel_range))}
+
+    def features(self, x: Tensor) -> Tensor:
+        """E's last hidden activation [B, width] (the paper's long features) of images in [-1, 1]."""
+        return self.encoder.hidden(self._flat(to_range(x, self.config.pixel_range))).float()
+
+    def generate(self, codes: Codes, noise: Noise = "fixed") -> Tensor:
+        """Images [B, C, H, W] in the network's own range."""
+        read = codes["w"]
+        if self.config.eta_dim:
+            read = torch.cat([read, self._eta(codes, noise)], 1)
+        pixels = self.generator(read).float().unflatten(1, self.inner.shape)  # [B, C, h, w]
+        return _resize(pixels, self.signal)
+
+    def embed(self, x: Tensor) -> Tensor:
+        """w [B, w_dim] of images in the network's own range."""
+        return self.encoder(self._flat(x)).float()
+
+    def score(self, x: Tensor) -> Tensor:
+        """Realness logits [B] of images in the network's own range; D reads w, never pixels."""
+        w = self.embed(x)
+        with full_precision(w):
+            return self.critic(w).squeeze(1)
+
+    def _flat(self, x: Tensor) -> Tensor:
+        return _resize(x, self.inner).flatten(1)
+
+    def _eta(self, codes: Codes, noise: Noise) -> Tensor:
+        n = len(codes["w"])
+        if "eta" in codes:
+            return codes["eta"]
+        if isinstance(noise, Random):
+            return noise.normal(n, self.config.eta_dim)
+        return (self.eta if noise == "fixed" else torch.zeros_like(self.eta)).expand(n, -1)
+
+
+def _resize(x: Tensor, image: Image) -> Tensor:
+    size = (image.height, image.width)
+    return x if x.shape[-2:] == size else F.interpolate(x, size, mode="nearest")
+
+
+def recipe(model: ALAE) -> Recipe:
+    """Algorithm 1: steps I (E and D against F and G), II (F and G against E and D), III (E undoes G, in w)."""
+    c = model.config
+
+    def draw(batch: Batch, random: Random) -> Codes:
+        codes = model.draw(len(batch), random)
+        model.mean.gather(codes["w"])
+        return codes
+
+    def critic(batch: Batch, stage: Stage, random: Random) -> Outcome:
+        real = to_range(batch.signals, c.pixel_range)
+        with torch.no_grad():
+            fake = model.generate(draw(batch, random))
+        return critic_loss(model.score, real, fake, c.objective, c.r1, c.gradient_penalty, random)
+
+    def generator(batch: Batch, stage: Stage, random: Random) -> Outcome:
+        fake = model.generate(draw(batch, random))
+        return Outcome({"adversarial": generator_loss(model.score(fake), c.objective)})
+
+    def reciprocity(batch: Batch, stage: Stage, random: Random) -> Outcome:
+        codes = draw(batch, random)
+        w = model.embed(model.generate(codes))
+        return Outcome({"latent": (w - codes["w"].detach()).square().mean()})
+
+    f, g, e, d = model.mapping, model.generator, model.encoder, model.critic
+    commit = (model.mean.commit,)
+    return Recipe(
+        phases=(
+            Phase("critic", critic, trains=(e, d), steps=("inward",), commit=commit),
+            Phase("generator", generator, trains=(f, g), steps=("outward",), commit=commit),
+            Phase("reciprocity", reciprocity, trains=(e, f, g), steps=("inward", "outward"), commit=commit),
+        ),
+        optimizers={
+            "inward": lreq_adam(c.rate, e, d, beta2=c.beta2),
+            "outward": lreq_adam(c.rate, f, g, beta2=c.beta2),
+        },
+        idle="zero",  # D is stepped in III as well, with a gradient of zero, as in the original
+    )

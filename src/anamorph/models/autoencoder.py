@@ -1,0 +1,77 @@
+"""A plain autoencoder trained on squared error: the yardstick for every model that reconstructs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from anamorph.core.errors import UserError
+from anamorph.core.model import Encodes, Noise
+from anamorph.core.optimizer import Adam
+from anamorph.core.random import Random
+from anamorph.core.recipe import Outcome, Phase, Recipe
+from anamorph.core.signal import Batch, Image
+from anamorph.core.space import Codes, Space
+from anamorph.core.stage import Stage
+from anamorph.nn.mlp import MLP, leaky
+from anamorph.nn.scale import from_range, to_range
+
+__all__ = ["Autoencoder", "AutoencoderConfig", "recipe"]
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig:
+    """The nets of `alae`'s E and G, with a linear code."""
+
+    z_dim: int = 50
+    """Features of the code."""
+    width: int = 1024
+    """Units in each hidden layer."""
+    encoder_slope: float = 0.2
+    """Leaky ReLU of the encoder's hidden layers."""
+    decoder_slope: float = 0.01
+    """Leaky ReLU of the decoder's hidden layers."""
+    rate: float = 0.0005
+    """Adam's learning rate."""
+
+    def __post_init__(self) -> None:
+        if self.z_dim < 1 or self.width < 1:
+            raise UserError(f"z_dim and width must be at least 1, got {self}")
+
+
+class Autoencoder(Encodes):
+    """Maps images [B, C, H, W] in [-1, 1] to z [B, z_dim] and back; inside, pixels are in [0, 1]. It has no law of z."""
+
+    signal: Image
+
+    def __init__(self, signal: Image, config: AutoencoderConfig) -> None:
+        super().__init__()
+        self.signal, self.config = signal, config
+        c = config
+        self.spaces = (Space("z", (c.z_dim,)),)
+        self.encoder = MLP([signal.values, c.width, c.width, c.z_dim], leaky(c.encoder_slope))
+        self.decoder = MLP([c.z_dim, c.width, c.width, signal.values], leaky(c.decoder_slope))
+
+    def encode(self, x: Tensor) -> Codes:
+        return {"z": self.encoder(to_range(x, "unit").flatten(1)).float()}
+
+    def features(self, x: Tensor) -> Tensor:
+        """The encoder's last hidden activation [B, width] of images in [-1, 1]."""
+        return self.encoder.hidden(to_range(x, "unit").flatten(1)).float()
+
+    def decode(self, codes: Codes, noise: Noise = "fixed") -> Tensor:
+        return from_range(self.decoder(codes["z"]).float().unflatten(1, self.signal.shape), "unit")
+
+
+def recipe(model: Autoencoder) -> Recipe:
+    """One phase: the mean squared error of pixels in [0, 1]."""
+
+    def reconstruction(batch: Batch, stage: Stage, random: Random) -> Outcome:
+        again = model.decode(model.encode(batch.signals))
+        return Outcome({"squared_error": (to_range(again, "unit") - to_range(batch.signals, "unit")).square().mean()})
+
+    return Recipe(
+        phases=(Phase("reconstruction", reconstruction, trains=(model,), steps=("adam",)),),
+        optimizers={"adam": Adam(list(model.parameters()), model.config.rate)},
+    )

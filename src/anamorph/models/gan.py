@@ -1,0 +1,107 @@
+"""The generative adversarial network with multi-layer perceptrons.
+
+Goodfellow et al. 2014, "Generative Adversarial Nets", arXiv:1406.2661, Algorithm 1; with the penalties that made it
+stable: R1 (Mescheder et al. 2018, arXiv:1801.04406) and the Wasserstein gradient penalty (Gulrajani et al. 2017,
+arXiv:1704.00028).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from anamorph.core.errors import UserError
+from anamorph.core.model import Draws, Noise
+from anamorph.core.random import Random
+from anamorph.core.recipe import Outcome, Phase, Recipe
+from anamorph.core.signal import Batch, Image
+from anamorph.core.space import Codes, Space
+from anamorph.core.stage import Stage
+from anamorph.losses.adversarial import Objective, critic_loss, generator_loss
+from anamorph.nn.equalized import lreq_adam
+from anamorph.nn.mlp import MLP, leaky
+from anamorph.nn.scale import from_range, to_range
+
+__all__ = ["GAN", "GANConfig", "recipe"]
+
+
+@dataclass(frozen=True)
+class GANConfig:
+    """Sizes and losses; the nets and rates are those of `alae`, where the paper has maxout and dropout."""
+
+    z_dim: int = 50
+    """Features of the latent code z."""
+    width: int = 1024
+    """Units in each of the two hidden layers of both nets."""
+    generator_slope: float = 0.01
+    """Leaky ReLU of the generator's hidden layers."""
+    critic_slope: float = 0.2
+    """Leaky ReLU of the discriminator's hidden layers."""
+    objective: Objective = "logistic"
+    """logistic (non-saturating), saturating, or the Wasserstein distance."""
+    r1: float = 10.0
+    """Gamma, the weight of the gradient penalty on real images (logistic objectives); 0 leaves it out."""
+    gradient_penalty: float = 10.0
+    """Lambda, the weight of the penalty that keeps slopes at one (wasserstein)."""
+    rate: float = 0.002
+    """Learning rate before equalisation."""
+
+    def __post_init__(self) -> None:
+        if self.z_dim < 1 or self.width < 1:
+            raise UserError(f"z_dim and width must be at least 1, got {self}")
+
+
+class GAN(Draws):
+    """Draws z [B, z_dim] ~ N(0, I) and decodes it to images [B, C, H, W]; it has no encoder. Inside, pixels are in [0, 1]."""
+
+    signal: Image
+
+    def __init__(self, signal: Image, config: GANConfig) -> None:
+        super().__init__()
+        self.signal, self.config = signal, config
+        c = config
+        self.spaces = (Space("z", (c.z_dim,)),)
+        self.generator = MLP([c.z_dim, c.width, c.width, signal.values], leaky(c.generator_slope))
+        self.critic = MLP([signal.values, c.width, c.width, 1], leaky(c.critic_slope))
+
+    def draw(self, n: int, random: Random, labels: Mapping[str, Tensor] | None = None) -> Codes:
+        return {"z": random.normal(n, self.config.z_dim)}
+
+    def decode(self, codes: Codes, noise: Noise = "fixed") -> Tensor:
+        return from_range(self.generate(codes["z"]), "unit")
+
+    def generate(self, z: Tensor) -> Tensor:
+        """Images [B, C, H, W] in the network's own range."""
+        return self.generator(z).float().unflatten(1, self.signal.shape)
+
+    def score(self, x: Tensor) -> Tensor:
+        """Realness logits [B] of images in the network's own range."""
+        return self.critic(x.flatten(1)).float().squeeze(1)
+
+
+def recipe(model: GAN) -> Recipe:
+    """Algorithm 1 with one critic step per generator step."""
+    c = model.config
+
+    def draw(batch: Batch, random: Random) -> Tensor:
+        return model.generate(model.draw(len(batch), random)["z"])
+
+    def critic(batch: Batch, stage: Stage, random: Random) -> Outcome:
+        real = to_range(batch.signals, "unit")
+        with torch.no_grad():
+            fake = draw(batch, random)
+        return critic_loss(model.score, real, fake, c.objective, c.r1, c.gradient_penalty, random)
+
+    def generator(batch: Batch, stage: Stage, random: Random) -> Outcome:
+        return Outcome({"adversarial": generator_loss(model.score(draw(batch, random)), c.objective)})
+
+    return Recipe(
+        phases=(
+            Phase("critic", critic, trains=(model.critic,), steps=("critic",)),
+            Phase("generator", generator, trains=(model.generator,), steps=("generator",)),
+        ),
+        optimizers={"critic": lreq_adam(c.rate, model.critic), "generator": lreq_adam(c.rate, model.generator)},
+    )

@@ -1,0 +1,49 @@
+"""Multi-layer perceptrons between images and vectors; the nets of every model here that has no convolutions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from anamorph.nn.equalized import Linear
+
+__all__ = ["MLP", "Activation", "full_precision", "leaky"]
+
+Activation = Callable[[Tensor], Tensor]
+
+
+def leaky(slope: float) -> Activation:
+    """Leaky ReLU, in place: its gradient is read off its result, so nothing else need be kept."""
+    return partial(F.leaky_relu, negative_slope=slope, inplace=True)
+
+
+def full_precision(x: Tensor) -> torch.autocast:
+    """Switches autocast off: for layers so narrow that lower precision would cost accuracy and save no time."""
+    return torch.autocast(x.device.type, enabled=False)
+
+
+class MLP(nn.Module):
+    """Linear layers of given widths, [B, widths[0]] -> [B, widths[-1]], with activations between and, if asked, after them.
+
+    rate multiplies the learning rate of all layers under `lreq_adam`.
+    """
+
+    def __init__(self, widths: Sequence[int], hidden: Activation, last: Activation | None = None, rate: float = 1.0) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(Linear(a, b, rate=rate) for a, b in pairwise(widths))
+        self.activation, self.last = hidden, last
+
+    def hidden(self, x: Tensor) -> Tensor:
+        """The activation before the last layer, [B, widths[-2]]."""
+        for layer in self.layers[:-1]:
+            x = self.activation(layer(x))
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.layers[-1](self.hidden(x))
+        return x if self.last is None else self.last(x)

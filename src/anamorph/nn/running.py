@@ -1,0 +1,41 @@
+"""Statistics that a loss gathers while it runs and that take effect once per step."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from anamorph.core.parallel import sum_over_processes
+
+__all__ = ["RunningMean"]
+
+
+class RunningMean(nn.Module):
+    """An exponential mean [D] of the vectors it is shown: `gather` collects them, `commit` moves the mean once.
+
+    beta: how much of the old mean a commit keeps.
+    """
+
+    mean: Tensor
+    total: Tensor
+    count: Tensor
+
+    def __init__(self, features: int, beta: float) -> None:
+        super().__init__()
+        self.beta = beta
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("total", torch.zeros(features), persistent=False)
+        self.register_buffer("count", torch.zeros(()), persistent=False)
+
+    @torch.no_grad()
+    def gather(self, vectors: Tensor) -> None:
+        """Take vectors [B, D] into account at the next commit."""
+        self.total.add_(vectors.sum(0))
+        self.count.add_(len(vectors))
+
+    @torch.no_grad()
+    def commit(self) -> None:
+        sum_over_processes([self.total, self.count])
+        self.mean.lerp_(self.total / self.count, 1 - self.beta)
+        self.total.zero_()
+        self.count.zero_()

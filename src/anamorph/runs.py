@@ -1,0 +1,212 @@
+"""Runs on disk: started, resumed, loaded."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from anamorph.catalog import build, config_class
+from anamorph.core.config import from_plain, to_plain
+from anamorph.core.errors import UserError
+from anamorph.core.model import LatentModel
+from anamorph.core.signal import Image
+from anamorph.core.stage import Constant
+from anamorph.data.images import Images
+from anamorph.data.open import Wanted, open_source, quiet
+from anamorph.data.shards import Progress
+from anamorph.training.folder import RunFolder
+from anamorph.training.machine import Choice, choose, settle
+from anamorph.training.run import Machine, Run
+from anamorph.training.session import Plan, Status, pursue, take_up
+
+__all__ = ["Settings", "Training", "load", "new_settings", "open_data", "open_training", "settings_of", "train"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that is needed to make a run again, as config.json holds it.
+
+    images: the total to train on. labels: those that come along; None for all. pictures: at how many images seen; None for
+    the default.
+    """
+
+    model: str
+    config: Any
+    source: str
+    signal: Image
+    fingerprint: str
+    machine: Machine
+    images: int
+    size: tuple[int, int] | None = None
+    channels: int | None = None
+    upscale: bool = False
+    labels: tuple[str, ...] | None = None
+    mirror: bool = False
+    batch: int = 128
+    seed: int = 0
+    pictures: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.images < 1 or self.batch < 1:
+            raise UserError(f"images and batch must be at least 1, got {self.images} and {self.batch}")
+
+    @property
+    def plan(self) -> Plan:
+        return Plan.of(self.images, self.pictures)
+
+    def write(self, folder: RunFolder) -> None:
+        versions = {"anamorph": version("anamorph"), "torch": torch.__version__, "python": platform.python_version()}
+        created = datetime.now(UTC).isoformat(timespec="seconds")
+        folder.write_config({**to_plain(self), "versions": versions, "created": created})
+
+
+def settings_of(folder: RunFolder) -> Settings:
+    """What a run was started with.
+
+    Raises: UserError if this is no run, or its config.json is not as it was written.
+    """
+    config = folder.config()
+    values = {name: value for name, value in config.items() if name not in ("format", "versions", "created", "config")}
+    model = from_plain(config_class(str(config.get("model"))), config.get("config", {}), f"{folder}/config.json: config")
+    return from_plain(Settings, values, f"{folder}/config.json", config=model)
+
+
+def open_data(settings: Settings, split: str = "train", progress: Progress = quiet) -> Images:
+    """The images that a run trains on, or another split of the same source."""
+    wanted = Wanted(settings.size, settings.channels, settings.upscale)
+    source = open_source(settings.source, wanted, split=split, seed=settings.seed, mirror=settings.mirror, progress=progress)
+    return source if settings.labels is None else source.with_labels(settings.labels)
+
+
+def new_settings(
+    model: str,
+    source: str,
+    images: int,
+    *,
+    config: Any = None,
+    wanted: Wanted | None = None,
+    labels: tuple[str, ...] | None = None,
+    mirror: bool = False,
+    batch: int = 128,
+    seed: int = 0,
+    pictures: tuple[int, ...] | None = None,
+    choice: Choice | None = None,
+    progress: Progress = quiet,
+) -> Settings:
+    """Settings of a new run: opens the source to know its images, and finds out how this machine computes fastest.
+
+    Raises: UserError for an unknown model, a source that cannot be read, or settings that do not fit it.
+    """
+    config = config_class(model)() if config is None else config
+    wanted = wanted or Wanted()
+    path = Path(source.rpartition(":")[0] or source)
+    source = str(Path(source).absolute()) if path.exists() or Path(source).exists() else source
+    settings = Settings(
+        model=model,
+        config=config,
+        source=source,
+        signal=Image(1, 1, 1),
+        fingerprint="",
+        machine=Machine(),
+        images=images,
+        size=wanted.size,
+        channels=wanted.channels,
+        upscale=wanted.upscale,
+        labels=labels,
+        mirror=mirror,
+        batch=batch,
+        seed=seed,
+        pictures=pictures,
+    )
+    data = open_data(settings, progress=progress)
+    settings = replace(settings, signal=data.signal, fingerprint=data.fingerprint)
+    machine = choose(choice or Choice(), lambda m: _run(replace(settings, machine=m)), data, images)
+    return replace(settings, machine=machine)
+
+
+def _run(settings: Settings) -> Run:
+    """A run at its very beginning."""
+    model, recipe = build(settings.model, settings.signal, settings.config, settings.seed, settings.machine.device)
+    return Run(model, recipe, Constant(settings.batch), settings.seed, settings.machine)
+
+
+@dataclass(frozen=True)
+class Training:
+    """A run with its data and its folder, ready to go on. problems: what was wrong with checkpoints newer than the one used."""
+
+    settings: Settings
+    folder: RunFolder
+    run: Run
+    source: Images
+    held: Images
+    problems: tuple[str, ...]
+
+    def pursue(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Status]:
+        """Train to the settings' total; see `anamorph.training.session.pursue`."""
+        return pursue(self.run, self.source, self.held, self.folder, self.settings.plan, stop)
+
+
+def open_training(folder: RunFolder, progress: Progress = quiet) -> Training:
+    """A run from its folder, as far as it has come; its lock should be held.
+
+    Raises: UserError if this is no run, its data have changed, its device is not there, or no checkpoint can be read.
+    """
+    settings = settings_of(folder)
+    settle(settings.machine)
+    source = open_data(settings, progress=progress)
+    if source.fingerprint != settings.fingerprint:
+        raise UserError(
+            f"the images of {settings.source} are not those that {folder} was started on ({source.size} now): "
+            f"bring them back, or start a new run"
+        )
+    run = _run(settings)
+    problems = take_up(run, folder)
+    held = open_data(settings, split="test").in_order()
+    return Training(settings, folder, run, source, held, tuple(problems))
+
+
+def train(
+    model: str,
+    source: str,
+    images: int,
+    out: str | Path,
+    *,
+    config: Any = None,
+    seed: int = 0,
+    batch: int = 128,
+) -> Iterator[Status]:
+    """Train a model on a source, in a folder; goes on where an earlier call was stopped. Yields a status at every step.
+
+    Raises: UserError if the folder holds another run, or for anything that cannot be trained.
+    """
+    folder = RunFolder(out)
+    with folder.locked():
+        if not folder.exists:
+            new_settings(model, source, images, config=config, seed=seed, batch=batch).write(folder)
+        yield from open_training(folder).pursue()
+
+
+def load(path: str | Path, device: str = "cpu") -> LatentModel:
+    """The model of a run, with averaged weights, as far as it has been trained.
+
+    Raises: UserError if there is no run, or it has no readable checkpoint yet.
+    """
+    folder = RunFolder(path)
+    settings = settings_of(folder)
+    found = folder.latest()
+    if found is None:
+        raise UserError(f"{folder} has no checkpoint yet: train it a little with `anamorph resume {folder}`")
+    model, _ = build(settings.model, settings.signal, settings.config, settings.seed)
+    weights = {name.removeprefix("average/"): t for name, t in found[0].items() if name.startswith("average/")}
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise UserError(f"the checkpoint of {folder} does not fit its model: {error}") from error
+    return model.requires_grad_(False).eval().to(device)

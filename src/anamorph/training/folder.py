@@ -1,0 +1,165 @@
+"""A run's folder: its settings, its metrics, its checkpoints, and the lock that keeps a second training out."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from anamorph.core.errors import UserError
+from anamorph.core.files import read_json, read_tensors, replacing, write_json, write_tensors
+from anamorph.training.run import Run
+
+__all__ = ["FORMAT", "RunFolder"]
+
+FORMAT = 1
+"""Of config.json and of checkpoints; a newer one is refused."""
+KEPT = 6
+"""Checkpoints at pictures of the timeline that are kept besides the latest."""
+
+
+class RunFolder:
+    """What a training leaves behind: config.json, metrics.jsonl, checkpoints/, pictures/."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.checkpoints, self.pictures = self.path / "checkpoints", self.path / "pictures"
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def exists(self) -> bool:
+        return (self.path / "config.json").is_file()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the folder against other trainings; the operating system lets go of it when the process dies.
+
+        Raises: UserError if another process holds it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / "lock").open("a+") as file:
+            if not _lock(file.fileno()):
+                file.seek(0)
+                other = f"process {file.read().strip() or 'unknown'}"
+                raise UserError(f"{self} is being trained by {other}: wait for it, stop it, or choose another --out")
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            yield
+
+    def write_config(self, config: dict[str, Any]) -> None:
+        write_json(self.path / "config.json", {"format": FORMAT, **config})
+
+    def config(self) -> dict[str, Any]:
+        """Raises: UserError if this is no run, or one of a newer anamorph."""
+        if not self.exists:
+            raise UserError(f"{self} is no run (it has no config.json): `anamorph train MODEL SOURCE --out {self}` makes one")
+        config: dict[str, Any] = read_json(self.path / "config.json")
+        _check_format(self.path / "config.json", config.get("format"))
+        return config
+
+    def saved(self) -> list[Path]:
+        """The checkpoints, newest first."""
+        return sorted(self.checkpoints.glob("[0-9]*.safetensors"), key=_images_of, reverse=True)
+
+    def save(self, run: Run, facts: dict[str, str], keep: bool) -> Path:
+        """Write a checkpoint; keep: also when newer ones come. Older ones are thinned only once it is whole.
+
+        Raises: Diverged, writing nothing, if a weight is not finite. OSError if the disk is full; older ones stay.
+        """
+        run.check_finite()
+        path = self.checkpoints / f"{run.images:012d}{'-kept' * keep}.safetensors"
+        write_tensors(path, run.tensors(), {"format": str(FORMAT), **run.facts(), **facts})
+        self._thin(path)
+        return path
+
+    def _thin(self, newest: Path) -> None:
+        """Keep the newest, the one before it, and some at pictures, evenly spread."""
+        kept = [path for path in self.saved() if "-kept" in path.name and path != newest]
+        spread = {kept[round(i * (len(kept) - 1) / (KEPT - 1))] for i in range(KEPT)} if len(kept) > KEPT else set(kept)
+        before = [path for path in self.saved() if path != newest][:1]
+        for path in self.saved():
+            if path not in {newest, *before, *spread}:
+                path.unlink()
+
+    def latest(self) -> tuple[dict[str, Tensor], dict[str, str], list[str]] | None:
+        """Tensors and facts of the newest readable checkpoint, and what was wrong with newer ones; None if there is none yet.
+
+        Raises: UserError if there are checkpoints but none can be read.
+        """
+        problems: list[str] = []
+        for path in self.saved():
+            try:
+                tensors, facts = read_tensors(path)
+            except UserError as error:
+                problems.append(str(error))
+                continue
+            _check_format(path, facts.get("format"))
+            return tensors, facts, problems
+        if problems:
+            raise UserError(f"no checkpoint of {self} can be read: {'; '.join(problems)}")
+        return None
+
+    def log(self, record: dict[str, Any]) -> None:
+        """Append a line to metrics.jsonl."""
+        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of metrics.jsonl; a last line that was cut off by a crash is left out."""
+        path = self.path / "metrics.jsonl"
+        lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        records = []
+        for line in lines:
+            try:
+                records.append(json.loads(line))
+            except ValueError:
+                break
+        return records
+
+    def rewind(self, images: int) -> None:
+        """Forget what was logged after so many images: training goes on from there."""
+        path = self.path / "metrics.jsonl"
+        if path.is_file():
+            kept = [record for record in self.metrics() if record["images"] <= images]
+            with replacing(path) as temporary:
+                temporary.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
+
+
+def _images_of(checkpoint: Path) -> tuple[int, str]:
+    return int(checkpoint.name.split(".")[0].split("-")[0]), checkpoint.name
+
+
+def _check_format(path: Path, found: Any) -> None:
+    try:
+        number = int(found)
+    except (TypeError, ValueError):
+        raise UserError(f"{path} was not written by anamorph (it names no format)") from None
+    if number != FORMAT:
+        newer = "a newer" if number > FORMAT else "an older"
+        raise UserError(f"{path} has format {number}, and this is anamorph for format {FORMAT}: use {newer} anamorph")
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        import msvcrt
+
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        except OSError:
+            return False
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,37 @@
+"""The gradients of one phase, and which optimizer they go to."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from anamorph.core.optimizer import Adam
+from anamorph.core.random import Random
+from anamorph.core.recipe import Outcome, Phase, Recipe
+from anamorph.core.signal import Batch
+from anamorph.core.stage import Stage
+from anamorph.training.run import Machine
+
+__all__ = ["Gradients", "evaluate", "gradients", "route"]
+
+Gradients = list[Tensor | None]
+"""One per parameter that a phase trains; None where its loss does not reach it."""
+
+
+def evaluate(phase: Phase, batch: Batch, stage: Stage, random: Random, machine: Machine) -> Outcome:
+    """The phase's loss in the machine's precision."""
+    device = torch.device(machine.device).type
+    with torch.autocast(device, torch.bfloat16, enabled=machine.precision == "bfloat16"):
+        return phase.loss(batch, stage, random)
+
+
+def gradients(phase: Phase, batch: Batch, stage: Stage, random: Random, machine: Machine) -> tuple[Outcome, Gradients]:
+    """The phase's loss, detached, and its gradients. Only what the phase trains is differentiated."""
+    outcome = evaluate(phase, batch, stage, random, machine)
+    found = torch.autograd.grad(outcome.total(), phase.parameters, allow_unused=True)
+    return outcome.detached(), list(found)
+
+
+def route(recipe: Recipe, phase: Phase, found: Gradients) -> list[tuple[Adam, Gradients]]:
+    """Each optimizer that the phase steps, with the gradients of its own parameters, None where there is none."""
+    return [(adam, [None if i is None else found[i] for i in places]) for adam, places in recipe.routes[phase.name]]

@@ -1,0 +1,87 @@
+"""Pictures of a run in progress: always the same latents and the same held-out images, so that times can be compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image as Pillow
+from torch import Tensor
+
+from anamorph.core.model import Draws, Encodes, LatentModel
+from anamorph.core.random import Seeded
+from anamorph.core.signal import Source
+from anamorph.figures.curves import save_curves
+from anamorph.figures.grid import Row, as_picture, save_grid, save_picture, sheet
+
+__all__ = ["draw_curves", "draw_progress", "samples"]
+
+SHOWN = 8
+WALL = 64
+
+
+@torch.no_grad()
+def samples(model: Draws, n: int, seed: int, place: str = "samples") -> Tensor:
+    """n images [n, C, H, W] from latents that depend on the seed alone."""
+    device = next(model.parameters()).device
+    return model.decode(model.draw(n, Seeded(seed, place, device=device)))
+
+
+@torch.no_grad()
+def draw_progress(folder: Path, model: LatentModel, held: Source, images: int, seed: int) -> Path:
+    """Write samples, reconstructions, and the timeline of both so far; returns the timeline's path.
+
+    held: images that are not trained on, in their own order.
+    """
+    device = next(model.parameters()).device
+    originals = held.take(0, SHOWN).signals.to(device)
+    shown: list[Tensor] = []
+    if isinstance(model, Draws):
+        wall = samples(model, WALL, seed)
+        save_grid(folder / f"samples-{images:012d}.png", wall, title=f"{images:,} images seen")
+        shown += list(wall[:SHOWN])
+    if isinstance(model, Encodes):
+        again = model.decode(model.encode(originals))
+        rows = [Row("held-out images", originals), Row("reconstructions", again)]
+        save_picture(folder / f"reconstructions-{images:012d}.png", sheet(rows, f"{images:,} images seen"))
+        shown += list(again)
+    if not shown:
+        shown = list(originals)
+    save_picture(folder / "strips" / f"{images:012d}.png", as_picture(torch.cat([s.cpu() for s in shown], 2)))
+    timeline = folder / "timeline.png"
+    save_picture(timeline, _timeline(folder / "strips", originals, model))
+    return timeline
+
+
+def _timeline(strips: Path, originals: Tensor, model: LatentModel) -> Pillow.Image:
+    width = originals.shape[-1]
+    left: list[Tensor | None] = [None] * SHOWN if isinstance(model, Draws) else []
+    right = list(originals) if isinstance(model, Encodes) else []
+    rows = [Row("held-out images", [*left, *right])] if right else []
+    for path in sorted(strips.glob("*.png")):
+        cells = _read(path).split(width, 2)
+        rows.append(Row(f"{int(path.stem):,} seen", list(cells)))
+    parts = ["samples"] * isinstance(model, Draws) + ["reconstructions"] * isinstance(model, Encodes)
+    return sheet(rows, " and ".join(parts).capitalize() + " while training")
+
+
+def _read(path: Path) -> Tensor:
+    """A picture as an image [C, H, W] in [-1, 1]."""
+    with Pillow.open(path) as picture:
+        array = np.atleast_3d(np.asarray(picture, np.float32)) / 127.5 - 1
+    return torch.from_numpy(array).movedim(-1, 0)
+
+
+def draw_curves(path: Path, records: list[dict[str, Any]]) -> None:
+    """Write what was logged as curves, one panel per phase for its terms and one for what it watched."""
+    names = [name for name in records[-1] if "/" in name] if records else []
+    panels: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
+    for name in names:
+        phase, term = name.split("/", 1)
+        points = [(r["images"], r[name]) for r in records if isinstance(r.get(name), float)]
+        if points:
+            panels.setdefault(phase, {})[term] = ([float(x) for x, _ in points], [y for _, y in points])
+    if panels:
+        save_curves(path, panels)

@@ -1,0 +1,177 @@
+"""A whole training: the loop, with a log, pictures and checkpoints, that can be stopped and taken up at any moment."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from anamorph.core.signal import Source
+from anamorph.training.folder import RunFolder
+from anamorph.training.loop import Tick, train
+from anamorph.training.pictures import draw_curves, draw_progress
+from anamorph.training.run import Run
+
+__all__ = ["Plan", "Status", "milestones", "pursue", "take_up"]
+
+SAVE_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many images to see in all, at which of them to make pictures, and how many lie between lines of the log."""
+
+    total: int
+    pictures: tuple[int, ...]
+    interval: int
+
+    @staticmethod
+    def of(total: int, pictures: tuple[int, ...] | None = None) -> Plan:
+        return Plan(total, milestones(total) if pictures is None else pictures, max(1, total // 1000))
+
+
+def milestones(total: int) -> tuple[int, ...]:
+    """Where pictures are made by default: closer together at the beginning, where more happens."""
+    return tuple(sorted({total * part // 64 for part in (0, 1, 4, 8, 16, 32, 48, 64)}))
+
+
+@dataclass(frozen=True)
+class Status:
+    """How a training is doing. record: a line of the log, when there is a new one. written: a picture, when there is one."""
+
+    images: int
+    total: int
+    rate: float
+    seconds_left: float
+    record: dict[str, Any] | None = None
+    written: Path | None = None
+
+
+@dataclass
+class _Log:
+    """Means of what the losses said since the last line; kept in checkpoints, so that a resumed log is the same."""
+
+    sums: dict[str, Any] = field(default_factory=dict)
+    count: int = 0
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+
+    def add(self, tick: Tick, seconds: float, cpu_seconds: float) -> None:
+        self.seconds += seconds
+        self.cpu_seconds += cpu_seconds
+        for name, value in {**tick.terms, **tick.watch}.items():
+            old = self.sums.get(name)
+            if isinstance(value, list):
+                self.sums[name] = [a + b for a, b in zip(old or [0.0] * len(value), value, strict=True)]
+            else:
+                self.sums[name] = (old or 0.0) + value
+        self.count += 1
+
+    def line(self, run: Run) -> dict[str, Any]:
+        means = {
+            name: [v / self.count for v in value] if isinstance(value, list) else value / self.count
+            for name, value in self.sums.items()
+        }
+        self.sums, self.count = {}, 0
+        return {"images": run.images, "step": run.step, **self._spent(), **means}
+
+    def _spent(self) -> dict[str, float]:
+        return {"seconds": round(self.seconds, 3), "cpu_seconds": round(self.cpu_seconds, 3)}
+
+
+def take_up(run: Run, folder: RunFolder) -> list[str]:
+    """Restore the newest readable checkpoint, if there is one; returns what was wrong with newer ones."""
+    found = folder.latest()
+    if found is None:
+        folder.rewind(-1)
+        return []
+    tensors, facts, problems = found
+    run.restore(tensors, facts)
+    folder.rewind(run.images)
+    return problems
+
+
+def pursue(
+    run: Run, source: Source, held: Source, folder: RunFolder, plan: Plan, stop: Callable[[], bool] = lambda: False
+) -> Iterator[Status]:
+    """Train to the plan's total, from where the run is. Yields a status at every step.
+
+    held: images that are not trained on, for the pictures. stop: asked after every step; training is saved before it ends.
+    Raises: Diverged if a loss or a weight is not finite. OSError if the disk is full. The last good checkpoint stays.
+    """
+    log, pace = _restored(folder), _Pace(plan.total)
+    pictured = {m for m in plan.pictures if m <= run.images} if run.images else set()
+    saved_at = time.monotonic()
+    if run.images == 0:
+        yield from _picture(run, held, folder, log, pace)
+        pictured.add(0)
+    if run.images >= plan.total:
+        return
+    for tick in train(run, source):
+        seconds, cpu_seconds = pace.lap(run.images)
+        log.add(tick, seconds, cpu_seconds)
+        record = None
+        done = run.images >= plan.total
+        if done or run.images // plan.interval > (run.images - tick.stage.batch) // plan.interval:
+            record = log.line(run)
+            folder.log(record)
+        yield pace.status(run.images, record)
+        due = {m for m in plan.pictures if m <= run.images} - pictured
+        pictured |= due
+        if due or done:
+            yield from _picture(run, held, folder, log, pace)
+        elif stop() or time.monotonic() - saved_at > SAVE_SECONDS:
+            _save(run, folder, log, keep=False)
+            saved_at = time.monotonic()
+        pace.skip()
+        if done or stop():
+            return
+
+
+def _picture(run: Run, held: Source, folder: RunFolder, log: _Log, pace: _Pace) -> Iterator[Status]:
+    """Draw the pictures, then keep a checkpoint beside them: killed in between, a run draws them once more."""
+    run.check_finite()
+    written = draw_progress(folder.pictures, run.average.model, held, run.images, run.seed)
+    draw_curves(folder.pictures / "curves.png", folder.metrics())
+    _save(run, folder, log, keep=True)
+    yield pace.status(run.images, written=written)
+
+
+def _save(run: Run, folder: RunFolder, log: _Log, keep: bool) -> None:
+    folder.save(run, {"log": json.dumps(asdict(log))}, keep)
+
+
+def _restored(folder: RunFolder) -> _Log:
+    found = folder.latest()
+    return _Log(**json.loads(found[1]["log"])) if found else _Log()
+
+
+class _Pace:
+    """Images per second of late, not counting what is done between steps."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.rate = total, 0.0
+        self._images: int | None = None
+        self.skip()
+
+    def lap(self, images: int) -> tuple[float, float]:
+        """Wall and CPU seconds since the last lap or skip."""
+        wall, cpu = time.monotonic() - self._wall, time.process_time() - self._cpu
+        if self._images is not None and wall > 0:
+            rate = (images - self._images) / wall
+            weight = min(1.0, wall / 5) if self.rate else 1.0  # a time constant of five seconds
+            self.rate += weight * (rate - self.rate)
+        self._images = images
+        self.skip()
+        return wall, cpu
+
+    def skip(self) -> None:
+        """Time until now was not spent on training."""
+        self._wall, self._cpu = time.monotonic(), time.process_time()
+
+    def status(self, images: int, record: dict[str, Any] | None = None, written: Path | None = None) -> Status:
+        left = (self.total - images) / self.rate if self.rate else float("nan")
+        return Status(images, self.total, self.rate, max(left, 0.0), record, written)

@@ -1,0 +1,230 @@
+"""One suite for all models: each keeps the promises of its capabilities, and trains as its recipe says."""
+
+from __future__ import annotations
+
+from itertools import islice
+from pathlib import Path
+
+import pytest
+import torch
+
+from anamorph.catalog import MODELS, build
+from anamorph.core.model import Bounds, Draws, Encodes, Maps
+from anamorph.core.random import Seeded, Sliced
+from anamorph.core.space import check_codes
+from anamorph.core.stage import Stage
+from anamorph.training.compiled import Compiled
+from anamorph.training.folder import RunFolder
+from anamorph.training.gradients import gradients
+from anamorph.training.loop import descend, train
+from anamorph.training.run import Machine, Run
+from small import BATCH, CASES, IMAGE, batch, differing, images, make_run, state
+
+EVERY = pytest.mark.parametrize("case", CASES)
+
+
+def test_every_model_of_the_catalog_is_here() -> None:
+    assert {name for name, _ in CASES.values()} == set(MODELS)
+
+
+@EVERY
+def test_codes_match_the_spaces_and_images_the_signal(case: str) -> None:
+    model = make_run(case).model
+    x = batch(3).signals
+    found = []
+    if isinstance(model, Encodes):
+        found.append(model.encode(x))
+    if isinstance(model, Draws):
+        found.append(model.draw(3, Seeded(0, "draw")))
+    if isinstance(model, Maps):
+        found.append(model.map(torch.randn(3, *model.prior.shape)))
+        assert {name: v.shape for name, v in model.centre.items()} == {
+            s.name: s.shape for s in model.spaces if s.name in model.centre
+        }
+    assert found
+    for codes in found:
+        assert check_codes(codes, model.spaces) == 3
+        assert model.decode(codes).shape == (3, *IMAGE.shape)
+
+
+@EVERY
+def test_decoding_is_deterministic_and_draws_depend_on_the_seed_alone(case: str) -> None:
+    model = make_run(case).model
+    codes = {s.name: torch.randn(2, *s.shape) for s in model.spaces if not s.optional}
+    assert torch.equal(model.decode(codes), model.decode(codes))
+    assert torch.equal(model.decode(codes, "off"), model.decode(codes, "off"))
+    assert torch.equal(model.decode(codes, Seeded(1, "x")), model.decode(codes, Seeded(1, "x")))
+    if isinstance(model, Draws):
+        first, again, other = (model.draw(2, Seeded(seed, "draw")) for seed in (1, 1, 2))
+        assert all(torch.equal(first[name], again[name]) for name in first)
+        assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+@EVERY
+def test_each_example_is_treated_alone(case: str) -> None:
+    """No layer mixes the examples of a batch."""
+    model = make_run(case).model
+    codes = {s.name: torch.randn(4, *s.shape) for s in model.spaces}
+    torch.testing.assert_close(model.decode(codes)[1:2], model.decode({k: v[1:2] for k, v in codes.items()}))
+    if isinstance(model, Encodes):
+        x = batch(4).signals
+        for name, value in model.encode(x).items():
+            torch.testing.assert_close(value[1:2], model.encode(x[1:2])[name])
+
+
+@EVERY
+def test_log_weights_are_one_per_example_and_sample(case: str) -> None:
+    model = make_run(case).model
+    if isinstance(model, Bounds):
+        assert model.log_weights(batch(3).signals, 5, Seeded(0, "w")).shape == (3, 5)
+
+
+@EVERY
+def test_every_trained_parameter_gets_a_gradient_from_some_phase(case: str) -> None:
+    run = make_run(case)
+    reached: set[torch.nn.Parameter] = set()
+    for phase in run.recipe.phases:
+        _, found = gradients(phase, batch(), Stage(0, BATCH), run.random(phase), run.machine)
+        reached |= {p for p, g in zip(phase.parameters, found, strict=True) if g is not None and bool(g.any())}
+    missing = [name for name, p in run.model.named_parameters() if p not in reached]
+    if "wasserstein" in case:  # a difference of mean scores does not see what is added to all of them
+        missing = [name for name in missing if not (name.startswith("critic.") and name.endswith(".bias"))]
+    assert not missing
+
+
+@EVERY
+def test_a_phase_moves_what_it_trains_and_nothing_else(case: str) -> None:
+    run = make_run(case)
+    for _ in range(2):  # the second time, idle parameters have been stepped before
+        for phase in run.recipe.phases:
+            before = {name: p.detach().clone() for name, p in run.model.named_parameters()}
+            descend(run, phase, batch(), Stage(0, BATCH))
+            moved = {name for name, p in run.model.named_parameters() if not torch.equal(p, before[name])}
+            trained = {name for name, p in run.model.named_parameters() if p in set(phase.parameters)}
+            assert moved
+            assert moved <= trained, phase.name
+        run.step += 1
+
+
+@EVERY
+def test_the_random_numbers_of_a_phase_are_a_function_of_seed_and_step(case: str) -> None:
+    for phase in make_run(case).recipe.phases:
+        totals = []
+        for seed, step in ((0, 3), (0, 3), (1, 3), (0, 4)):
+            run = make_run(case)
+            run.seed, run.step = seed, step
+            mine = next(p for p in run.recipe.phases if p.name == phase.name)
+            totals.append(float(mine.loss(batch(), Stage(0, BATCH), run.random(mine)).detached().total()))
+        assert totals[0] == totals[1]
+        if "autoencoder" not in case:
+            assert len(set(totals)) == 3
+
+
+@EVERY
+def test_training_resumes_bitwise(case: str) -> None:
+    whole = make_run(case)
+    for _ in islice(train(whole, images()), 7):
+        pass
+    half = make_run(case)
+    for _ in islice(train(half, images()), 3):
+        pass
+    resumed = make_run(case, seed=0)
+    for parameter in resumed.model.parameters():
+        parameter.data.normal_()  # whatever it began with
+    resumed.restore(state(half), half.facts())
+    for _ in islice(train(resumed, images()), 4):
+        pass
+    assert not differing(state(whole), state(resumed))
+    assert whole.facts() == resumed.facts()
+
+
+@EVERY
+def test_a_checkpoint_on_disk_is_the_run(case: str, tmp_path: Path) -> None:
+    run = make_run(case)
+    for _ in islice(train(run, images()), 3):
+        pass
+    folder = RunFolder(tmp_path)
+    folder.save(run, {}, keep=False)
+    found = folder.latest()
+    assert found is not None
+    again = make_run(case)
+    again.restore(found[0], found[1])
+    assert not differing(state(run), state(again))
+    assert (again.step, again.images) == (3, 3 * BATCH)
+
+
+@EVERY
+def test_micro_batches_give_the_gradient_of_the_batch(case: str) -> None:
+    run = make_run(case)
+    for phase in run.recipe.phases:
+        whole, found = gradients(phase, batch(), Stage(0, BATCH), run.random(phase), run.machine)
+        parts = [
+            gradients(phase, batch().part(k, 2), Stage(0, BATCH), Sliced(run.random(phase), k, 2), run.machine)
+            for k in range(2)
+        ]
+        total = torch.stack([outcome.total() for outcome, _ in parts]).mean()
+        torch.testing.assert_close(total, whole.total(), rtol=1e-4, atol=1e-5)
+        for mine, a, b in zip(found, parts[0][1], parts[1][1], strict=True):
+            if mine is not None and a is not None and b is not None:
+                torch.testing.assert_close((a + b) / 2, mine, rtol=1e-3, atol=1e-5)
+
+
+@EVERY
+def test_bfloat16_is_close_to_float32(case: str) -> None:
+    full, half = make_run(case), make_run(case, Machine(precision="bfloat16"))
+    for a, b in zip(full.recipe.phases, half.recipe.phases, strict=True):
+        wanted, _ = gradients(a, batch(), Stage(0, BATCH), full.random(a), full.machine)
+        got, found = gradients(b, batch(), Stage(0, BATCH), half.random(b), half.machine)
+        torch.testing.assert_close(got.total(), wanted.total(), rtol=0.05, atol=0.05)
+        assert all(g is None or g.dtype == torch.float32 for g in found)
+
+
+@EVERY
+def test_the_average_copies_at_once_when_its_half_life_is_nothing(case: str) -> None:
+    run = make_run(case)
+    run.average.half_life = 1e-9
+    for _ in islice(train(run, images()), 2):
+        pass
+    mine = run.average.model.state_dict()
+    assert all(torch.equal(mine[name], value) for name, value in run.model.state_dict().items())
+
+
+@pytest.mark.parametrize("case", ["alae", *(pytest.param(c, marks=pytest.mark.slow) for c in CASES if c != "alae")])
+def test_compiled_and_eager_training_agree(case: str) -> None:
+    eager, compiled = make_run(case), make_run(case, Machine(compiled=True))
+    eager_ticks = list(islice(train(eager, images()), 3))
+    compiled_ticks = list(islice(train(compiled, images()), 3))
+    for a, b in zip(eager_ticks, compiled_ticks, strict=True):
+        assert b.terms == pytest.approx(a.terms, rel=1e-3, abs=1e-4)
+    for name, wanted in eager.tensors().items():
+        torch.testing.assert_close(compiled.tensors()[name], wanted, rtol=1e-3, atol=2e-4, msg=name)
+
+
+def test_a_dry_run_leaves_no_trace() -> None:
+    """Before a phase is compiled its loss is run once, to learn what it draws; what it gathered is undone."""
+    run = make_run("alae")
+    (phase, *_) = run.recipe.phases
+    before = state(run)
+    totals = [buffer.clone() for buffer in run.model.buffers()]
+    requests = Compiled(run)._explore(phase, batch(), Stage(0, BATCH)).requests
+    assert [request[1] for request in requests] == [(BATCH, 3)]
+    assert not differing(before, state(run))
+    assert all(torch.equal(a, b) for a, b in zip(totals, run.model.buffers(), strict=True))
+
+
+@EVERY
+def test_weights_depend_on_the_seed_alone(case: str) -> None:
+    name, config = CASES[case]
+    torch.manual_seed(123)
+    before = torch.get_rng_state()
+    one, two, other = (build(name, IMAGE, config, seed)[0].state_dict() for seed in (5, 5, 6))
+    assert torch.equal(before, torch.get_rng_state())
+    assert all(torch.equal(one[k], two[k]) for k in one)
+    assert any(not torch.equal(one[k], other[k]) for k in one)
+
+
+def test_runs_are_plain_state() -> None:
+    """What a run depends on is in its tensors and facts: another object with the same ones is the same run."""
+    run = make_run("alae")
+    twin = Run(run.model, run.recipe, run.schedule, run.seed, run.machine)
+    assert twin.facts() == run.facts()

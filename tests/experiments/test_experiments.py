@@ -1,0 +1,65 @@
+"""Experiments run from end to end, small; and go on where they were stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from anamorph.core.files import read_json
+from anamorph.experiments import demo, mnist_probes
+from anamorph.models.alae import ALAEConfig
+from anamorph.models.autoencoder import AutoencoderConfig
+from anamorph.models.vae import VAEConfig
+from anamorph.training.folder import RunFolder
+from anamorph.training.machine import Choice
+
+HERE = Choice("cpu", "float32", 1, False)
+
+
+def test_the_demonstration_trains_shows_and_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "IMAGES", 512)
+    monkeypatch.setattr(demo, "CONFIG", ALAEConfig(width=16))
+    folder = RunFolder(tmp_path)
+    assert [s.images for s in demo.train_demo(folder)][-1] == 512
+    assert list(demo.train_demo(folder)) == []
+    shown = demo.show_demo(folder)
+    assert all(path.stat().st_size > 500 for path in shown.pictures)
+    assert len(shown.table) == 4
+    assert shown.table["1-NN accuracy on held-out digits"][1] == "99.0%"
+
+
+def test_the_probes_of_mnist_fill_their_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = np.random.default_rng(0)
+    for part, n in (("train", 300), ("t10k", 100)):
+        classes = generator.integers(0, 10, n).astype(np.uint8)
+        images = (generator.integers(0, 60, (n, 6, 6)) + 19 * classes[:, None, None]).astype(np.uint8)
+        for kind, array in (("images-idx3", images), ("labels-idx1", classes)):
+            header = bytes([0, 0, 8, array.ndim]) + b"".join(int(s).to_bytes(4, "big") for s in array.shape)
+            path = tmp_path / "data" / "mnist" / f"{part}-{kind}-ubyte.gz"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            import gzip
+
+            path.write_bytes(gzip.compress(header + array.tobytes()))
+    monkeypatch.setenv("ANAMORPH_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(mnist_probes, "EPOCH", 300)
+    monkeypatch.setattr(mnist_probes, "SEEDS", (0, 1))
+    configs = {
+        "alae": ALAEConfig(width=16, w_dim=5),
+        "vae": VAEConfig(widths=(16, 16), z_dim=5),
+        "autoencoder": AutoencoderConfig(width=16, z_dim=5),
+    }
+    monkeypatch.setattr(mnist_probes, "CONFIGS", configs)
+    told: list[str] = []
+    mnist_probes.mnist_probes(tmp_path / "out", HERE, told.append, epochs=2)
+    rows = read_json(tmp_path / "out" / "results.json")
+    assert [(row["model"], row["seed"]) for row in rows] == [(m, s) for s in (0, 1) for m in configs]
+    assert all(0 < row[weights][m] <= 1 for row in rows for weights in ("raw", "average") for m in mnist_probes.MEASURES)
+    assert all(row["images"] >= 600 and row["cpu_seconds"] > 0 for row in rows)
+    text = (tmp_path / "out" / "results.md").read_text()
+    assert "| alae | published | 93.79 |" in text
+    assert "±" in text
+    before = (tmp_path / "out" / "alae-0" / "probes.json").stat().st_mtime_ns
+    mnist_probes.mnist_probes(tmp_path / "out", HERE, told.append, epochs=2)
+    assert (tmp_path / "out" / "alae-0" / "probes.json").stat().st_mtime_ns == before

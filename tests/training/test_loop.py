@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import islice
+
+import pytest
+import torch
+from torch import nn
+
+from anamorph.core.errors import UserError
+from anamorph.core.model import LatentModel, Noise
+from anamorph.core.optimizer import Adam
+from anamorph.core.random import Random
+from anamorph.core.recipe import Outcome, Phase, Recipe
+from anamorph.core.signal import Batch, Image
+from anamorph.core.space import Codes, Space
+from anamorph.core.stage import Constant, Stage
+from anamorph.training.average import Average
+from anamorph.training.loop import train
+from anamorph.training.prefetch import Prefetch
+from anamorph.training.run import Diverged, Machine, Run
+from small import BATCH, images, make_run, state
+
+
+class Dot(LatentModel):
+    """A model with one weight per phase, for tests of the loop."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.signal, self.spaces = Image(1, 1, 1), (Space("z", (1,)),)
+        self.often, self.seldom = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
+
+    def decode(self, codes: Codes, noise: Noise = "fixed") -> torch.Tensor:
+        return self.often(codes["z"]).view(-1, 1, 1, 1)
+
+
+def make(bad_at: int | None = None, every: int = 3) -> Run:
+    model = Dot()
+    committed: list[int] = []
+
+    def often(batch: Batch, stage: Stage, random: Random) -> Outcome:
+        term = model.often.weight.sum() * float("nan" if run.step == bad_at else 1.0)
+        return Outcome({"a": term, "b": 2 * model.often.weight.sum()}, {"seen": torch.tensor([1.0, 2.0])})
+
+    def seldom(batch: Batch, stage: Stage, random: Random) -> Outcome:
+        return Outcome({"c": model.seldom.weight.sum()})
+
+    phases = (
+        Phase("often", often, (model.often,), ("one",), commit=(lambda: committed.append(run.step),)),
+        Phase("seldom", seldom, (model.seldom,), ("two",), every=every),
+    )
+    optimizers = {"one": Adam(list(model.often.parameters()), 0.1), "two": Adam(list(model.seldom.parameters()), 0.1)}
+    run = Run(model, Recipe(phases, optimizers), Constant(4))
+    run.committed = committed  # type: ignore[attr-defined]
+    return run
+
+
+def test_phases_run_at_their_own_pace_and_commit_after_each_step() -> None:
+    run = make(every=3)
+    ticks = list(islice(train(run, images()), 7))
+    assert ["seldom/c" in tick.terms for tick in ticks] == [True, False, False, True, False, False, True]
+    assert run.recipe.optimizers["two"].counts.tolist() == [3]
+    assert run.committed == list(range(7))  # type: ignore[attr-defined]
+    assert [(tick.step, tick.images) for tick in ticks] == [(i + 1, 4 * (i + 1)) for i in range(7)]
+    assert ticks[0].watch == {"often/seen": [1.0, 2.0]}
+
+
+def test_the_sum_of_the_terms_is_descended() -> None:
+    run = make()
+    before = float(run.model.get_parameter("often.weight").detach())
+    next(iter(train(run, images())))
+    assert float(run.model.get_parameter("often.weight").detach()) == pytest.approx(before - 0.1, abs=1e-5)
+
+
+def test_a_loss_that_is_not_finite_stops_and_is_named() -> None:
+    run = make(bad_at=2)
+    with pytest.raises(Diverged, match=r"phase 'often' the term 'a' is nan at step 3 \(12 images\)"):
+        list(islice(train(run, images()), 5))
+
+
+def test_a_phase_without_its_optimizer_is_refused() -> None:
+    model = Dot()
+    phase = Phase("p", lambda b, s, r: Outcome({}), (model,), ("one",))
+    with pytest.raises(ValueError, match="none of its optimizers"):
+        Recipe((phase,), {"one": Adam(list(model.often.parameters()), 0.1)})
+
+
+@dataclass(frozen=True)
+class Eras:
+    """A schedule whose second era begins after some images, with a smaller rate."""
+
+    change: int
+
+    def at(self, images: int) -> Stage:
+        late = images >= self.change
+        return Stage(0, 4, lr_scale=0.5 if late else 1.0, era=int(late))
+
+
+def test_a_new_era_forgets_the_moments_but_resuming_in_it_does_not() -> None:
+    run = make()
+    run.schedule = Eras(8)
+    list(islice(train(run, images()), 2))
+    assert run.recipe.optimizers["one"].counts.tolist() == [2]
+    list(islice(train(run, images()), 2))
+    assert run.recipe.optimizers["one"].counts.tolist() == [2]
+    again = make()
+    again.schedule = Eras(8)
+    again.restore(run.tensors(), run.facts())
+    list(islice(train(again, images()), 1))
+    assert again.recipe.optimizers["one"].counts.tolist() == [3]
+
+
+def test_the_rate_follows_the_stage() -> None:
+    moved = []
+    for change in (100, 0):
+        run = make()
+        run.schedule = Eras(change)
+        weight = run.model.get_parameter("often.weight")
+        before = float(weight.detach())
+        next(iter(train(run, images())))
+        moved.append(float(weight.detach()) - before)
+    assert moved[1] == pytest.approx(moved[0] / 2, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("group", "parts", "message"),
+    [(1, 3, "divided into 3 pieces"), (4, 4, "a multiple of 4 images"), (None, 2, "the whole batch at once")],
+)
+def test_a_batch_that_cannot_be_divided_is_refused(group: int | None, parts: int, message: str) -> None:
+    run = make_run("alae", Machine(parts=parts))
+    object.__setattr__(run.recipe, "group", group)
+    with pytest.raises(UserError, match=message):
+        next(iter(train(run, images())))
+
+
+def test_micro_batches_train_like_the_batch() -> None:
+    whole, parted = make_run("vae"), make_run("vae", Machine(parts=4))
+    for a, b in zip(islice(train(whole, images()), 3), islice(train(parted, images()), 3), strict=True):
+        assert b.terms == pytest.approx(a.terms, rel=1e-4)
+    for name, value in state(whole).items():
+        torch.testing.assert_close(parted.tensors()[name], value, rtol=1e-2, atol=1e-3)
+
+
+def test_restoring_something_else_lists_what_does_not_fit_and_changes_nothing() -> None:
+    run, before = make_run("alae"), state(make_run("alae"))
+    tensors = dict(before)
+    tensors["model/critic.layers.0.weight"] = torch.zeros(2, 2)
+    del tensors["average/mean.mean"]
+    tensors["model/other"] = torch.zeros(1)
+    with pytest.raises(UserError) as error:
+        run.restore(tensors, run.facts())
+    for part in ("critic.layers.0.weight is [2, 2], wanted [5, 5]", "average/mean.mean is missing", "model/other is unknown"):
+        assert part in str(error.value)
+    assert all(torch.equal(value, before[name]) for name, value in run.tensors().items())
+
+
+def test_the_average_follows_with_its_half_life_and_copies_buffers() -> None:
+    model = nn.BatchNorm1d(3)
+    average = Average(model, half_life=100)
+    start = model.weight.detach().clone()
+    with torch.no_grad():
+        model.weight.add_(1)
+        model.running_mean.fill_(7)  # type: ignore[union-attr]
+    average.follow(100)
+    torch.testing.assert_close(average.model.weight, start + 0.5)
+    average.follow(100)
+    torch.testing.assert_close(average.model.weight, start + 0.75)
+    assert average.model.running_mean.tolist() == [7, 7, 7]  # type: ignore[union-attr]
+    assert not average.model.weight.requires_grad
+
+
+def test_the_next_batch_is_prepared_and_is_the_one_of_its_position() -> None:
+    source = images()
+    asked: list[tuple[int, int, int]] = []
+
+    class Counting:
+        signal, size, labels, fingerprint = source.signal, source.size, source.labels, source.fingerprint
+
+        def take(self, start: int, count: int, level: int = 0) -> Batch:
+            asked.append((start, count, level))
+            return source.take(start, count, level)
+
+    with Prefetch(Counting()) as feed:
+        for start in (0, BATCH, 2 * BATCH, 100):  # the last is not the one prepared
+            assert torch.equal(feed.take(start, BATCH, 0).signals, source.take(start, BATCH).signals)
+    assert asked[:3] == [(0, BATCH, 0), (BATCH, BATCH, 0), (2 * BATCH, BATCH, 0)]
+    assert (100, BATCH, 0) in asked
+
+
+def test_an_error_while_preparing_a_batch_reaches_the_loop() -> None:
+    class Broken:
+        signal, size, labels, fingerprint = images().signal, 40, (), "x"
+
+        def take(self, start: int, count: int, level: int = 0) -> Batch:
+            if start:
+                raise UserError("the disk is gone")
+            return images().take(start, count, level)
+
+    with pytest.raises(UserError, match="the disk is gone"):
+        list(islice(train(make_run("alae"), Broken()), 3))
+
+
+def test_finite_weights_are_checked_before_they_are_kept() -> None:
+    run = make_run("alae")
+    run.check_finite()
+    with torch.no_grad():
+        next(run.model.parameters())[0] = math.inf
+    with pytest.raises(Diverged, match="is not finite at step 0"):
+        run.check_finite()
