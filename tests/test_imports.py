@@ -14,6 +14,7 @@ LAYERS = (
     ("models", "training", "metrics"),
     ("catalog", "runs", "experiments"),
     ("cli", "__init__"),
+    ("__main__",),
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 WITHIN = {("losses", "losses"), ("runs", "catalog"), ("experiments", "catalog"), ("experiments", "runs")}

@@ -149,7 +149,7 @@ def test_on_a_pipe_training_prints_plain_lines(tmp_path: Path, capsys: pytest.Ca
 
 def test_interrupted_training_is_saved_and_goes_on(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    command = [sys.executable, "-m", "anamorph.cli.main"]
+    command = [sys.executable, "-m", "anamorph"]
     words = ["train", "alae", "digits", "--images", "100000000", *TINY, "--out", str(out)]
     process = subprocess.Popen(
         [*command, *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env={**os.environ}

@@ -72,7 +72,3 @@ def _dispatch(command: str, words: list[str]) -> int:
     module = importlib.import_module(f"anamorph.cli.{command}")
     result: int = module.main(words)
     return result
-
-
-if __name__ == "__main__":
-    sys.exit(main())

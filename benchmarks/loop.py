@@ -1,0 +1,81 @@
+"""What the training loop costs beyond its phases: orders, batches, stages, ticks and log lines."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any
+
+import torch
+
+from anamorph.core.stage import Stage
+from anamorph.training.compiled import Compiled
+from anamorph.training.folder import RunFolder
+from anamorph.training.loop import descend, train
+from anamorph.training.run import Precision, Run
+from anamorph.training.session import Plan, pursue
+from train_alae import BATCH, data, make_run
+from turns import median_of
+
+STEPS = 30
+
+
+def bare(run: Run) -> Callable[[], None]:
+    """One step: the phases and the average on a batch that is at hand, and nothing else."""
+    batch, stage = data().take(0, BATCH), Stage(0, BATCH)
+    compiled = Compiled(run) if run.machine.compiled else None
+
+    def step() -> None:
+        if compiled:
+            compiled.step(run.recipe.phases, batch, stage)
+        else:
+            for phase in run.recipe.phases:
+                descend(run, phase, batch, stage)
+            run.average.follow(BATCH)
+
+    return step
+
+
+def timed(step: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    for _ in range(STEPS):
+        step()
+    return time.perf_counter() - start
+
+
+def compare(precision: Precision, threads: int, compiled: bool, rounds: int) -> Iterator[float]:
+    """Seconds of `anamorph train`'s own loop over those of the bare phases, taking turns."""
+    alone = bare(make_run(precision, threads, compiled))
+    with tempfile.TemporaryDirectory() as scratch:
+        run, plan = make_run(precision, threads, compiled), Plan.of(10_000_000, ())
+        statuses = pursue(run, data(), data("test").in_order(), RunFolder(scratch), plan)
+        ticks = train(make_run(precision, threads, compiled), data())
+        for _ in range(3):
+            alone()
+        for _ in islice(statuses, 6):
+            pass
+        for _ in islice(ticks, 3):
+            pass
+        for _ in range(rounds):
+            seconds = timed(alone)
+            yield timed(lambda: next(ticks)) / seconds
+            yield timed(lambda: next(statuses)) / seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--rounds", type=int, default=15)
+    options = parser.parse_args()
+    print(f"seconds of {STEPS} steps of `alae` over those of its bare phases, {options.threads} threads; median (range)")
+    for precision, compiled in (("float32", False), ("bfloat16", True)):
+        found = list(compare(precision, options.threads, compiled, options.rounds))  # type: ignore[arg-type]
+        how = f"{precision}, {'compiled' if compiled else 'not compiled'}"
+        print(f"  {how}: train() {median_of(found[::2], 3)}; with log and checkpoints {median_of(found[1::2], 3)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

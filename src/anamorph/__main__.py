@@ -1,0 +1,7 @@
+"""`python -m anamorph`."""
+
+import sys
+
+from anamorph.cli.main import main
+
+sys.exit(main())
