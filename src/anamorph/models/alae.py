@@ -62,7 +62,7 @@ class ALAEConfig:
     gradient_penalty: float = 10.0
     """Lambda, the weight of the penalty that keeps slopes at one (wasserstein, which is unbounded without it)."""
     rate: float = 0.002
-    """Learning rate before equalisation. The paper's is for tens of millions of images; under one, 0.006 to 0.01 gets further."""
+    """Learning rate before equalisation. The paper's is for tens of millions of images; below one, 0.006 gets further."""
     beta2: float = 0.99
     """Decay of the second moment; the first is not kept."""
     mean_beta: float = 0.995
