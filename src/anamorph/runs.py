@@ -26,7 +26,7 @@ from anamorph.training.machine import Choice, choose, settle
 from anamorph.training.run import Machine, Run
 from anamorph.training.session import Plan, Status, pursue, take_up
 
-__all__ = ["Settings", "Training", "load", "new_settings", "open_data", "open_training", "settings_of", "train"]
+__all__ = ["Settings", "Training", "held_out", "load", "new_settings", "open_data", "open_training", "settings_of", "train"]
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,11 @@ def open_data(settings: Settings, split: str = "train", progress: Progress = qui
     wanted = Wanted(settings.size, settings.channels, settings.upscale)
     source = open_source(settings.source, wanted, split=split, seed=settings.seed, mirror=settings.mirror, progress=progress)
     return source if settings.labels is None else source.with_labels(settings.labels)
+
+
+def held_out(settings: Settings) -> Images:
+    """The images that a run does not train on, as its pictures show them and `data:12` names them."""
+    return open_data(settings, "test").shuffled()
 
 
 def new_settings(
@@ -168,8 +173,7 @@ def open_training(folder: RunFolder, progress: Progress = quiet) -> Training:
         )
     run = _run(settings)
     problems = take_up(run, folder)
-    held = open_data(settings, split="test").in_order()
-    return Training(settings, folder, run, source, held, tuple(problems))
+    return Training(settings, folder, run, source, held_out(settings), tuple(problems))
 
 
 def train(

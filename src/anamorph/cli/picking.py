@@ -19,7 +19,7 @@ from anamorph.data.images import Images
 from anamorph.data.named import NAMED
 from anamorph.data.open import BUILT_IN, Wanted, open_source, split_of
 from anamorph.data.pick import read_images
-from anamorph.runs import open_data, settings_of
+from anamorph.runs import held_out, settings_of
 from anamorph.training.folder import RunFolder
 
 __all__ = ["Picked", "as_source", "fingerprint", "pick"]
@@ -60,7 +60,7 @@ def _number(word: str, number: str) -> int:
 
 
 def _held_out(run: Path, word: str, number: str) -> Tensor:
-    data = open_data(settings_of(RunFolder(run)), "test").in_order()
+    data = held_out(settings_of(RunFolder(run)))
     if _number(word, number) >= data.size:
         raise UserError(f"{word}: the run has {data.size} held-out images, numbered from 0")
     return data.take(int(number), 1).signals

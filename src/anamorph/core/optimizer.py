@@ -26,6 +26,7 @@ class Adam:
     """Adam (Kingma and Ba 2014, arXiv:1412.6980, Algorithm 1) over some parameters.
 
     coefficients: multiply the rate, one per parameter (equalised learning rates).
+    eps: one for all, or one per parameter.
     epsilon: "corrected" adds eps to the bias-corrected root, as the paper and torch do; "raw" adds it to sqrt(v) itself,
         as TensorFlow's AdamOptimizer and ALAE's LREQAdam do, which makes it larger early on.
     With betas[0] == 0 no first moment is kept. Each parameter counts its own steps; one without a gradient is skipped.
@@ -36,22 +37,23 @@ class Adam:
         parameters: Sequence[nn.Parameter],
         rate: float,
         betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
+        eps: float | Sequence[float] = 1e-8,
         coefficients: Sequence[float] | None = None,
         epsilon: Literal["corrected", "raw"] = "corrected",
     ) -> None:
         if len(set(parameters)) != len(parameters):
             raise ValueError("a parameter was given twice: each is stepped once")
         self.parameters = list(parameters)
-        self.rate, self.betas, self.eps, self.epsilon = rate, betas, eps, epsilon
+        self.rate, self.betas, self.epsilon = rate, betas, epsilon
+        self.eps = [eps] * len(self.parameters) if isinstance(eps, float) else list(eps)
         self.coefficients = list(coefficients) if coefficients is not None else [1.0] * len(self.parameters)
         self.first = [torch.zeros_like(p) for p in self.parameters] if betas[0] else []
         self.second = [torch.zeros_like(p) for p in self.parameters]
         self.counts = torch.zeros(len(self.parameters), device=self.parameters[0].device)
         self._steps = self.counts.unbind()  # the same memory, one number each
-        self._groups: dict[float, list[int]] = defaultdict(list)
-        for i, coefficient in enumerate(self.coefficients):
-            self._groups[coefficient].append(i)
+        self._groups: dict[tuple[float, float], list[int]] = defaultdict(list)
+        for i, constants in enumerate(zip(self.coefficients, self.eps, strict=True)):
+            self._groups[constants].append(i)
 
     def state(self) -> dict[str, Tensor]:
         """Every tensor that a later step depends on, by name."""
@@ -71,12 +73,12 @@ class Adam:
             torch.zeros_like(p) if g is None and idle == "zero" and counts[i] else g
             for i, (p, g) in enumerate(zip(self.parameters, gradients, strict=True))
         ]
-        for coefficient, group in self._groups.items():
+        for (coefficient, eps), group in self._groups.items():
             for count in {counts[i] for i in group}:
                 members = [i for i in group if counts[i] == count]
-                self._fused(members, given, self.rate * scale * coefficient, count)
+                self._fused(members, given, self.rate * scale * coefficient, eps, count)
 
-    def _fused(self, members: list[int], given: Sequence[Tensor | None], rate: float, count: float) -> None:
+    def _fused(self, members: list[int], given: Sequence[Tensor | None], rate: float, eps: float, count: float) -> None:
         """One call for parameters that share rate and count; it counts on by itself."""
         beta1, beta2 = self.betas
         pairs = [(i, g) for i in members if (g := given[i]) is not None]
@@ -97,7 +99,7 @@ class Adam:
             beta2=beta2,
             lr=rate,
             weight_decay=0.0,
-            eps=self.eps if self.epsilon == "corrected" else self.eps / math.sqrt(1 - beta2 ** (count + 1)),
+            eps=eps if self.epsilon == "corrected" else eps / math.sqrt(1 - beta2 ** (count + 1)),
             maximize=False,
         )
 
@@ -130,4 +132,4 @@ class Adam:
         second = self.second[i] * beta2 + gradient * gradient * (1 - beta2)
         self.second[i].copy_(second)
         norm = second.sqrt() if self.epsilon == "raw" else second.sqrt() / root
-        self.parameters[i].sub_(rate * direction / (norm + self.eps))
+        self.parameters[i].sub_(rate * direction / (norm + self.eps[i]))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-__all__ = ["Score", "r1", "wasserstein_penalty"]
+__all__ = ["Score", "slope_penalty", "wasserstein_penalty"]
 
 Score = Callable[[Tensor], Tensor]
 
@@ -20,12 +20,13 @@ def _slope(score: Score, x: Tensor) -> tuple[Tensor, Tensor]:
     return scores, gradient.float().square().flatten(1).sum(1)
 
 
-def r1(score: Score, real: Tensor) -> tuple[Tensor, Tensor]:
-    """Scores [B] of real examples, and the mean of |d score / d x|^2 over them.
+def slope_penalty(score: Score, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Scores [B] of examples, and the mean of |d score / d x|^2 over them.
 
-    Mescheder et al. 2018 (arXiv:1801.04406, equation 9), to be weighted by gamma / 2.
+    On real examples R1, on generated ones R2 (Mescheder et al. 2018, arXiv:1801.04406, equation 9), to be weighted by
+    gamma / 2.
     """
-    scores, squared = _slope(score, real)
+    scores, squared = _slope(score, x)
     return scores, squared.mean()
 
 

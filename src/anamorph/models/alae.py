@@ -19,7 +19,7 @@ from anamorph.core.recipe import Outcome, Phase, Recipe
 from anamorph.core.signal import Batch, Image
 from anamorph.core.space import Codes, Space
 from anamorph.core.stage import Stage
-from anamorph.losses.adversarial import Objective, critic_loss, generator_loss
+from anamorph.losses.adversarial import Game, Objective, critic_loss, generator_loss
 from anamorph.nn.equalized import lreq_adam, pixel_norm
 from anamorph.nn.mlp import MLP, full_precision, leaky
 from anamorph.nn.running import RunningMean
@@ -164,6 +164,7 @@ def _resize(x: Tensor, image: Image) -> Tensor:
 def recipe(model: ALAE) -> Recipe:
     """Algorithm 1: steps I (E and D against F and G), II (F and G against E and D), III (E undoes G, in w)."""
     c = model.config
+    game = Game(c.objective, r1=c.r1, slope=c.gradient_penalty)
 
     def draw(batch: Batch, random: Random) -> Codes:
         codes = model.draw(len(batch), random)
@@ -174,7 +175,7 @@ def recipe(model: ALAE) -> Recipe:
         real = to_range(batch.signals, c.pixel_range)
         with torch.no_grad():
             fake = model.generate(draw(batch, random))
-        return critic_loss(model.score, real, fake, c.objective, c.r1, c.gradient_penalty, random)
+        return critic_loss(model.score, real, fake, game, random)
 
     def generator(batch: Batch, stage: Stage, random: Random) -> Outcome:
         fake = model.generate(draw(batch, random))

@@ -20,7 +20,7 @@ from anamorph.core.recipe import Outcome, Phase, Recipe
 from anamorph.core.signal import Batch, Image
 from anamorph.core.space import Codes, Space
 from anamorph.core.stage import Stage
-from anamorph.losses.adversarial import Objective, critic_loss, generator_loss
+from anamorph.losses.adversarial import Game, Objective, critic_loss, generator_loss
 from anamorph.nn.equalized import lreq_adam
 from anamorph.nn.mlp import MLP, leaky
 from anamorph.nn.scale import from_range, to_range
@@ -85,6 +85,7 @@ class GAN(Draws):
 def recipe(model: GAN) -> Recipe:
     """Algorithm 1 with one critic step per generator step."""
     c = model.config
+    game = Game(c.objective, r1=c.r1, slope=c.gradient_penalty)
 
     def draw(batch: Batch, random: Random) -> Tensor:
         return model.generate(model.draw(len(batch), random)["z"])
@@ -93,7 +94,7 @@ def recipe(model: GAN) -> Recipe:
         real = to_range(batch.signals, "unit")
         with torch.no_grad():
             fake = draw(batch, random)
-        return critic_loss(model.score, real, fake, c.objective, c.r1, c.gradient_penalty, random)
+        return critic_loss(model.score, real, fake, game, random)
 
     def generator(batch: Batch, stage: Stage, random: Random) -> Outcome:
         return Outcome({"adversarial": generator_loss(model.score(draw(batch, random)), c.objective)})
