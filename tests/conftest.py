@@ -1,4 +1,4 @@
-"""Every test computes on one thread, offline, and keeps its caches in a folder that vanishes."""
+"""Every test computes on one thread, from the same random numbers, offline, and keeps its caches in a folder that vanishes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import torch
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> None:
+def _alike() -> None:
     torch.set_num_threads(1)
+    torch.manual_seed(0)
 
 
 @pytest.fixture(autouse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -13,20 +14,36 @@ from typing import Any
 import torch
 
 from anamorph.catalog import build, config_class
-from anamorph.core.config import from_plain, to_plain
+from anamorph.core.config import check, from_plain, to_plain
 from anamorph.core.errors import UserError
 from anamorph.core.model import LatentModel
 from anamorph.core.signal import Image
 from anamorph.core.stage import Constant
 from anamorph.data.images import Images
-from anamorph.data.open import Wanted, open_source, quiet
+from anamorph.data.open import Wanted, open_source, quiet, split_of
 from anamorph.data.shards import Progress
 from anamorph.training.folder import RunFolder
 from anamorph.training.machine import Choice, choose, settle
 from anamorph.training.run import Machine, Run
 from anamorph.training.session import Plan, Status, pursue, take_up
 
-__all__ = ["Settings", "Training", "held_out", "load", "new_settings", "open_data", "open_training", "settings_of", "train"]
+__all__ = [
+    "Settings",
+    "Training",
+    "holds_out",
+    "load",
+    "new_settings",
+    "open_data",
+    "open_training",
+    "settings_of",
+    "shown",
+    "train",
+    "versions",
+]
+
+
+NOTED = ("format", "created", "versions", "resumed", "config")
+"""What config.json holds besides the settings; `config`, the model's own, is read apart."""
 
 
 @dataclass(frozen=True)
@@ -54,17 +71,22 @@ class Settings:
     pictures: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
-        if self.images < 1 or self.batch < 1:
-            raise UserError(f"images and batch must be at least 1, got {self.images} and {self.batch}")
+        check(self, "at least 1", "images", "batch")
+        if not 0 <= self.seed < 2**63:
+            raise UserError(f"a seed lies between 0 and 2^63, got {self.seed}")
 
     @property
     def plan(self) -> Plan:
         return Plan.of(self.images, self.pictures)
 
     def write(self, folder: RunFolder) -> None:
-        versions = {"anamorph": version("anamorph"), "torch": torch.__version__, "python": platform.python_version()}
         created = datetime.now(UTC).isoformat(timespec="seconds")
-        folder.write_config({**to_plain(self), "versions": versions, "created": created})
+        folder.write_config({**to_plain(self), "versions": versions(), "created": created})
+
+
+def versions() -> dict[str, str]:
+    """Of what decides a result to the last bit."""
+    return {"anamorph": version("anamorph"), "torch": torch.__version__, "python": platform.python_version()}
 
 
 def settings_of(folder: RunFolder) -> Settings:
@@ -73,21 +95,27 @@ def settings_of(folder: RunFolder) -> Settings:
     Raises: UserError if this is no run, or its config.json is not as it was written.
     """
     config = folder.config()
-    values = {name: value for name, value in config.items() if name not in ("format", "versions", "created", "config")}
+    values = {name: value for name, value in config.items() if name not in NOTED}
     model = from_plain(config_class(str(config.get("model"))), config.get("config", {}), f"{folder}/config.json: config")
     return from_plain(Settings, values, f"{folder}/config.json", config=model)
 
 
 def open_data(settings: Settings, split: str = "train", progress: Progress = quiet) -> Images:
-    """The images that a run trains on, or another split of the same source."""
+    """The images that a run trains on, or those that are held out from it (test)."""
     wanted = Wanted(settings.size, settings.channels, settings.upscale)
-    source = open_source(settings.source, wanted, split=split, seed=settings.seed, mirror=settings.mirror, progress=progress)
+    spec = settings.source if split == "train" else split_of(settings.source)[0]
+    source = open_source(spec, wanted, split=split, seed=settings.seed, mirror=settings.mirror, progress=progress)
     return source if settings.labels is None else source.with_labels(settings.labels)
 
 
-def held_out(settings: Settings) -> Images:
-    """The images that a run does not train on, as its pictures show them and `data:12` names them."""
-    return open_data(settings, "test").shuffled()
+def holds_out(settings: Settings) -> bool:
+    """Whether a run leaves images out of its training: not if its source was named with :all or :test."""
+    return split_of(settings.source)[1] in (None, "train")
+
+
+def shown(settings: Settings) -> Images:
+    """The images that a run's pictures show and `data:12` names: held-out ones, where there are any."""
+    return open_data(settings, "test" if holds_out(settings) else "train").shuffled()
 
 
 def new_settings(
@@ -111,12 +139,10 @@ def new_settings(
     """
     config = config_class(model)() if config is None else config
     wanted = wanted or Wanted()
-    path = Path(source.rpartition(":")[0] or source)
-    source = str(Path(source).absolute()) if path.exists() or Path(source).exists() else source
     settings = Settings(
         model=model,
         config=config,
-        source=source,
+        source=_absolute(source),
         signal=Image(1, 1, 1),
         fingerprint="",
         machine=Machine(),
@@ -144,18 +170,19 @@ def _run(settings: Settings) -> Run:
 
 @dataclass(frozen=True)
 class Training:
-    """A run with its data and its folder, ready to go on. problems: what was wrong with checkpoints newer than the one used."""
+    """A run with its data and its folder, ready to go on. shown: the images of its pictures. problems: what was wrong with
+    checkpoints newer than the one used."""
 
     settings: Settings
     folder: RunFolder
     run: Run
     source: Images
-    held: Images
+    shown: Images
     problems: tuple[str, ...]
 
     def pursue(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Status]:
         """Train to the settings' total; see `anamorph.training.session.pursue`."""
-        return pursue(self.run, self.source, self.held, self.folder, self.settings.plan, stop)
+        return pursue(self.run, self.source, self.shown, self.folder, self.settings.plan, stop)
 
 
 def open_training(folder: RunFolder, progress: Progress = quiet) -> Training:
@@ -173,7 +200,7 @@ def open_training(folder: RunFolder, progress: Progress = quiet) -> Training:
         )
     run = _run(settings)
     problems = take_up(run, folder)
-    return Training(settings, folder, run, source, held_out(settings), tuple(problems))
+    return Training(settings, folder, run, source, shown(settings), tuple(problems))
 
 
 def train(
@@ -188,13 +215,32 @@ def train(
 ) -> Iterator[Status]:
     """Train a model on a source, in a folder; goes on where an earlier call was stopped. Yields a status at every step.
 
+    config: the model's settings; None for its defaults, or those that the run in the folder has.
     Raises: UserError if the folder holds another run, or for anything that cannot be trained.
     """
     folder = RunFolder(out)
     with folder.locked():
-        if not folder.exists:
+        if folder.exists:
+            old = settings_of(folder)
+            asked = {"model": model, "source": _absolute(source), "seed": seed, "batch": batch}
+            asked |= {"config": config} if config is not None else {}
+            other = [f"{name} {getattr(old, name)}" for name, value in asked.items() if getattr(old, name) != value]
+            if other or images < old.images:
+                raise UserError(
+                    f"{folder} holds a run of {', '.join(other) or f'{old.images:,} images'}, which is not what was asked "
+                    f"for: choose another folder, or ask for the same"
+                )
+            folder.amend({"images": images})
+        else:
             new_settings(model, source, images, config=config, seed=seed, batch=batch).write(folder)
         yield from open_training(folder).pursue()
+
+
+def _absolute(source: str) -> str:
+    """A source that is a path, from the root; a name as it is."""
+    name, _ = split_of(source)
+    exists = Path(name).exists() or Path(source).exists()
+    return str(Path(source).absolute()) if exists else source
 
 
 def load(path: str | Path, device: str = "cpu") -> LatentModel:
@@ -207,6 +253,8 @@ def load(path: str | Path, device: str = "cpu") -> LatentModel:
     found = folder.latest()
     if found is None:
         raise UserError(f"{folder} has no checkpoint yet: train it a little with `anamorph resume {folder}`")
+    for problem in found[2]:
+        warnings.warn(f"an older checkpoint is used: {problem}", stacklevel=2)
     model, _ = build(settings.model, settings.signal, settings.config, settings.seed)
     weights = {name.removeprefix("average/"): t for name, t in found[0].items() if name.startswith("average/")}
     try:

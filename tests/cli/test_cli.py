@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -210,7 +213,7 @@ def test_reconstructions_of_the_own_data_of_files_and_of_sources(
     assert main(["reconstruct", alae, f"{tmp_path}:all", "--n", "5", "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["squared_errors"]) == 5
     fails(["reconstruct", str(runs / "gan")], "reconstruction needs a model that encodes", capsys)
-    fails(["reconstruct", alae, "data:999"], "191 held-out images", capsys)
+    fails(["reconstruct", alae, "data:999"], "the run has 191 such images", capsys)
     fails(["reconstruct", alae, "data:x"], "a whole number behind the colon", capsys)
     fails(["reconstruct", alae, str(tmp_path / "none.png")], "cannot read", capsys)
 
@@ -303,15 +306,61 @@ def test_loggers_that_are_not_installed_are_named(
     )
 
 
-def test_a_full_disk_is_an_error_not_a_traceback(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def full(*arguments: object) -> None:
-        raise OSError(28, "No space left on device", "checkpoint")
+def test_a_full_disk_is_an_error_not_a_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for limit in (100_000, 10_000):  # a checkpoint does not fit; a picture does not
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+        try:
+            words = ["--model.width", "256", "--threads", "1", "--compile", "off"]
+            assert main(["train", "alae", "digits", "--images", "64", *words, "--out", str(tmp_path / f"{limit}")]) == 1
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert re.search(r"^error: .*File too large", capsys.readouterr().err, re.MULTILINE)
 
-    monkeypatch.setattr("anamorph.training.folder.write_tensors", full)
-    assert main(["train", "alae", "digits", "--images", "64", *TINY, "--out", str(tmp_path / "r")]) == 1
-    assert "error: No space left on device" in capsys.readouterr().err
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--parts", "0"], "parts must be at least 1"),
+        (["--threads", "-1"], "threads must be at least 1"),
+        (["--seed", "99999999999999999999999"], "a seed lies between 0 and 2^63"),
+        (["--model.beta2", "1.0"], "beta2 must be in [0, 1)"),
+        (["--model.rate", "-1"], "rate must be above 0"),
+        (["--model.rate", "nan"], "rate must be above 0"),
+        (["--model.r1", "-1"], "r1 must be at least 0"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(
+    tmp_path: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        status = main(["train", "--images", "64", "alae", "digits", *words, "--out", str(tmp_path / "r")])
+    except SystemExit as left:  # a model's own settings are refused while the command line is read
+        status = int(left.code or 0)
+    assert status == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "r").exists()
+
+
+def test_resuming_on_another_machine_is_told(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(runs / "alae", run)
+    assert main(["resume", str(run), "--images", "512", "--threads", "2"]) == 0
+    assert "2 threads instead of cpu, float32, 1 thread: the last bits will differ" in capsys.readouterr().err
+    assert RunFolder(run).config()["machine"]["threads"] == 2
+    assert RunFolder(run).config()["created"] == RunFolder(runs / "alae").config()["created"]
+    fails(["resume", str(run), "--images", "0"], "has already seen 512 images", capsys)
+
+
+def test_drawn_and_real_images_mix_where_the_model_reads_noise_beside_w(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, codes = str(tmp_path / "run"), tmp_path / "codes.safetensors"
+    assert main(["train", "alae", "digits", "--images", "64", *TINY, "--model.eta-dim", "2", "--out", run]) == 0
+    assert main(["interpolate", run, "seed:1", "data:1"]) == 0
+    for images in (["seed:1", "data:1"], ["data:1", "seed:1"]):
+        assert main(["encode", run, *images, "--out", str(codes)]) == 0
+        assert list(read_codes(codes)[0]) == ["w"]
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(4.4, "4s"), (65, "1m 05s"), (3661, "1h 01m"), (float("nan"), "?"), (0, "0s")])

@@ -139,8 +139,11 @@ def test_black_and_white_and_grey_become_what_is_wanted() -> None:
     pixels, _ = read(stored(bits), channels=1)
     assert set(pixels.reshape(-1).tolist()) <= {0, 255}
     grey = Pillow.fromarray(RGB).convert("L")
-    pixels, _ = read(stored(grey), channels=3)
+    pixels, done = read(stored(grey), channels=3)
     assert np.array_equal(pixels[..., 0], pixels[..., 2])
+    assert done == {"greyscale, repeated over RGB"}
+    assert read(stored(Pillow.fromarray(RGB)), channels=1)[1] == {"with colour, reduced to grey"}
+    assert not read(stored(grey), channels=1)[1]
     assert not survey(stored(grey)).colour
     assert survey(stored(Pillow.fromarray(RGB))).colour
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from anamorph.core.errors import UserError
 from anamorph.core.files import read_json
 from anamorph.experiments import demo, mnist_probes
 from anamorph.models.alae import ALAEConfig
@@ -58,8 +59,13 @@ def test_the_probes_of_mnist_fill_their_table(tmp_path: Path, monkeypatch: pytes
     assert all(0 < row[weights][m] <= 1 for row in rows for weights in ("raw", "average") for m in mnist_probes.MEASURES)
     assert all(row["images"] >= 600 and row["cpu_seconds"] > 0 for row in rows)
     text = (tmp_path / "out" / "results.md").read_text()
-    assert "| alae | published | 93.79 |" in text
+    assert "| alae | published (from memory of the paper) | 24,000,000 | 93.79 |" in text
+    assert f"| alae | raw | {rows[0]['images']:,} |" in text
     assert "±" in text
     before = (tmp_path / "out" / "alae-0" / "probes.json").stat().st_mtime_ns
     mnist_probes.mnist_probes(tmp_path / "out", HERE, told.append, epochs=2)
     assert (tmp_path / "out" / "alae-0" / "probes.json").stat().st_mtime_ns == before
+    with pytest.raises(UserError, match="not of 3 epochs: choose another"):
+        mnist_probes.mnist_probes(tmp_path / "out", HERE, told.append, epochs=3)
+    assert not mnist_probes.mnist_probes(tmp_path / "stopped", HERE, told.append, epochs=2, stop=lambda: True)
+    assert RunFolder(tmp_path / "stopped" / "alae-0").seen() > 0

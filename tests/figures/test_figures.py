@@ -9,7 +9,7 @@ from PIL import Image as Pillow
 
 from anamorph.core.errors import UserError
 from anamorph.figures.curves import save_curves
-from anamorph.figures.grid import Row, as_picture, rows_of, save_grid, sheet
+from anamorph.figures.grid import LARGEST_SIDE, Row, as_picture, rows_of, save_grid, sheet
 
 
 def test_a_picture_has_the_values_of_its_image() -> None:
@@ -57,8 +57,13 @@ def test_captions_empty_cells_and_transparency_have_their_place() -> None:
 def test_pictures_that_make_no_sense_are_refused() -> None:
     with pytest.raises(UserError, match="no image"):
         sheet([Row("", [None])])
-    with pytest.raises(UserError, match="show fewer"):
-        sheet(rows_of(torch.zeros(400, 1, 64, 64), 400))
+
+
+def test_a_picture_that_would_be_too_large_is_shrunk() -> None:
+    for rows in (rows_of(torch.zeros(400, 1, 64, 64) - 1, 400), [Row("wide", torch.zeros(16, 3, 8, 1100) - 1)]):
+        page = sheet(rows)
+        assert 10_000 < max(page.size) <= LARGEST_SIDE
+        assert 0 in np.asarray(page.convert("L"))
 
 
 def test_grids_and_curves_are_written_whole_and_alike(tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def test_a_sample_of_the_vae_has_the_decoders_mean(likelihood: str) -> None:
     codes = {"z": torch.randn(1, 3).expand(4000, 3)}
     with torch.no_grad():
         mean, samples = model.decode(codes)[0], model.decode(codes, Seeded(0, "x"))
-    torch.testing.assert_close(samples.mean(0), mean, atol=0.15, rtol=0)
+    assert ((samples.mean(0) - mean).abs() < 5 * samples.std(0) / len(samples) ** 0.5 + 1e-2).all()
     if likelihood == "bernoulli":
         assert set(samples.unique().tolist()) == {-1.0, 1.0}
 

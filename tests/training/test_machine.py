@@ -55,7 +55,7 @@ def test_a_device_that_is_not_there_is_named(choice: Choice) -> None:
 
 
 def test_threads_must_be_some() -> None:
-    with pytest.raises(UserError, match="--threads must be at least 1"):
+    with pytest.raises(UserError, match="threads must be at least 1"):
         choose(Choice(threads=0), build, images(), 10)
 
 

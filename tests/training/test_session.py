@@ -20,7 +20,7 @@ from anamorph.core.errors import UserError
 from anamorph.core.files import read_json, read_tensors, write_json
 from anamorph.data.arrays import load_arrays
 from anamorph.models.alae import ALAEConfig
-from anamorph.runs import load, new_settings, open_training, settings_of, train
+from anamorph.runs import holds_out, load, new_settings, open_data, open_training, settings_of, shown, train
 from anamorph.training import session
 from anamorph.training.folder import KEPT, RunFolder
 from anamorph.training.machine import Choice
@@ -66,8 +66,10 @@ def stop_after(run: RunFolder, steps: int) -> None:
     """Train a few steps, then stop as Ctrl-C does."""
     calls = count(1)
     with run.locked():
-        for _ in open_training(run).pursue(lambda: next(calls) > steps):
+        training = open_training(run)
+        for _ in training.pursue(lambda: next(calls) > steps):
             pass
+    assert run.seen() == training.run.images > 0
 
 
 @pytest.fixture(scope="module")
@@ -112,11 +114,9 @@ def test_a_training_stopped_again_and_again_goes_on_bitwise(tmp_path: Path, unbr
 def test_a_training_can_be_extended(tmp_path: Path) -> None:
     run = start(tmp_path, "run", total=40)
     finish(run)
-    from dataclasses import replace
-
-    replace(settings_of(run), images=80).write(run)
-    assert finish(run).keys()
-    assert logged(run)[-1]["images"] == 80
+    run.amend({"images": 80})
+    finish(run)
+    assert run.seen() == logged(run)[-1]["images"] == 80
 
 
 SCRIPT = """
@@ -141,7 +141,7 @@ def test_a_killed_training_goes_on_bitwise(tmp_path: Path, unbroken: RunFolder, 
             break
         time.sleep(0.001)
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    assert process.wait() == -signal.SIGKILL
     finish(run)
     same(unbroken, run)
 
@@ -165,7 +165,9 @@ def test_a_checkpoint_that_is_cut_short_is_passed_over(tmp_path: Path, unbroken:
     with run.locked():
         training = open_training(run)
     assert str(newest) in training.problems[0]
-    assert training.run.images < int(newest.name[:12])
+    assert training.run.images == run.seen() < int(newest.name[:12])
+    with pytest.warns(UserWarning, match="an older checkpoint is used"):
+        load(run.path)
     finish(run)
     same(unbroken, run)
 
@@ -263,7 +265,7 @@ def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path: Path, monkeypatch:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (before.stat().st_size // 2, hard))
     try:
-        with pytest.raises(OSError, match="safetensors"):
+        with pytest.raises(OSError, match=r"safetensors|File too large"):
             finish(run)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -331,8 +333,48 @@ def test_every_model_can_be_started_by_name(tmp_path: Path) -> None:
         out = tmp_path / name
         statuses = list(train(name, str(data(tmp_path)), 16, out, config=config, batch=SIZE))
         assert statuses[-1].images == 16
-        assert list(train(name, str(data(tmp_path)), 16, out)) == []
-        assert isinstance(settings_of(RunFolder(out)).machine, Machine)
+        assert list(train(name, str(data(tmp_path)), 16, out, batch=SIZE)) == []
+        (*_, last) = train(name, str(data(tmp_path)), 24, out, config=config, batch=SIZE)
+        assert last.images == settings_of(RunFolder(out)).images == 24
+
+
+def test_another_run_in_the_folder_is_refused(tmp_path: Path) -> None:
+    run = start(tmp_path, "run")
+    source = str(data(tmp_path))
+    for arguments in (("vae", source, TOTAL), ("alae", "digits", TOTAL), ("alae", source, TOTAL - 1)):
+        with pytest.raises(UserError, match="holds a run of .* choose another folder"):
+            next(train(*arguments, run.path, batch=SIZE))
+    with pytest.raises(UserError, match="holds a run of seed 0"):
+        next(train("alae", source, TOTAL, run.path, batch=SIZE, seed=9))
+
+
+def test_nothing_is_left_of_what_could_not_begin_or_was_killed(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such file"), RunFolder(tmp_path / "typo").locked():
+        raise UserError("no such file")
+    assert not (tmp_path / "typo").exists()
+    run = start(tmp_path, "run")
+    run.checkpoints.mkdir()
+    (run.checkpoints / ".000000000008.safetensors.0123abcd.part").write_bytes(b"half")
+    (run.checkpoints / "000000000008 copy.safetensors").write_bytes(b"mine")
+    finish(run)
+    assert not list(run.checkpoints.glob(".*"))
+    assert (run.checkpoints / "000000000008 copy.safetensors").exists()
+
+
+def test_pictures_show_held_out_images_where_there_are_some(tmp_path: Path) -> None:
+    path = data(tmp_path)
+    for suffix, held in (("", True), (":train", True), (":all", False)):
+        settings = new_settings("alae", f"{path}{suffix}", 8, config=ALAE, batch=SIZE, choice=HERE)
+        trained, seen = (source.in_order().take(0, source.size) for source in (open_data(settings), shown(settings)))
+        common = {x.numpy().tobytes() for x in trained.signals} & {x.numpy().tobytes() for x in seen.signals}
+        assert holds_out(settings) == held == (not common)
+
+
+def test_images_are_shown_in_one_order_that_is_not_the_folders(tmp_path: Path) -> None:
+    settings = settings_of(start(tmp_path, "run"))
+    first, again = (shown(settings).take(0, 4).signals for _ in range(2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, shown(settings).in_order().take(0, 4).signals)
 
 
 def test_a_run_is_made_by_its_settings_alone(tmp_path: Path) -> None:

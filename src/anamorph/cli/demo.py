@@ -25,15 +25,18 @@ def main(words: Sequence[str]) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from anamorph.cli.live import Live
+    from anamorph.cli.live import Live, Stop
     from anamorph.experiments.demo import show_demo, train_demo
     from anamorph.training.folder import RunFolder
 
     folder = RunFolder(options.out)
     note(f"training alae on digits (1,606 to learn from, 191 held out) in {folder}: about a minute on two cores")
-    with folder.locked(), Live() as live:
-        for status in train_demo(folder):
+    with folder.locked(), Stop().listening() as stop, Live() as live:
+        for status in train_demo(folder, stop):
             live.show(status)
+    if status.images < status.total:
+        note(f"stopped and saved at {status.images:,} images: the same command goes on")
+        return 130
     shown = show_demo(folder)
     table = Table("measure", "alae, in w", "raw pixels")
     for name, (mine, pixels) in shown.table.items():

@@ -49,12 +49,18 @@ def main(words: Sequence[str]) -> int:
 
     import os
 
+    from anamorph.cli.live import Stop
+    from anamorph.cli.train import COMPILED
     from anamorph.experiments.mnist_probes import EPOCHS, mnist_probes
     from anamorph.training.machine import Choice
 
     if hasattr(os, "nice"):
         os.nice(5)
-    compiled = {"auto": None, "on": True, "off": False}[options.compile]
-    choice = Choice(options.device, options.precision, options.threads, compiled)
-    mnist_probes(options.out or Path("runs") / options.name, choice, note, options.epochs or EPOCHS)
-    return 0
+    choice = Choice(options.device, options.precision, options.threads, COMPILED[options.compile])
+    epochs = EPOCHS if options.epochs is None else options.epochs
+    out = options.out or Path("runs") / options.name
+    with Stop().listening() as stop:
+        if mnist_probes(out, choice, note, epochs, stop):
+            return 0
+    note(f"stopped and saved: the same command goes on from {out}")
+    return 130

@@ -34,7 +34,7 @@ def main(words: Sequence[str]) -> int:
     model, _ = build(settings.model, settings.signal, settings.config, settings.seed)
     found = entry(settings.model)
     capabilities = [c.__name__.lower() for c in CAPABILITIES if isinstance(model, c)]
-    seen = max((int(path.name[:12]) for path in folder.saved()), default=0)
+    seen = folder.seen()
     last = folder.metrics()[-1:]
     facts = {
         "model": f"{settings.model}: {found.title} ({found.paper})",

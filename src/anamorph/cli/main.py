@@ -57,9 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        if error.errno is None or isinstance(error, BrokenPipeError):
+        if isinstance(error, BrokenPipeError):
             raise
-        print(f"error: {error.strerror}: {error.filename or ''}", file=sys.stderr)
+        told = f"{error.strerror}: {error.filename or ''}" if error.errno else str(error)
+        print(f"error: {told}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,8 +52,14 @@ class Common:
         from anamorph.training.machine import settle
         from anamorph.training.run import Machine
 
-        settle(Machine(self.device, self.precision, self.threads or torch.get_num_threads()))
-        return load(run, self.device)
+        threads = torch.get_num_threads() if self.threads is None else self.threads
+        settle(Machine(self.device, self.precision, threads))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            model = load(run, self.device)
+        for warning in caught:
+            note(f"warning: {warning.message}")
+        return model
 
     @contextmanager
     def computing(self) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +20,10 @@ from anamorph.data.images import Images
 from anamorph.data.named import NAMED
 from anamorph.data.open import BUILT_IN, Wanted, open_source, split_of
 from anamorph.data.pick import read_images
-from anamorph.runs import held_out, settings_of
+from anamorph.runs import settings_of, shown
 from anamorph.training.folder import RunFolder
+
+NAME = re.compile(r"(seed|data):(?!(?:train|test|all)$)(.*)")
 
 __all__ = ["Picked", "as_source", "fingerprint", "pick"]
 
@@ -42,7 +45,7 @@ def pick(model: LatentModel, run: Path, words: Sequence[str]) -> list[Picked]:
     device = next(model.parameters()).device
     found = []
     for word in words:
-        kind, _, number = word.partition(":")
+        kind, number = named.groups() if (named := NAME.fullmatch(word)) else ("file", "")
         if kind == "seed":
             codes = require(model, Draws, word).draw(1, Seeded(_number(word, number), "seed", device=device))
             found.append(Picked(word, model.decode(codes), codes))
@@ -50,7 +53,8 @@ def pick(model: LatentModel, run: Path, words: Sequence[str]) -> list[Picked]:
         image = _held_out(run, word, number) if kind == "data" else _file(model, word)
         image = image.to(device)
         found.append(Picked(Path(word).name, image, require(model, Encodes, f"encoding {word}").encode(image)))
-    return found
+    common = set.intersection(*(set(p.codes) for p in found)) if found else set()
+    return [Picked(p.name, p.image, {name: p.codes[name] for name in p.codes if name in common}) for p in found]
 
 
 def _number(word: str, number: str) -> int:
@@ -60,9 +64,9 @@ def _number(word: str, number: str) -> int:
 
 
 def _held_out(run: Path, word: str, number: str) -> Tensor:
-    data = held_out(settings_of(RunFolder(run)))
+    data = shown(settings_of(RunFolder(run)))
     if _number(word, number) >= data.size:
-        raise UserError(f"{word}: the run has {data.size} held-out images, numbered from 0")
+        raise UserError(f"{word}: the run has {data.size} such images, numbered from 0")
     return data.take(int(number), 1).signals
 
 
@@ -76,7 +80,7 @@ def _file(model: LatentModel, word: str) -> Tensor:
 
 def as_source(model: LatentModel, words: Sequence[str]) -> Images | None:
     """The held-out images of the source that a single word names, read as the model's own; None if it names an image."""
-    if len(words) != 1 or words[0].split(":")[0] in ("seed", "data"):
+    if len(words) != 1 or NAME.fullmatch(words[0]):
         return None
     name, _ = split_of(words[0])
     arrays = (".npz", ".npy", ".zip", "-ubyte", "-ubyte.gz")

@@ -32,14 +32,14 @@ def main(words: Sequence[str]) -> int:
     from anamorph.cli.picking import as_source, pick
     from anamorph.core.model import Encodes, require
     from anamorph.figures.grid import Row, save_picture, sheet
-    from anamorph.runs import held_out, settings_of
+    from anamorph.runs import settings_of, shown
     from anamorph.training.folder import RunFolder
 
     model = require(options.load(options.run), Encodes, "reconstruction")
     with options.computing():
         source = as_source(model, options.images)
         if not options.images:
-            source = held_out(settings_of(RunFolder(options.run)))
+            source = shown(settings_of(RunFolder(options.run)))
         if source is not None:
             originals = source.take(0, min(options.n, source.size)).signals.to(options.device)
             names = [f"{source.name} {i}" for i in range(len(originals))]

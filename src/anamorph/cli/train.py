@@ -10,12 +10,13 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from anamorph.catalog import config_class, entry
+from anamorph.catalog import MODELS, config_class, entry
 from anamorph.cli.options import note, parse, parse_size, report_progress
 from anamorph.core.errors import UserError
 
-__all__ = ["Logs", "main", "run_training"]
+__all__ = ["COMPILED", "Logs", "main", "run_training"]
 
+COMPILED = {"auto": None, "on": True, "off": False}
 ABOUT = """Train a model on images, in a folder of its own. Ctrl-C saves and stops; `anamorph resume RUN` goes on."""
 
 
@@ -70,8 +71,7 @@ class Train:
 
 def main(words: Sequence[str]) -> int:
     options = parse(_with_model(words), "train", words, ABOUT)
-    name = options.source.rsplit("/", 1)[-1].replace(":", "-")
-    out = options.out or Path("runs") / f"{options.name}-{name}"
+    out = options.out or Path("runs") / f"{options.name}-{Path(options.source).name.replace(':', '-')}"
 
     from anamorph.cli.logs import check_logs
     from anamorph.runs import new_settings, settings_of
@@ -101,10 +101,10 @@ def main(words: Sequence[str]) -> int:
 
 def _with_model(words: Sequence[str]) -> type[Any]:
     """The options with those of the model that is asked for, so that --help and mistakes show them."""
-    named = [word for word in words if not word.startswith("-")][:1]
-    if not named:
+    plain = [word for word in words if not word.startswith("-")]
+    if not plain:
         return Train
-    config = config_class(entry(named[0]).name)
+    config = config_class(next((word for word in plain if word in MODELS), None) or entry(plain[0]).name)
     return dataclasses.make_dataclass(
         "Train", [("model", config, dataclasses.field(default=config()))], bases=(Train,), frozen=True
     )
@@ -114,14 +114,13 @@ def _chosen(options: Any) -> dict[str, Any]:
     from anamorph.data.open import Wanted
     from anamorph.training.machine import Choice
 
-    compiled = {"auto": None, "on": True, "off": False}[options.compile]
     return {
         "wanted": Wanted(parse_size(options.size), options.channels, options.upscale),
         "labels": options.label,
         "mirror": options.mirror,
         "batch": options.batch,
         "seed": options.seed,
-        "choice": Choice(options.device, options.precision, options.threads, compiled, options.parts),
+        "choice": Choice(options.device, options.precision, options.threads, COMPILED[options.compile], options.parts),
     }
 
 
@@ -129,7 +128,7 @@ def run_training(folder: Any, logs: Logs) -> int:
     """Train the run in a locked folder to its total, showing how it goes; returns the exit status."""
     from anamorph.cli.live import Live, Stop
     from anamorph.cli.logs import open_logs
-    from anamorph.runs import open_training
+    from anamorph.runs import holds_out, open_training
 
     with report_progress("reading images") as progress:
         training = open_training(folder, progress)
@@ -140,7 +139,7 @@ def run_training(folder: Any, logs: Logs) -> int:
         note(told)
     note(
         f"{settings.model} on {settings.source}: {training.source.size:,} images of {settings.signal}, "
-        f"{training.held.size:,} held out; {settings.machine}"
+        f"{f'{training.shown.size:,}' if holds_out(settings) else 'none'} held out; {settings.machine}"
     )
     if settings.machine.compiled:
         note("compiling the training step: this takes up to a minute, the first time")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -10,9 +11,24 @@ from typing import Any, Literal, TypeVar, Union
 
 from anamorph.core.errors import UserError, nearest
 
-__all__ = ["from_plain", "to_plain"]
+__all__ = ["check", "from_plain", "to_plain"]
 
 T = TypeVar("T")
+
+
+def check(config: Any, wanted: Literal["at least 0", "at least 1", "above 0", "in [0, 1)"], *names: str) -> None:
+    """Raises: UserError if one of these fields, or a value in one that is a tuple, is not a finite number as wanted."""
+    holds = {
+        "at least 0": lambda v: v >= 0,
+        "at least 1": lambda v: v >= 1,
+        "above 0": lambda v: v > 0,
+        "in [0, 1)": lambda v: 0 <= v < 1,
+    }[wanted]
+    for name in names:
+        value = getattr(config, name)
+        values = value if isinstance(value, tuple) else () if value is None else (value,)
+        if not all(math.isfinite(v) and holds(v) for v in values):
+            raise UserError(f"{name.replace('_', '-')} must be {wanted}, got {value}")
 
 
 def to_plain(value: Any) -> Any:
@@ -29,6 +45,8 @@ def from_plain(kind: type[T], values: Mapping[str, Any], where: str, **given: An
 
     Raises: UserError for an unknown or missing field, or a value of another type.
     """
+    if not isinstance(values, Mapping):
+        raise UserError(f"{where} is {values!r}, wanted settings by name")
     hints = typing.get_type_hints(kind)
     fields = {f.name: f for f in dataclasses.fields(kind)}  # type: ignore[arg-type]
     for name in values:

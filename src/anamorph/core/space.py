@@ -80,7 +80,7 @@ def write_codes(path: Path, codes: Codes, spaces: Sequence[Space], facts: Mappin
 
 
 def read_codes(path: Path) -> tuple[Codes, tuple[Space, ...], dict[str, str]]:
-    """Codes, their spaces, and the facts written beside them.
+    """Codes (real ones as float32), their spaces, and the facts written beside them.
 
     Raises: UserError if the file is not readable as codes.
     """
@@ -93,4 +93,4 @@ def read_codes(path: Path) -> tuple[Codes, tuple[Space, ...], dict[str, str]]:
     for name, value in tensors.items():
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise UserError(f"{path}: the codes of {name!r} are not finite")
-    return tensors, spaces, facts
+    return {name: v.float() if v.is_floating_point() else v for name, v in tensors.items()}, spaces, facts

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import tokenize
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +17,13 @@ from anamorph.core.errors import UserError
 from anamorph.core.signal import Label
 from anamorph.data.images import Bytes
 from anamorph.data.order import Integers
+from anamorph.data.packed import BROKEN, read_at_most
 
 __all__ = ["Table", "as_labels", "as_pixels", "load_arrays", "read_table"]
 
 IMAGES = ("x_train", "images", "x", "data", "rgba", "rgb", "arr_0")
+KINDS = {"b": "bool", "i": "integer", "u": "integer", "f": "float"}
+"""Of values that can be pixels, by numpy's letter."""
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -40,11 +45,48 @@ def load_arrays(path: Path) -> Arrays:
     """
     try:
         with path.open("rb") as file:
-            loaded = np.load(file, allow_pickle=False)
-            return {"x": loaded} if isinstance(loaded, np.ndarray) else {name: loaded[name] for name in loaded.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
-        reason = "it holds Python objects, which are never unpickled" if "allow_pickle" in str(error) else str(error)
-        raise UserError(f"cannot read {path}: {reason}; save plain numeric arrays with np.savez") from error
+            packed = file.read(2) == b"PK"
+            file.seek(0)
+            return _members(file) if packed else {"x": _array(file, path.stat().st_size)}
+    except BROKEN as error:
+        raise UserError(f"cannot read {path}: {error}; save plain numeric arrays with np.savez") from error
+
+
+def _members(file: IO[bytes]) -> Arrays:
+    arrays: Arrays = {}
+    with zipfile.ZipFile(file) as archive:
+        for info in archive.infolist():
+            name = info.filename
+            if not name.endswith(".npy"):
+                raise ValueError(f"its member {name} is no array (.npy)")
+            try:
+                with archive.open(info) as member:
+                    arrays[name.removesuffix(".npy")] = _array(member, info.file_size)
+            except BROKEN as error:
+                raise ValueError(f"its member {name}: {error}") from error
+    return arrays
+
+
+def _array(file: IO[bytes], size: int) -> NDArray[Any]:
+    """The array of an .npy file of that many bytes; np.load would trust its header, and make room for all that it claims.
+
+    Raises: ValueError if it is no such file, is cut short or holds Python objects.
+    """
+    version = np.lib.format.read_magic(file)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"it is an .npy of version {version}: wanted 1.0 or 2.0")
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    try:
+        shape, columns_first, dtype = read(file)
+    except tokenize.TokenError as error:
+        raise ValueError(f"its header is damaged: {error}") from error
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects, which are never unpickled")
+    claimed = math.prod(shape) * dtype.itemsize
+    data = read_at_most(file, claimed) if claimed <= size else b""
+    if len(data) != claimed:
+        raise ValueError(f"it claims {list(shape)} of {dtype}, {claimed:,} bytes, but is cut short")
+    return np.ndarray(shape, dtype, data, order="F" if columns_first else "C")
 
 
 def read_table(path: Path) -> Table:
@@ -63,7 +105,7 @@ def read_table(path: Path) -> Table:
         raise UserError(
             f"{path} has no array of images ([N, H, W], [N, H, W, C] or [N, C, H, W]); it has {shapes or 'nothing'}"
         )
-    pixels, notes = as_pixels(arrays[chosen[0]], f"{path}: {chosen[0]}")
+    pixels, notes = as_pixels(path, {chosen[0]: arrays[chosen[0]]})
     labels, values = {}, {}
     for name, array in arrays.items():
         if array.shape == (len(pixels),) and _labels(array):
@@ -77,13 +119,8 @@ def _labels(array: NDArray[Any]) -> bool:
 
 
 def _split_table(path: Path, arrays: Arrays) -> Table:
-    pixels, notes = as_pixels(arrays["x_train"], f"{path}: x_train")
-    test = None
-    if "x_test" in arrays:
-        held, _ = as_pixels(arrays["x_test"], f"{path}: x_test")
-        if held.shape[1:] != pixels.shape[1:]:
-            raise UserError(f"{path}: x_train is {list(pixels.shape)} and x_test {list(held.shape)}: they must agree")
-        test, pixels = len(pixels), np.concatenate([pixels, held])
+    pixels, notes = as_pixels(path, {name: arrays[name] for name in ("x_train", "x_test") if name in arrays})
+    test = len(arrays["x_train"]) if "x_test" in arrays else None
     ys = [arrays[name].reshape(-1) for name in ("y_train", "y_test") if name in arrays]
     if not ys:
         return Table(pixels, test=test, notes=notes)
@@ -103,21 +140,27 @@ def as_labels(name: str, values: NDArray[Any], class_names: NDArray[Any] | None 
     return Label(name, tuple(str(c) for c in classes)), places.reshape(-1).astype(np.int64)
 
 
-def as_pixels(array: NDArray[Any], where: str) -> tuple[Bytes, tuple[str, ...]]:
-    """An array of images as bytes [N, C, H, W], and what was done to its values.
+def as_pixels(path: Path, arrays: Arrays) -> tuple[Bytes, tuple[str, ...]]:
+    """Arrays of images, one behind the other, as bytes [N, C, H, W]; and what was done to their values.
 
-    Raises: UserError for a shape or values that cannot be images.
+    One value means the same in all of them: how they are scaled follows from the lowest and the highest of all together.
+    Raises: UserError for shapes or values that cannot be images, or arrays that do not go together.
     """
-    pixels = _channels_first(array, where)
-    if not len(pixels):
-        raise UserError(f"{where} is empty")
-    if pixels.dtype == np.uint8:
-        return pixels, ()
-    if pixels.dtype == np.bool_:
-        return pixels.astype(np.uint8) * np.uint8(255), ("black and white (bool)",)
-    if pixels.dtype.kind not in "iuf":
-        raise UserError(f"{where} has dtype {pixels.dtype}: wanted uint8, or floats in [0, 1] or [-1, 1]")
-    return _scaled(pixels, where)
+    parts = [_channels_first(array, f"{path}: {name}") for name, array in arrays.items()]
+    where = f"{path}: {' and '.join(arrays)}"
+    if not all(map(len, parts)):
+        raise UserError(f"{where}: {next(name for name in arrays if not len(arrays[name]))} is empty")
+    if len({part.shape[1:] for part in parts}) > 1:
+        raise UserError(f"{where} are {' and '.join(str(list(part.shape)) for part in parts)}: they must agree")
+    types = " and ".join(sorted({str(part.dtype) for part in parts}))
+    kinds = {KINDS.get(part.dtype.kind, "") for part in parts}
+    if "" in kinds:
+        raise UserError(f"{where}: dtype {types}: wanted uint8, or floats in [0, 1] or [-1, 1]")
+    if len(kinds) > 1:
+        raise UserError(f"{where}: dtype {types}, so that one value may mean two things: save both as one dtype")
+    scaling = _scaling(parts, kinds.pop(), f"{where} ({types})")
+    scaled = [scaling.bytes(part) for part in parts]
+    return scaled[0] if len(scaled) == 1 else np.concatenate(scaled), scaling.notes
 
 
 def _channels_first(array: NDArray[Any], where: str) -> NDArray[Any]:
@@ -133,17 +176,33 @@ def _channels_first(array: NDArray[Any], where: str) -> NDArray[Any]:
     raise UserError(f"{where} is {list(array.shape)}: wanted [N, H, W], [N, H, W, C] or [N, C, H, W] with 1, 3 or 4 channels")
 
 
-def _scaled(pixels: NDArray[Any], where: str) -> tuple[Bytes, tuple[str, ...]]:
-    low, high = float(pixels.min()), float(pixels.max())
+@dataclass(frozen=True)
+class _Scaling:
+    """From an array's values to bytes: factor * value + offset."""
+
+    factor: float = 1
+    offset: float = 0
+    notes: tuple[str, ...] = ()
+
+    def bytes(self, pixels: NDArray[Any]) -> Bytes:
+        if pixels.dtype.kind == "f":
+            return np.round(pixels * self.factor + self.offset).astype(np.uint8)
+        whole = pixels.astype(np.uint8, copy=False)
+        return whole if self.factor == 1 else whole * np.uint8(self.factor)
+
+
+def _scaling(parts: Sequence[NDArray[Any]], kind: str, where: str) -> _Scaling:
+    if kind == "bool":
+        return _Scaling(255, notes=("black and white (bool)",))
+    low, high = (float(each([each(part) for part in parts])) for each in (np.min, np.max))
     if not np.isfinite(low) or not np.isfinite(high):
         raise UserError(f"{where} holds NaN or infinite values: remove those images")
-    if pixels.dtype.kind in "iu":
+    if kind == "integer":
         if low < 0 or high > 255:
-            raise UserError(f"{where} ({pixels.dtype}) runs from {low:g} to {high:g}: scale it to 0..255 and save it as uint8")
-        return pixels.astype(np.uint8), ()
+            raise UserError(f"{where}: values run from {low:g} to {high:g}: scale it to 0..255 and save it as uint8")
+        return _Scaling(255, notes=("black and white (0 and 1, scaled to 0 and 255)",)) if high == 1 else _Scaling()
     ranges = {(0.0, 1.0): (255.0, 0.0), (-1.0, 1.0): (127.5, 127.5), (0.0, 255.0): (1.0, 0.0)}
     for (lowest, highest), (factor, offset) in ranges.items():
         if lowest <= low and high <= highest:
-            note = f"floats in [{lowest:g}, {highest:g}], rounded to 8 bits"
-            return np.round(pixels * factor + offset).astype(np.uint8), (note,)
-    raise UserError(f"{where} runs from {low:g} to {high:g}: wanted floats in [0, 1], [-1, 1] or [0, 255]")
+            return _Scaling(factor, offset, (f"floats in [{lowest:g}, {highest:g}], rounded to 8 bits",))
+    raise UserError(f"{where}: values run from {low:g} to {high:g}: wanted floats in [0, 1], [-1, 1] or [0, 255]")

@@ -104,6 +104,10 @@ def decode(file: IO[bytes], target: Image) -> tuple[Bytes, set[str]]:
 def fit(image: Pillow.Image, target: Image, done: set[str] | None = None) -> tuple[Bytes, set[str]]:
     """An 8-bit image cut to the target's shape around its centre, resampled (Lanczos), in the target's channels [C, H, W]."""
     done = set() if done is None else done
+    if target.channels > 1 and image.mode in GREY:
+        done.add("greyscale, repeated over RGB")
+    elif target.channels == 1 and image.mode not in GREY:
+        done.add("with colour, reduced to grey")
     alpha = image.mode in ("LA", "RGBA", "PA", "La", "RGBa") or "transparency" in image.info
     if alpha:
         image = image.convert("RGBA")

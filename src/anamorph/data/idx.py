@@ -15,11 +15,14 @@ import numpy as np
 from anamorph.core.errors import UserError
 from anamorph.data.arrays import Table, as_labels
 from anamorph.data.images import Bytes
+from anamorph.data.packed import read_at_most
 
 __all__ = ["find_idx", "read_idx", "read_idx_folder"]
 
 LIMIT_BYTES = 16 << 30
 NAME = re.compile(r"(?P<part>.+?)[-.](images|labels)[-.]idx[13]-ubyte(\.gz)?$")
+ROLE = re.compile(r"((?P<set>.+)[-_.])?(?P<role>train|test|t10k)$")
+"""Of a part's name: "train", or with its set's name before it, "emnist-letters-train"."""
 
 
 def read_idx(path: Path) -> Bytes:
@@ -45,7 +48,7 @@ def _read(file: IO[bytes], path: Path) -> Bytes:
     claimed = math.prod(shape)
     if claimed > LIMIT_BYTES:
         raise UserError(f"{path} claims {list(shape)}, {claimed:,} bytes: that is over the limit of {LIMIT_BYTES:,}")
-    data = file.read(claimed + 1)
+    data = read_at_most(file, claimed + 1)
     if len(data) != claimed:
         got = f"only {len(data):,}" if len(data) < claimed else "more"
         raise UserError(f"{path} claims {list(shape)}, {claimed:,} bytes, but holds {got}: fetch it again")
@@ -65,17 +68,15 @@ def find_idx(folder: Path) -> dict[str, Path]:
 def read_idx_folder(folder: Path, files: dict[str, Path]) -> Table:
     """Images and labels of a folder with train-images-idx3-ubyte, t10k-labels-idx1-ubyte and so on.
 
-    Raises: UserError if images and labels do not fit together.
+    Raises: UserError if images and labels do not fit together, or the folder holds more than one set.
     """
-    parts = sorted({name.split(" ")[0] for name in files if name.endswith("images")}, key=lambda part: part != "train")
-    if not parts:
-        raise UserError(f"{folder} holds IDX labels but no images")
+    parts = _train_first(folder, {name.removesuffix(" images") for name in files if name.endswith(" images")})
     images = [_three(read_idx(files[f"{part} images"]), files[f"{part} images"]) for part in parts]
     labels = [read_idx(files[f"{part} labels"]) for part in parts if f"{part} labels" in files]
     if len({array.shape[1:] for array in images}) > 1:
         raise UserError(f"the IDX images in {folder} differ in size: {', '.join(str(a.shape) for a in images)}")
     pixels = np.concatenate(images)[:, None] if len(images) > 1 else images[0][:, None]
-    test = len(images[0]) if len(parts) > 1 and parts[0] == "train" else None
+    test = len(images[0]) if len(parts) > 1 and _role(parts[0]) == "train" else None
     if not labels:
         return Table(pixels, test=test)
     if [len(a) for a in images] != [a.size for a in labels]:
@@ -84,6 +85,22 @@ def read_idx_folder(folder: Path, files: dict[str, Path]) -> Table:
         )
     label, values = as_labels("class", np.concatenate([a.reshape(-1) for a in labels]))
     return Table(pixels, (label,), {"class": values}, test)
+
+
+def _train_first(folder: Path, parts: set[str]) -> list[str]:
+    """The parts of one set, that to train on first."""
+    if not parts:
+        raise UserError(f"{folder} holds IDX labels but no images")
+    sets = {match["set"] or "" for match in map(ROLE.match, parts) if match}
+    if len(sets) > 1:
+        held = ", ".join(sorted(parts))
+        raise UserError(f"{folder} holds the IDX files of several sets ({held}): put those of one into a folder of their own")
+    return sorted(parts, key=lambda part: (_role(part) != "train", part))
+
+
+def _role(part: str) -> str:
+    match = ROLE.match(part)
+    return match["role"] if match else ""
 
 
 def _three(array: Bytes, path: Path) -> Bytes:

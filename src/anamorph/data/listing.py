@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,19 +18,23 @@ import numpy as np
 
 from anamorph.core.errors import UserError
 from anamorph.core.signal import Label
-from anamorph.data.decode import reads
+from anamorph.data.decode import BadImage, reads
 from anamorph.data.order import Integers
+from anamorph.data.packed import BROKEN
 
 __all__ = ["Listing", "in_folder", "in_zip"]
 
 LIMIT_BYTES = 512 << 20
 """One image file's, unpacked."""
+NUMBER = re.compile("-?[0-9]{1,18}")
+"""What is a class's number; int() reads less than str.isdigit() takes for digits."""
 
 
 @dataclass(frozen=True)
 class Listing:
     """Image files, sorted by name: how to open each, and what distinguishes this content from another.
 
+    open: raises BadImage or OSError for a file that cannot be read.
     parts: "train" and "test" where the top folders are named so, else empty.
     """
 
@@ -62,32 +67,51 @@ def in_folder(root: Path) -> Listing:
     if not stats:
         raise UserError(f"no images in {root}: it holds no file that Pillow reads, and no array (.npz, .npy) or IDX file")
     facts = [(name, stats[name].st_size, stats[name].st_mtime_ns) for name in sorted(stats)]
-    return _listing(str(root), facts, extras, lambda name: (root / name).open("rb"))
+    return _listing(root, facts, extras, lambda name: (root / name).open("rb"))
 
 
 def in_zip(path: Path) -> Listing:
-    """Every image file in a zip.
+    """Every image file in a zip, named as in the folder that it was made of, if all lie in one.
 
     Raises: UserError if it is no zip, is encrypted, or holds no images.
     """
     try:
         archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as error:
+    except BROKEN as error:
         raise UserError(f"{path} is damaged or no zip: {error}") from error
-    images: list[tuple[str, int, int]] = []
-    extras: dict[str, bytes] = {}
+    members = _members(path, archive)
+    images = sorted((name, info.file_size, info.CRC) for name, info in members.items() if reads(name))
+    if not images:
+        raise UserError(f"no images in {path}")
+    try:
+        extras = {name: _unpacked(archive, info) for name, info in members.items() if "/" not in name and _describes(name)}
+    except BadImage as error:
+        raise UserError(f"cannot read the labels in {path}: {error}; make the zip again") from error
+    return _listing(path, images, extras, lambda name: io.BytesIO(_unpacked(archive, members[name])))
+
+
+def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """The images of a zip and what describes them, by their names below the one top folder that a packed folder leaves."""
+    found = {}
     for info in archive.infolist():
         if info.is_dir() or any(_hidden(part) for part in PurePosixPath(info.filename).parts):
             continue
         if info.flag_bits & 1:
             raise UserError(f"{path} is encrypted: unpack it and name the folder")
-        if reads(info.filename) and info.file_size <= LIMIT_BYTES:
-            images.append((info.filename, info.file_size, info.CRC))
-        elif "/" not in info.filename and _describes(info.filename) and info.file_size <= LIMIT_BYTES:
-            extras[info.filename] = archive.read(info)
-    if not images:
-        raise UserError(f"no images in {path}")
-    return _listing(str(path), sorted(images), extras, lambda name: io.BytesIO(archive.read(name)))
+        described = _describes(PurePosixPath(info.filename).name)
+        if (described or reads(info.filename)) and info.file_size <= LIMIT_BYTES:
+            found[info.filename] = info
+    tops = {name.partition("/")[0] if "/" in name else "" for name in found}
+    if len(tops) != 1 or tops == {""}:
+        return found
+    return {name.partition("/")[2]: info for name, info in found.items()}
+
+
+def _unpacked(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    try:
+        return archive.read(info)
+    except BROKEN as error:
+        raise BadImage(f"{info.filename} cannot be unpacked ({error})") from error
 
 
 def _hidden(name: str) -> bool:
@@ -105,10 +129,11 @@ def _describes(name: str) -> bool:
 
 
 def _listing(
-    source: str, facts: list[tuple[str, int, int]], extras: Mapping[str, bytes], opener: Callable[[str], IO[bytes]]
+    root: Path, facts: list[tuple[str, int, int]], extras: Mapping[str, bytes], opener: Callable[[str], IO[bytes]]
 ) -> Listing:
-    names = [name for name, _, _ in facts]
-    key = hashlib.blake2b(repr(facts).encode(), digest_size=16).hexdigest()
+    source, names = str(root), [name for name, _, _ in facts]
+    # Two folders may hold equal names, sizes and times, but other pixels: copies keep times, and raw formats sizes.
+    key = hashlib.blake2b(repr((str(root.resolve()), facts)).encode(), digest_size=16).hexdigest()
     parts = _parts(names)
     if "dataset.json" in extras:
         labels = _from_json(source, names, extras["dataset.json"])
@@ -141,8 +166,8 @@ def _parts(names: list[str]) -> dict[str, Integers]:
 def _classes(name: str, values: list[str]) -> tuple[tuple[str, ...], Integers]:
     """Class names in order (as numbers, if all are numbers), and each value's index."""
     unique = set(values)
-    numeric = all(value.lstrip("-").isdigit() for value in unique)
-    classes = tuple(sorted(unique, key=int)) if numeric else tuple(sorted(unique))
+    numeric = all(NUMBER.fullmatch(value) for value in unique)
+    classes = tuple(sorted(unique, key=lambda value: (int(value) if numeric else 0, value)))
     place = {value: i for i, value in enumerate(classes)}
     return classes, np.array([place[value] for value in values], np.int64)
 
@@ -159,7 +184,7 @@ def _from_json(source: str, names: list[str], text: bytes) -> Labels:
     try:
         pairs: list[Any] = json.loads(text).get("labels") or []
         found = {str(PurePosixPath(name)): str(int(value)) for name, value in pairs}
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise UserError(f'{source}/dataset.json is not {{"labels": [["file", class number], ...]}}: {error}') from error
     return {"class": _classes("class", _for_each(source, "dataset.json", names, found))} if found else {}
 

@@ -13,7 +13,7 @@ from anamorph.core.errors import UserError
 from anamorph.core.files import replacing
 from anamorph.data.shards import cache_folder
 
-__all__ = ["NAMED", "Named", "found", "locate"]
+__all__ = ["NAMED", "NOT_YET", "Named", "found", "locate"]
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,10 @@ NAMED = {
 }
 
 
+NOT_YET = {"fsdd": "a set of sounds, which this version cannot train on yet"}
+"""Public sets that are known, and what keeps them from being used."""
+
+
 def found(known: Named) -> Path | None:
     """The folder where all files of a named set are at hand."""
     places = [Path(os.environ["ANAMORPH_DATA"])] if "ANAMORPH_DATA" in os.environ else []
@@ -128,7 +132,6 @@ def _fetch(url: str, path: Path, digest: str, remedy: str) -> None:
                     found.update(block)
                     file.write(block)
         except OSError as error:
-            temporary.touch()
             raise UserError(f"cannot fetch {url} ({error}); {remedy}") from error
         if found.hexdigest() != digest:
             raise UserError(f"{url} is not what it should be (SHA-256 {found.hexdigest()}); {remedy}")

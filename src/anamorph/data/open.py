@@ -8,7 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from anamorph.data.decode import BadImage, Survey, decode, fit, require_decodabl
 from anamorph.data.idx import find_idx, read_idx, read_idx_folder
 from anamorph.data.images import Bytes, Images, InMemory, Pixels
 from anamorph.data.listing import Listing, in_folder, in_zip
-from anamorph.data.named import NAMED, locate
+from anamorph.data.named import NAMED, NOT_YET, locate
 from anamorph.data.order import Integers, held_out
 from anamorph.data.parts import Parts, read_parts
 from anamorph.data.shapes import Shapes
@@ -126,6 +126,8 @@ def _whole(name: str, wanted: Wanted, progress: Progress) -> _Whole:
     path = Path(name).expanduser()
     if not path.exists():
         known = [*BUILT_IN, *NAMED]
+        if name in NOT_YET:
+            raise UserError(f"{name} is {NOT_YET[name]}: choose a set of images ({', '.join(known)})")
         hint = "" if os.sep in name else f"; as a name it is unknown: {nearest(name, known)}"
         raise UserError(f"no such file or folder: {name}{hint}")
     return _path(path, wanted, progress)
@@ -165,7 +167,7 @@ def _file(path: Path, wanted: Wanted, progress: Progress) -> _Whole:
 
 
 def _stat_key(paths: Iterable[Path]) -> str:
-    facts = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(paths)]
+    facts = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(paths)]
     return hashlib.blake2b(repr(facts).encode(), digest_size=16).hexdigest()
 
 
@@ -227,12 +229,28 @@ def _told(notes: Mapping[str, int], problems: Mapping[str, str], kept: int) -> l
     return told
 
 
+@dataclass(frozen=True)
+class _Alike:
+    """What the headers of some files say in the same words: how many these are, and the first."""
+
+    height: int
+    width: int
+    colour: bool
+    count: int
+    first: str
+
+
 def _own_image(listing: Listing, wanted: Wanted) -> tuple[Image, list[str]]:
-    """The image that a listing's files have in common: their own size where all agree, else a square that all can fill."""
+    """The image that a listing's files have in common: their own size where all agree, else a square that all can fill.
+
+    Raises: UserError if sizes differ, and some are smaller than what is wanted.
+    """
     facts = _surveyed(listing)
     sizes = {(s.height, s.width) for s in facts}
     channels = 3 if any(s.colour for s in facts) else 1
     height, width = min(h for h, _ in sizes), min(w for _, w in sizes)
+    if len(sizes) > 1:
+        _check_small(facts, wanted)
     if len(sizes) == 1 or wanted.size:
         return Image(channels, height, width), []
     side = min(2 ** int(math.log2(min(height, width))), 64)
@@ -242,32 +260,50 @@ def _own_image(listing: Listing, wanted: Wanted) -> tuple[Image, list[str]]:
     return Image(channels, side, side), [note]
 
 
-def _surveyed(listing: Listing) -> list[Survey]:
+def _check_small(facts: list[_Alike], wanted: Wanted) -> None:
+    """Raises: UserError naming the smallest file, if any is smaller than what is wanted: it may be there by mistake."""
+    height, width = wanted.size or (1, 1)
+    small = [s for s in facts if s.height < height or s.width < width]
+    if not small or wanted.upscale:
+        return
+    least = min(small, key=lambda s: (s.height * s.width, s.first))
+    raise UserError(
+        f"{sum(s.count for s in small)} of {sum(s.count for s in facts)} images are smaller than the {height}x{width} asked "
+        f"for, down to {least.first} with {least.height}x{least.width}: remove them, choose a smaller --size, or enlarge them "
+        f"with --upscale"
+    )
+
+
+def _surveyed(listing: Listing) -> list[_Alike]:
     """What the headers of a listing's files say; kept, since a large folder takes a while to look through."""
     path = cache_folder() / "surveys" / f"{listing.key}.json"
     if path.is_file():
         try:
-            return [Survey(*fact) for fact in read_json(path)]
+            return [_Alike(*fact) for fact in read_json(path)]
         except (UserError, TypeError):
             path.unlink(missing_ok=True)
 
-    def one(name: str) -> Survey | None:
+    def one(name: str) -> Survey | str:
         try:
             with listing.open(name) as file:
                 return survey(file)
-        except (BadImage, OSError):
-            return None  # told with the reason when it is decoded
+        except (BadImage, OSError) as error:
+            return str(error)
 
+    counts: Counter[Survey] = Counter()
+    first: dict[Survey, str] = {}
+    problem = ""  # others are told when they are decoded
     with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
-        found = Counter(s for s in threads.map(one, listing.names) if s)
-    facts = list(found)
-    if not facts:
-        with listing.open(listing.names[0]) as file:
-            try:
-                survey(file)
-            except BadImage as error:
-                raise UserError(f"none of {len(listing.names)} images can be read; {listing.names[0]}: {error}") from error
-    write_json(path, [(s.height, s.width, s.colour) for s in facts])
+        for name, fact in zip(listing.names, threads.map(one, listing.names), strict=True):
+            if isinstance(fact, Survey):
+                counts[fact] += 1
+                first.setdefault(fact, name)
+            else:
+                problem = problem or f"{name}: {fact}"
+    if not first:
+        raise UserError(f"none of {len(listing.names)} images can be read; {problem}")
+    facts = [_Alike(s.height, s.width, s.colour, counts[s], name) for s, name in first.items()]
+    write_json(path, [astuple(fact) for fact in facts])
     return facts
 
 

@@ -1,7 +1,7 @@
 """Images decoded once, into memory-mapped shards of raw bytes that every later run shares.
 
-A set of shards is named by what it was made from (relative paths, sizes, times, wanted shape), so a changed file makes
-another set. It is built under a temporary name and renamed when whole: two processes may build at once, and one of them
+A set of shards is named by what it was made from (paths, sizes, times, wanted shape), so a changed file makes another
+set. It is built under a temporary name and renamed when whole: two processes may build at once, and one of them
 keeps its own. What is found damaged is built again.
 """
 
@@ -11,11 +11,12 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -27,8 +28,10 @@ from anamorph.data.order import Integers
 
 __all__ = ["Item", "Progress", "Shards", "cache_folder", "cached"]
 
-VERSION = 1
+VERSION = 2
 SHARD_BYTES = 256 << 20
+ABANDONED_SECONDS = 24 * 3600
+"""How long nothing is written by a build before it is taken for killed."""
 
 Progress = Callable[[int, int], None]
 """Told how many are done, and of how many."""
@@ -92,6 +95,7 @@ def cached(key: str, image: Image, decode: Callable[[], Iterable[Item]], names: 
     if ready:
         return ready
     folder.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(folder)
     building = Path(tempfile.mkdtemp(prefix=f".{digest}.", dir=folder.parent))
     try:
         _build(building, image, decode(), names, progress)
@@ -102,6 +106,17 @@ def cached(key: str, image: Image, decode: Callable[[], Iterable[Item]], names: 
     if not built:
         raise UserError(f"the cache in {folder} is damaged as soon as it is written: is the disk failing? Set ANAMORPH_CACHE")
     return built
+
+
+def _sweep(folder: Path) -> None:
+    """Delete what killed builds of the same shards have left behind."""
+    for old in folder.parent.glob(f".{folder.name}.*"):
+        try:
+            last = max(path.stat().st_mtime for path in (old, *old.iterdir()))
+        except OSError:  # another process has just finished, or deletes it too
+            continue
+        if time.time() - last > ABANDONED_SECONDS:
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _install(building: Path, folder: Path) -> None:
@@ -121,19 +136,19 @@ def _open(folder: Path) -> Shards | None:
         return None
     try:
         index = read_json(folder / "index.json")
-        if all(_whole(folder / shard["file"], shard) for shard in index["shards"]):
+        if all(_whole(folder / written["file"], written) for written in (index["kept"], *index["shards"])):
             return Shards(folder, index)
     except (UserError, OSError, ValueError, KeyError, TypeError):
         pass
     return None
 
 
-def _whole(path: Path, shard: dict[str, Any]) -> bool:
-    """Whether a shard is as it was written; its content is only read again where its size or time differ."""
+def _whole(path: Path, written: dict[str, Any]) -> bool:
+    """Whether a file is as it was written; its content is only read again where its time differs."""
     stat = path.stat()
-    if stat.st_size != shard["size"]:
+    if stat.st_size != written["size"]:
         return False
-    return stat.st_mtime_ns == shard["time"] or _checksum(path) == shard["crc32"]
+    return stat.st_mtime_ns == written["time"] or _checksum(path) == written["crc32"]
 
 
 def _checksum(path: Path) -> int:
@@ -144,12 +159,23 @@ def _checksum(path: Path) -> int:
     return crc
 
 
-@dataclass
-class _Shard:
+@dataclass(frozen=True)
+class _Written:
+    """A file of a cache, as it was when it was written."""
+
     file: str
     size: int
     time: int
     crc32: int
+
+
+def _closed(file: IO[bytes], path: Path, crc: int) -> _Written:
+    """Close a file whose bytes are on the disk."""
+    file.flush()
+    os.fsync(file.fileno())
+    file.close()
+    stat = path.stat()
+    return _Written(path.name, stat.st_size, stat.st_mtime_ns, crc)
 
 
 def _build(folder: Path, image: Image, items: Iterable[Item], names: list[str], progress: Progress) -> None:
@@ -172,31 +198,31 @@ def _build(folder: Path, image: Image, items: Iterable[Item], names: list[str], 
     shards = list(_write(folder, image, usable()))
     if not kept:
         raise UserError(f"none of {len(names)} images could be read; {_examples(problems)}")
-    np.array(kept, np.int64).tofile(folder / "kept")
+    rows = np.array(kept, np.int64).tobytes()
+    with (folder / "kept").open("wb") as file:
+        file.write(rows)
+        written = _closed(file, folder / "kept", zlib.crc32(rows))
     content = hashlib.blake2b(repr([(s.size, s.crc32) for s in shards]).encode(), digest_size=8).hexdigest()
-    index = {"shape": image.shape, "fingerprint": content, "notes": notes, "problems": problems}
+    index = {"shape": image.shape, "fingerprint": content, "notes": notes, "problems": problems, "kept": asdict(written)}
     write_json(folder / "index.json", index | {"shards": [asdict(shard) for shard in shards]})
 
 
-def _write(folder: Path, image: Image, pixels: Iterator[Bytes]) -> Iterator[_Shard]:
+def _write(folder: Path, image: Image, pixels: Iterator[Bytes]) -> Iterator[_Written]:
     rows = max(1, SHARD_BYTES // image.values)
     number = 0
     while True:
         path = folder / f"{number:05d}.u8"
-        written = crc = 0
+        crc = 0
         with path.open("wb") as file:
             for _, array in zip(range(rows), pixels, strict=False):
                 data = np.ascontiguousarray(array).tobytes()
                 file.write(data)
                 crc = zlib.crc32(data, crc)
-                written += len(data)
-            file.flush()
-            os.fsync(file.fileno())
-        if not written:
+            shard = _closed(file, path, crc)
+        if not shard.size:
             path.unlink()
             return
-        stat = path.stat()
-        yield _Shard(path.name, stat.st_size, stat.st_mtime_ns, crc)
+        yield shard
         number += 1
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from anamorph.core.errors import UserError
 from anamorph.core.random import Seeded
 from anamorph.data.images import Images
 from anamorph.edit.interpolate import plane, strip
@@ -34,11 +35,17 @@ CONFIG = ALAEConfig(
 )
 
 
-def train_demo(folder: RunFolder) -> Iterator[Status]:
-    """Train in a folder that is held, from where it was left; yields a status at every step."""
+def train_demo(folder: RunFolder, stop: Callable[[], bool] = lambda: False) -> Iterator[Status]:
+    """Train in a folder that is held, from where it was left; yields a status at every step.
+
+    Raises: UserError if the folder holds another run.
+    """
     if not folder.exists:
         new_settings("alae", "digits", IMAGES, config=CONFIG).write(folder)
-    yield from open_training(folder).pursue()
+    settings = settings_of(folder)
+    if (settings.model, settings.source, settings.config) != ("alae", "digits", CONFIG):
+        raise UserError(f"{folder} holds a run of {settings.model} on {settings.source}, not the demo's: choose another --out")
+    yield from open_training(folder).pursue(stop)
 
 
 @dataclass(frozen=True)

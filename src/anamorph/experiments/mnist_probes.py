@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from anamorph.core.errors import UserError
 from anamorph.core.files import read_json, write_json
 from anamorph.core.signal import Source
 from anamorph.metrics.probes import linear_svm_accuracy, nearest_neighbour_accuracy
@@ -24,7 +25,7 @@ __all__ = ["mnist_probes"]
 
 Model = ALAE | VAE | Autoencoder
 
-EPOCH = 60_000
+EPOCH, BATCH = 60_000, 128
 EPOCHS = 75
 SHOWN = tuple(epoch * EPOCH for epoch in (1, 25, 50, 75))
 SEEDS = (0, 1, 2)
@@ -40,24 +41,40 @@ PUBLISHED = {  # per cent; Pidhorskyi et al. 2020, Table 1, as remembered (24 M 
 MEASURES = ("nn_short", "svm_short", "nn_long", "svm_long")
 
 
-def mnist_probes(out: Path, choice: Choice, say: Callable[[str], None], epochs: int = EPOCHS) -> None:
+def mnist_probes(
+    out: Path,
+    choice: Choice,
+    say: Callable[[str], None],
+    epochs: int = EPOCHS,
+    stop: Callable[[], bool] = lambda: False,
+) -> bool:
     """Train and probe `alae`, `vae` and `autoencoder` with the same nets, three seeds each, on MNIST; write results.json.
 
     short: the 50-d code; long: the 1024-d activation before it; of the trained weights (raw), as in the paper, and of their
-    average. What has been done is not done again.
+    average. What has been done is not done again. Returns whether it came to its end, or was stopped.
+
+    Raises: UserError if the folder holds runs of another number of epochs.
     """
+    if epochs < 1:
+        raise UserError(f"--epochs must be at least 1, got {epochs}")
     rows = []
     for seed in SEEDS:
         for name, config in CONFIGS.items():
             folder = RunFolder(out / f"{name}-{seed}")
             found = folder.path / "probes.json"
             if not found.is_file():
-                write_json(found, _row(folder, name, config, seed, epochs, choice, say))
+                row = _row(folder, name, config, seed, epochs, choice, say, stop)
+                if row is None:
+                    return False
+                write_json(found, row)
             rows.append(read_json(found))
+            if not 0 <= rows[-1]["images"] - epochs * EPOCH < BATCH:
+                raise UserError(f"{found} is of {rows[-1]['images']:,} images, not of {epochs} epochs: choose another --out")
             say(_line(rows[-1]))
     write_json(out / "results.json", rows)
     (out / "results.md").write_text(_table(rows), encoding="utf-8")
     say(f"wrote {out / 'results.md'}")
+    return True
 
 
 def _row(
@@ -68,16 +85,22 @@ def _row(
     epochs: int,
     choice: Choice,
     say: Callable[[str], None],
-) -> dict[str, Any]:
+    stop: Callable[[], bool],
+) -> dict[str, Any] | None:
+    """What one run gave; None if it was stopped."""
     with folder.locked():
         if not folder.exists:
             pictures = tuple(images for images in SHOWN if images <= epochs * EPOCH)
             settings = new_settings(name, "mnist", epochs * EPOCH, config=config, seed=seed, pictures=pictures, choice=choice)
             settings.write(folder)
         training = open_training(folder)
-        for status in training.pursue():
+        if training.settings.images != epochs * EPOCH:
+            raise UserError(f"{folder} is a run of {training.settings.images:,} images: choose another --out")
+        for status in training.pursue(stop):
             if status.written:
                 say(f"{name}, seed {seed}: {status.images:,} images, {status.rate:.0f} images/s")
+    if training.run.images < epochs * EPOCH:
+        return None
     last = folder.metrics()[-1]
     probes = {"raw": _probe(training, training.run.model), "average": _probe(training, training.run.average.model)}
     return {
@@ -112,10 +135,12 @@ def _features(model: Model, source: Source) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _batches(model: Model, source: Source, size: int = 2000) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    device = next(model.parameters()).device
     for start in range(0, source.size, size):
         batch = source.take(start, min(size, source.size - start))
-        (code,) = model.encode(batch.signals).values()
-        yield code, model.features(batch.signals), batch.labels["class"]
+        x = batch.signals.to(device)
+        (code,) = model.encode(x).values()
+        yield code.cpu(), model.features(x).cpu(), batch.labels["class"]
 
 
 def _line(row: dict[str, Any]) -> str:
@@ -126,16 +151,18 @@ def _line(row: dict[str, Any]) -> str:
 def _table(rows: list[dict[str, Any]]) -> str:
     """Markdown: accuracy in per cent, mean +- standard deviation over the seeds, beside the published numbers."""
     lines = [
-        "| model | weights | 1-NN short | SVM short | 1-NN long | SVM long | CPU seconds per run |",
-        "|---|---|---|---|---|---|---|",
+        "| model | weights | images | 1-NN short | SVM short | 1-NN long | SVM long | CPU seconds of training |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name in CONFIGS:
         mine = [row for row in rows if row["model"] == name]
         for weights in ("raw", "average"):
             cells = [_spread([100 * row[weights][m] for row in mine]) for m in MEASURES]
-            lines.append(f"| {name} | {weights} | {' | '.join(cells)} | {_spread([r['cpu_seconds'] for r in mine], 0)} |")
+            seen, seconds = f"{mine[0]['images']:,}", _spread([r["cpu_seconds"] for r in mine], 0)
+            lines.append(f"| {name} | {weights} | {seen} | {' | '.join(cells)} | {seconds} |")
         if name in PUBLISHED:
-            lines.append(f"| {name} | published | {' | '.join(f'{v:.2f}' for v in PUBLISHED[name])} | |")
+            numbers = " | ".join(f"{v:.2f}" for v in PUBLISHED[name])
+            lines.append(f"| {name} | published (from memory of the paper) | 24,000,000 | {numbers} | |")
     return "\n".join(lines) + "\n"
 
 

@@ -49,7 +49,7 @@ def rows_of(images: Tensor, columns: int | None = None) -> list[Row]:
 
 
 def sheet(rows: Sequence[Row], title: str = "") -> Pillow.Image:
-    """Rows of images of one size on white paper, captions on the left, a title above.
+    """Rows of images of one size on white paper, captions on the left, a title above; shrunk where they would not fit.
 
     Raises: UserError if there is nothing to show, or more than fits into one picture.
     """
@@ -57,15 +57,17 @@ def sheet(rows: Sequence[Row], title: str = "") -> Pillow.Image:
     if not cells:
         raise UserError("there is no image to show")
     height, width = cells[0].shape[-2:]
-    scale = max(1, round(SMALLEST_CELL / max(height, width)))
-    space = max(4, max(height, width) * scale // 24)
+    columns = max(len(row.images) for row in rows)
+    most = LARGEST_SIDE * 3 / 4  # the rest is for captions and the space between
+    scale = min(max(1, round(SMALLEST_CELL / max(height, width))), most / (columns * width), most / (len(rows) * height))
+    width, height = max(1, int(width * scale)), max(1, int(height * scale))
+    space = max(4, max(height, width) // 24)
     left = MARGIN + max((_width(row.caption) for row in rows), default=0)
     left += MARGIN if left > MARGIN else 0
     top = MARGIN + (TEXT + MARGIN if title else 0)
-    columns = max(len(row.images) for row in rows)
     page = (
-        max(left + columns * (width * scale + space) - space, MARGIN + _width(title)) + MARGIN,
-        top + len(rows) * (height * scale + space) - space + MARGIN,
+        max(left + columns * (width + space) - space, MARGIN + _width(title)) + MARGIN,
+        top + len(rows) * (height + space) - space + MARGIN,
     )
     if max(page) > LARGEST_SIDE:
         raise UserError(f"the picture would be {page[0]}x{page[1]} pixels: show fewer images")
@@ -73,16 +75,16 @@ def sheet(rows: Sequence[Row], title: str = "") -> Pillow.Image:
     draw = ImageDraw.Draw(paper)
     draw.text((MARGIN, MARGIN), title, INK, _font())
     for i, row in enumerate(rows):
-        y = top + i * (height * scale + space)
-        draw.text((MARGIN, y + (height * scale - TEXT) / 2), row.caption, INK, _font())
+        y = top + i * (height + space)
+        draw.text((MARGIN, y + (height - TEXT) / 2), row.caption, INK, _font())
         for j, image in enumerate(row.images):
             if image is not None:
-                _paste(paper, as_picture(image), scale, (left + j * (width * scale + space), y))
+                _paste(paper, as_picture(image), (width, height), (left + j * (width + space), y))
     return paper
 
 
-def _paste(paper: Pillow.Image, cell: Pillow.Image, scale: int, place: tuple[int, int]) -> None:
-    cell = cell.resize((cell.width * scale, cell.height * scale), Pillow.Resampling.NEAREST)
+def _paste(paper: Pillow.Image, cell: Pillow.Image, size: tuple[int, int], place: tuple[int, int]) -> None:
+    cell = cell.resize(size, Pillow.Resampling.BOX if size[0] < cell.width else Pillow.Resampling.NEAREST)
     paper.paste(cell.convert("RGB"), place, cell if cell.mode == "RGBA" else None)
 
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from anamorph.core.errors import UserError
+from anamorph.core.config import check
 from anamorph.core.model import Encodes, Maps, Noise
 from anamorph.core.random import Random
 from anamorph.core.recipe import Outcome, Phase, Recipe
@@ -69,9 +69,10 @@ class ALAEConfig:
     """Decay of the tracked mean of w."""
 
     def __post_init__(self) -> None:
-        sizes = ("w_dim", "z_dim", "width", "mapping_layers", "critic_layers")
-        if any(getattr(self, name) < 1 for name in sizes) or self.eta_dim < 0 or (self.inner is not None and self.inner < 1):
-            raise UserError(f"{', '.join(sizes)} and inner must be at least 1, eta_dim at least 0; got {self}")
+        check(self, "at least 1", "w_dim", "z_dim", "width", "mapping_layers", "critic_layers", "inner")
+        check(self, "at least 0", "eta_dim", "r1", "gradient_penalty")
+        check(self, "above 0", "rate")
+        check(self, "in [0, 1)", "beta2", "mean_beta")
 
 
 class ALAE(Encodes, Maps):

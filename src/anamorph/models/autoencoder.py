@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from anamorph.core.errors import UserError
+from anamorph.core.config import check
 from anamorph.core.model import Encodes, Noise
 from anamorph.core.optimizer import Adam
 from anamorph.core.random import Random
@@ -36,8 +36,8 @@ class AutoencoderConfig:
     """Adam's learning rate."""
 
     def __post_init__(self) -> None:
-        if self.z_dim < 1 or self.width < 1:
-            raise UserError(f"z_dim and width must be at least 1, got {self}")
+        check(self, "at least 1", "z_dim", "width")
+        check(self, "above 0", "rate")
 
 
 class Autoencoder(Encodes):

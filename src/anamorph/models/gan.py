@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from anamorph.core.errors import UserError
+from anamorph.core.config import check
 from anamorph.core.model import Draws, Noise
 from anamorph.core.random import Random
 from anamorph.core.recipe import Outcome, Phase, Recipe
@@ -50,8 +50,9 @@ class GANConfig:
     """Learning rate before equalisation."""
 
     def __post_init__(self) -> None:
-        if self.z_dim < 1 or self.width < 1:
-            raise UserError(f"z_dim and width must be at least 1, got {self}")
+        check(self, "at least 1", "z_dim", "width")
+        check(self, "above 0", "rate")
+        check(self, "at least 0", "r1", "gradient_penalty")
 
 
 class GAN(Draws):

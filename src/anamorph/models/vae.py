@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from anamorph.core.errors import UserError
+from anamorph.core.config import check
 from anamorph.core.model import Bounds, Draws, Encodes, Noise
 from anamorph.core.optimizer import Adam
 from anamorph.core.random import Random
@@ -55,8 +55,8 @@ class VAEConfig:
     """Adam's learning rate."""
 
     def __post_init__(self) -> None:
-        if self.z_dim < 1 or self.samples < 1 or any(width < 1 for width in self.widths):
-            raise UserError(f"z_dim, samples and widths must be at least 1, got {self}")
+        check(self, "at least 1", "z_dim", "samples", "widths")
+        check(self, "above 0", "rate")
 
 
 class VAE(Encodes, Draws, Bounds):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from anamorph.core.optimizer import Adam
 
-__all__ = ["Linear", "lreq_adam", "pixel_norm", "rate_coefficients"]
+__all__ = ["Conv", "Linear", "equalized_adam", "lreq_adam", "pixel_norm", "rate_coefficients"]
 
 
 class Linear(nn.Linear):
@@ -26,15 +26,34 @@ class Linear(nn.Linear):
     weight: nn.Parameter
     bias: nn.Parameter
 
-    def __init__(self, inputs: int, outputs: int, gain: float = math.sqrt(2.0), rate: float = 1.0) -> None:
-        super().__init__(inputs, outputs)
+    def __init__(self, inputs: int, outputs: int, gain: float = math.sqrt(2.0), rate: float = 1.0, bias: bool = True) -> None:
+        super().__init__(inputs, outputs, bias)
         self.gain, self.rate = gain, rate
         nn.init.normal_(self.weight, std=gain / math.sqrt(inputs))
-        nn.init.zeros_(self.bias)
+        if bias:
+            nn.init.zeros_(self.bias)
 
     def coefficients(self) -> dict[nn.Parameter, float]:
         """The factor on the learning rate of each parameter: the constant that the original multiplies at run time."""
-        return {self.weight: self.rate * self.gain / math.sqrt(self.in_features), self.bias: self.rate}
+        constant = {self.weight: self.rate * self.gain / math.sqrt(self.in_features)}
+        return constant | ({self.bias: self.rate} if self.bias is not None else {})
+
+
+class Conv(nn.Conv2d):
+    """A convolution [B, inputs, H, W] -> [B, outputs, H, W], zero-padded, with He's initialisation and bias 0."""
+
+    weight: nn.Parameter
+
+    def __init__(self, inputs: int, outputs: int, size: int = 3, gain: float = math.sqrt(2.0), bias: bool = True) -> None:
+        super().__init__(inputs, outputs, size, padding=size // 2, bias=bias)
+        self.gain = gain
+        nn.init.normal_(self.weight, std=gain / math.sqrt(self.weight[0].numel()))
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def coefficients(self) -> dict[nn.Parameter, float]:
+        """The factor on the learning rate of the weight: He's constant."""
+        return {self.weight: self.gain / math.sqrt(self.weight[0].numel())}
 
 
 def rate_coefficients(*modules: nn.Module) -> dict[nn.Parameter, float]:
@@ -45,7 +64,7 @@ def rate_coefficients(*modules: nn.Module) -> dict[nn.Parameter, float]:
     coefficients = {p: 1.0 for module in modules for p in module.parameters()}
     for module in modules:
         for layer in module.modules():
-            if isinstance(layer, Linear):
+            if isinstance(layer, Linear | Conv):
                 coefficients |= layer.coefficients()
     return coefficients
 
@@ -56,6 +75,14 @@ def lreq_adam(rate: float, *modules: nn.Module, beta2: float = 0.99) -> Adam:
     return Adam(list(coefficients), rate, (0.0, beta2), coefficients=list(coefficients.values()), epsilon="raw")
 
 
+def equalized_adam(rate: float, *modules: nn.Module, beta2: float = 0.99) -> Adam:
+    """Adam with beta1 = 0 as the original equalised nets are trained with it (Karras et al. 2017, appendix A.1): those keep
+    weights without He's constant and multiply by it, so eps weighs as much more here as the constant is smaller than one."""
+    found = rate_coefficients(*modules)
+    eps = [1e-8 / coefficient for coefficient in found.values()]
+    return Adam(list(found), rate, (0.0, beta2), eps, list(found.values()), epsilon="raw")
+
+
 def pixel_norm(z: Tensor, eps: float = 1e-8) -> Tensor:
-    """z [B, D] scaled to a mean square of one (Karras et al. 2017, section 4.2)."""
+    """z [B, D, ...] scaled to a mean square of one over D (Karras et al. 2017, section 4.2)."""
     return z * torch.rsqrt(z.square().mean(1, keepdim=True) + eps)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,8 @@ __all__ = ["FORMAT", "RunFolder"]
 
 FORMAT = 1
 """Of config.json and of checkpoints; a newer one is refused."""
+NAME = re.compile(r"\d{12}(-kept)?\.safetensors")
+"""Of a checkpoint: how many images it has seen, and whether it is kept."""
 KEPT = 6
 """Checkpoints at pictures of the timeline that are kept besides the latest."""
 
@@ -52,22 +55,44 @@ class RunFolder:
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
-            yield
+            for left in self.checkpoints.glob(".*.part"):  # what a killed process did not finish
+                left.unlink(missing_ok=True)
+            try:
+                yield
+            finally:
+                if [path.name for path in self.path.iterdir()] == ["lock"]:  # nothing came of it: leave nothing behind
+                    (self.path / "lock").unlink()
+                    self.path.rmdir()
 
     def write_config(self, config: dict[str, Any]) -> None:
         write_json(self.path / "config.json", {"format": FORMAT, **config})
+
+    def amend(self, changes: dict[str, Any]) -> None:
+        """Change some settings of config.json and leave the others as they were written."""
+        write_json(self.path / "config.json", self.config() | changes)
 
     def config(self) -> dict[str, Any]:
         """Raises: UserError if this is no run, or one of a newer anamorph."""
         if not self.exists:
             raise UserError(f"{self} is no run (it has no config.json): `anamorph train MODEL SOURCE --out {self}` makes one")
-        config: dict[str, Any] = read_json(self.path / "config.json")
+        config = read_json(self.path / "config.json")
+        if not isinstance(config, dict):
+            raise UserError(f"{self}/config.json is not as anamorph wrote it: bring it back, or start a new run")
         _check_format(self.path / "config.json", config.get("format"))
         return config
 
     def saved(self) -> list[Path]:
         """The checkpoints, newest first."""
-        return sorted(self.checkpoints.glob("[0-9]*.safetensors"), key=_images_of, reverse=True)
+        named = [path for path in self.checkpoints.glob("*.safetensors") if NAME.fullmatch(path.name)]
+        return sorted(named, key=_images_of, reverse=True)
+
+    def seen(self) -> int:
+        """The images that the newest readable checkpoint has seen; 0 if there is none yet.
+
+        Raises: UserError if there are checkpoints but none can be read.
+        """
+        found = self.latest()
+        return int(json.loads(found[1]["progress"])["images"]) if found else 0
 
     def save(self, run: Run, facts: dict[str, str], keep: bool) -> Path:
         """Write a checkpoint; keep: also when newer ones come. Older ones are thinned only once it is whole.
@@ -134,7 +159,7 @@ class RunFolder:
 
 
 def _images_of(checkpoint: Path) -> tuple[int, str]:
-    return int(checkpoint.name.split(".")[0].split("-")[0]), checkpoint.name
+    return int(checkpoint.name[:12]), checkpoint.name
 
 
 def _check_format(path: Path, found: Any) -> None:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from statistics import median
 
 import torch
 
@@ -23,7 +24,8 @@ WORTH_BFLOAT16 = 1.2
 """How many times as fast bfloat16 must be to be chosen over float32."""
 WORTH_COMPILING_SECONDS = 300
 """How long a run must be expected to take, uncompiled, for compilation (up to a minute) to pay."""
-TRIAL_SECONDS = 2.0
+TRIAL_SECONDS, TRIALS = 1.0, 15
+"""How long a candidate is timed: about so many seconds, at most so many steps."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ def choose(choice: Choice, build: Callable[[Machine], Run], source: Source, imag
         Machine(device, precision, threads, False, choice.parts)
         for precision, threads in itertools.product(precisions, _threads(choice, device))
     ]
+    if choice.compiled and not _can_compile():
+        raise UserError("this torch cannot compile here (it needs a C++ compiler and torch 2.11 or newer): use --compile off")
     if len(candidates) == 1 and choice.compiled is not None:
         return replace(candidates[0], compiled=choice.compiled)
     speeds = _time(candidates, build, source)
@@ -85,8 +89,6 @@ def _check_device(device: str) -> None:
 
 def _threads(choice: Choice, device: str) -> list[int]:
     if choice.threads is not None:
-        if choice.threads < 1:
-            raise UserError(f"--threads must be at least 1, got {choice.threads}")
         return [choice.threads]
     asked = os.environ.get("OMP_NUM_THREADS", "")
     if device != "cpu":
@@ -97,18 +99,25 @@ def _threads(choice: Choice, device: str) -> list[int]:
 
 
 def _time(candidates: list[Machine], build: Callable[[Machine], Run], source: Source) -> dict[Machine, float]:
-    """Images per second of each candidate; a single candidate is timed too, to know how long the run will take."""
+    """Images per second of each candidate, as the median over rounds in which they take turns, so that a moment's luck
+    decides nothing; a single candidate is timed too, to know how long the run will take."""
     before = torch.get_num_threads()
-    speeds = {}
     run = build(candidates[0])
     stage = run.schedule.at(0)
     batch = source.take(0, stage.batch, stage.level).to(torch.device(candidates[0].device))
-    for machine in candidates:
-        settle(machine)
-        run.machine = machine
-        speeds[machine] = stage.batch / _seconds(lambda: _step(run, batch))
+    seconds: dict[Machine, list[float]] = {machine: [] for machine in candidates}
+    end = time.perf_counter() + TRIAL_SECONDS * len(candidates)
+    for trial in range(TRIALS + 1):
+        for machine in candidates:
+            settle(machine)
+            run.machine = machine
+            start = time.perf_counter()
+            _step(run, batch)
+            seconds[machine].append(time.perf_counter() - start)
+        if trial and time.perf_counter() > end:
+            break
     torch.set_num_threads(before)
-    return speeds
+    return {machine: stage.batch / median(took[1:]) for machine, took in seconds.items()}  # the first round warms up
 
 
 def _step(run: Run, batch: Batch) -> None:
@@ -116,20 +125,6 @@ def _step(run: Run, batch: Batch) -> None:
     for phase in run.recipe.phases:
         descend(run, phase, batch, stage)
     run.average.follow(stage.batch)
-
-
-def _seconds(work: Callable[[], None]) -> float:
-    """The fastest of some repetitions, the first, which warms up, left out where there is time for more."""
-    best, spent = float("inf"), 0.0
-    for repetition in range(20):
-        start = time.perf_counter()
-        work()
-        took = time.perf_counter() - start
-        spent += took
-        best = min(best, took) if repetition else took
-        if (spent > TRIAL_SECONDS / 4 and repetition > 1) or spent > TRIAL_SECONDS:
-            break
-    return best
 
 
 def _can_compile() -> bool:

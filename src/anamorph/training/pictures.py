@@ -1,4 +1,4 @@
-"""Pictures of a run in progress: always the same latents and the same held-out images, so that times can be compared."""
+"""Pictures of a run in progress: always the same latents and the same images, so that times can be compared."""
 
 from __future__ import annotations
 
@@ -30,26 +30,26 @@ def samples(model: Draws, n: int, seed: int, place: str = "samples") -> Tensor:
 
 
 @torch.no_grad()
-def draw_progress(folder: Path, model: LatentModel, held: Source, images: int, seed: int) -> Path:
+def draw_progress(folder: Path, model: LatentModel, shown: Source, images: int, seed: int) -> Path:
     """Write samples, reconstructions, and the timeline of both so far; returns the timeline's path.
 
-    held: images that are not trained on, in their own order.
+    shown: images, best such as are not trained on.
     """
     device = next(model.parameters()).device
-    originals = held.take(0, SHOWN).signals.to(device)
-    shown: list[Tensor] = []
+    originals = shown.take(0, SHOWN).signals.to(device)
+    cells: list[Tensor] = []
     if isinstance(model, Draws):
         wall = samples(model, WALL, seed)
         save_grid(folder / f"samples-{images:012d}.png", wall, title=f"{images:,} images seen")
-        shown += list(wall[:SHOWN])
+        cells += list(wall[:SHOWN])
     if isinstance(model, Encodes):
         again = model.decode(model.encode(originals))
-        rows = [Row("held-out images", originals), Row("reconstructions", again)]
+        rows = [Row("originals", originals), Row("reconstructions", again)]
         save_picture(folder / f"reconstructions-{images:012d}.png", sheet(rows, f"{images:,} images seen"))
-        shown += list(again)
-    if not shown:
-        shown = list(originals)
-    save_picture(folder / "strips" / f"{images:012d}.png", as_picture(torch.cat([s.cpu() for s in shown], 2)))
+        cells += list(again)
+    if not cells:
+        cells = list(originals)
+    save_picture(folder / "strips" / f"{images:012d}.png", as_picture(torch.cat([cell.cpu() for cell in cells], 2)))
     timeline = folder / "timeline.png"
     save_picture(timeline, _timeline(folder / "strips", originals, model))
     return timeline
@@ -59,7 +59,7 @@ def _timeline(strips: Path, originals: Tensor, model: LatentModel) -> Pillow.Ima
     width = originals.shape[-1]
     left: list[Tensor | None] = [None] * SHOWN if isinstance(model, Draws) else []
     right = list(originals) if isinstance(model, Encodes) else []
-    rows = [Row("held-out images", [*left, *right])] if right else []
+    rows = [Row("originals", [*left, *right])] if right else []
     for path in sorted(strips.glob("*.png")):
         cells = _read(path).split(width, 2)
         rows.append(Row(f"{int(path.stem):,} seen", list(cells)))

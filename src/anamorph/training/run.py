@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from anamorph.core.config import check
 from anamorph.core.errors import UserError
 from anamorph.core.model import LatentModel
 from anamorph.core.parallel import world
@@ -40,6 +41,9 @@ class Machine:
     threads: int = 1
     compiled: bool = False
     parts: int = 1
+
+    def __post_init__(self) -> None:
+        check(self, "at least 1", "threads", "parts")
 
     def __str__(self) -> str:
         threads = f", {self.threads} thread{'s' * (self.threads > 1)}" if self.device == "cpu" else ""

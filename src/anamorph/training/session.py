@@ -95,18 +95,18 @@ def take_up(run: Run, folder: RunFolder) -> list[str]:
 
 
 def pursue(
-    run: Run, source: Source, held: Source, folder: RunFolder, plan: Plan, stop: Callable[[], bool] = lambda: False
+    run: Run, source: Source, shown: Source, folder: RunFolder, plan: Plan, stop: Callable[[], bool] = lambda: False
 ) -> Iterator[Status]:
     """Train to the plan's total, from where the run is. Yields a status at every step.
 
-    held: images that are not trained on, for the pictures. stop: asked after every step; training is saved before it ends.
+    shown: images for the pictures. stop: asked after every step; training is saved before it ends.
     Raises: Diverged if a loss or a weight is not finite. OSError if the disk is full. The last good checkpoint stays.
     """
     log, pace = _restored(folder), _Pace(plan.total)
     pictured = {m for m in plan.pictures if m <= run.images} if run.images else set()
     saved_at = time.monotonic()
     if run.images == 0:
-        yield from _picture(run, held, folder, log, pace)
+        yield from _picture(run, shown, folder, log, pace)
         pictured.add(0)
     if run.images >= plan.total:
         return
@@ -119,22 +119,23 @@ def pursue(
             record = log.line(run)
             folder.log(record)
         yield pace.status(run.images, record)
+        stopping = stop()
         due = {m for m in plan.pictures if m <= run.images} - pictured
         pictured |= due
         if due or done:
-            yield from _picture(run, held, folder, log, pace)
-        elif stop() or time.monotonic() - saved_at > SAVE_SECONDS:
+            yield from _picture(run, shown, folder, log, pace)
+        elif stopping or time.monotonic() - saved_at > SAVE_SECONDS:
             _save(run, folder, log, keep=False)
             saved_at = time.monotonic()
         pace.skip()
-        if done or stop():
+        if done or stopping:
             return
 
 
-def _picture(run: Run, held: Source, folder: RunFolder, log: _Log, pace: _Pace) -> Iterator[Status]:
+def _picture(run: Run, shown: Source, folder: RunFolder, log: _Log, pace: _Pace) -> Iterator[Status]:
     """Draw the pictures, then keep a checkpoint beside them: killed in between, a run draws them once more."""
     run.check_finite()
-    written = draw_progress(folder.pictures, run.average.model, held, run.images, run.seed)
+    written = draw_progress(folder.pictures, run.average.model, shown, run.images, run.seed)
     draw_curves(folder.pictures / "curves.png", folder.metrics())
     _save(run, folder, log, keep=True)
     yield pace.status(run.images, written=written)
