@@ -155,7 +155,7 @@ def ours(precision: Precision, threads: int, compiled: bool) -> Iterator[float]:
 
 def limit(precision: Precision, threads: int) -> Iterator[float]:
     """The images/s that a step's matrix products of the two wide nets and the optimizers' memory traffic alone allow, timed
-    one by one: 8 passes of 128 rows through G or E in the critic's phase, 5 in the generator's, 6 in reciprocity (a pass is
+    one by one: 9 passes of 128 rows through G or E in the critic's phase, 5 in the generator's, 6 in reciprocity (a pass is
     one product with each of a net's three matrices; the backward of a pass is two), and 4 + 1 sweeps over 3.8 M parameters."""
     torch.set_num_threads(threads)
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32

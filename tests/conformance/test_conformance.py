@@ -17,7 +17,7 @@ from anamorph.training.compiled import Compiled
 from anamorph.training.folder import RunFolder
 from anamorph.training.gradients import gradients
 from anamorph.training.loop import descend, train
-from anamorph.training.run import Machine, Run
+from anamorph.training.run import Machine
 from small import BATCH, CASES, IMAGE, batch, differing, images, make_run, state
 
 EVERY = pytest.mark.parametrize("case", CASES)
@@ -221,10 +221,3 @@ def test_weights_depend_on_the_seed_alone(case: str) -> None:
     assert torch.equal(before, torch.get_rng_state())
     assert all(torch.equal(one[k], two[k]) for k in one)
     assert any(not torch.equal(one[k], other[k]) for k in one)
-
-
-def test_runs_are_plain_state() -> None:
-    """What a run depends on is in its tensors and facts: another object with the same ones is the same run."""
-    run = make_run("alae")
-    twin = Run(run.model, run.recipe, run.schedule, run.seed, run.machine)
-    assert twin.facts() == run.facts()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -53,7 +54,8 @@ def _scalars(record: dict[str, Any]) -> dict[str, float]:
 def _tensorboard(folder: RunFolder) -> Iterator[Log]:
     from torch.utils.tensorboard import SummaryWriter
 
-    writer = SummaryWriter(str(folder.path / "tensorboard"))
+    # What a killed training had logged beyond its last checkpoint is logged again: the older events are taken back.
+    writer = SummaryWriter(str(folder.path / "tensorboard"), purge_step=folder.seen() + 1)
 
     def log(record: dict[str, Any]) -> None:
         for name, value in _scalars(record).items():
@@ -69,7 +71,10 @@ def _tensorboard(folder: RunFolder) -> Iterator[Log]:
 def _wandb(folder: RunFolder, settings: Settings) -> Iterator[Log]:
     import wandb
 
-    run = wandb.init(project="anamorph", name=folder.path.name, dir=str(folder.path), config=to_plain(settings))
+    started = f"{folder.path.name}/{folder.config()['created']}"
+    name = hashlib.blake2b(started.encode(), digest_size=8).hexdigest()  # so that a resumed training goes on in the same run
+    facts = {"id": name, "resume": "allow", "config": to_plain(settings)}
+    run = wandb.init(project="anamorph", name=folder.path.name, dir=str(folder.path), **facts)
     try:
         yield lambda record: run.log({"images": record["images"], **_scalars(record)})
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -43,6 +44,7 @@ def pick(model: LatentModel, run: Path, words: Sequence[str]) -> list[Picked]:
     Raises: UserError for what is none of these, or cannot be drawn or encoded by this model.
     """
     device = next(model.parameters()).device
+    held = cache(lambda: shown(settings_of(RunFolder(run))))
     found = []
     for word in words:
         kind, number = named.groups() if (named := NAME.fullmatch(word)) else ("file", "")
@@ -50,7 +52,7 @@ def pick(model: LatentModel, run: Path, words: Sequence[str]) -> list[Picked]:
             codes = require(model, Draws, word).draw(1, Seeded(_number(word, number), "seed", device=device))
             found.append(Picked(word, model.decode(codes), codes))
             continue
-        image = _held_out(run, word, number) if kind == "data" else _file(model, word)
+        image = _held_out(held(), word, number) if kind == "data" else _file(model, word)
         image = image.to(device)
         found.append(Picked(Path(word).name, image, require(model, Encodes, f"encoding {word}").encode(image)))
     common = set.intersection(*(set(p.codes) for p in found)) if found else set()
@@ -63,8 +65,7 @@ def _number(word: str, number: str) -> int:
     return int(number)
 
 
-def _held_out(run: Path, word: str, number: str) -> Tensor:
-    data = shown(settings_of(RunFolder(run)))
+def _held_out(data: Images, word: str, number: str) -> Tensor:
     if _number(word, number) >= data.size:
         raise UserError(f"{word}: the run has {data.size} such images, numbered from 0")
     return data.take(int(number), 1).signals
