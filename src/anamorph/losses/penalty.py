@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from anamorph.core.precision import widened
+
 __all__ = ["Score", "slope_penalty", "wasserstein_penalty"]
 
 Score = Callable[[Tensor], Tensor]
@@ -17,7 +19,7 @@ def _slope(score: Score, x: Tensor) -> tuple[Tensor, Tensor]:
     x = x.detach().requires_grad_()
     scores = score(x)
     (gradient,) = torch.autograd.grad(scores.sum(), x, create_graph=True)
-    return scores, gradient.float().square().flatten(1).sum(1)
+    return scores, widened(gradient).square().flatten(1).sum(1)
 
 
 def slope_penalty(score: Score, x: Tensor) -> tuple[Tensor, Tensor]:

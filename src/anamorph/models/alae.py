@@ -14,6 +14,7 @@ from torch import Tensor
 
 from anamorph.core.config import check
 from anamorph.core.model import Encodes, Maps, Noise
+from anamorph.core.precision import full_precision, widened
 from anamorph.core.random import Random
 from anamorph.core.recipe import Outcome, Phase, Recipe
 from anamorph.core.signal import Batch, Image
@@ -21,7 +22,7 @@ from anamorph.core.space import Codes, Space
 from anamorph.core.stage import Stage
 from anamorph.losses.adversarial import Game, Objective, critic_loss, generator_loss
 from anamorph.nn.equalized import lreq_adam, pixel_norm
-from anamorph.nn.mlp import MLP, full_precision, leaky
+from anamorph.nn.mlp import MLP, leaky
 from anamorph.nn.running import RunningMean
 from anamorph.nn.scale import PixelRange, from_range, to_range
 
@@ -101,7 +102,7 @@ class ALAE(Encodes, Maps):
             [self.inner.values, c.width, c.width, c.w_dim], leaky(c.encoder_slope), leaky(c.code_slope)
         )
         self.critic = MLP([*[c.w_dim] * c.critic_layers, 1], lambda w: w, rate=0.1)  # D, linear as released
-        self.mean = RunningMean(c.w_dim, c.mean_beta)
+        self.mean = RunningMean(c.w_dim, beta=c.mean_beta)
         self.register_buffer("eta", torch.randn(c.eta_dim))
 
     @property
@@ -125,19 +126,19 @@ class ALAE(Encodes, Maps):
 
     def features(self, x: Tensor) -> Tensor:
         """E's last hidden activation [B, width] (the paper's long features) of images in [-1, 1]."""
-        return self.encoder.hidden(self._flat(to_range(x, self.config.pixel_range))).float()
+        return widened(self.encoder.hidden(self._flat(to_range(x, self.config.pixel_range))))
 
     def generate(self, codes: Codes, noise: Noise = "fixed") -> Tensor:
         """Images [B, C, H, W] in the network's own range."""
         read = codes["w"]
         if self.config.eta_dim:
             read = torch.cat([read, self._eta(codes, noise)], 1)
-        pixels = self.generator(read).float().unflatten(1, self.inner.shape)  # [B, C, h, w]
+        pixels = widened(self.generator(read)).unflatten(1, self.inner.shape)  # [B, C, h, w]
         return _resize(pixels, self.signal)
 
     def embed(self, x: Tensor) -> Tensor:
         """w [B, w_dim] of images in the network's own range."""
-        return self.encoder(self._flat(x)).float()
+        return widened(self.encoder(self._flat(x)))
 
     def score(self, x: Tensor) -> Tensor:
         """Realness logits [B] of images in the network's own range; D reads w, never pixels."""

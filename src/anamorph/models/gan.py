@@ -15,6 +15,7 @@ from torch import Tensor
 
 from anamorph.core.config import check
 from anamorph.core.model import Draws, Noise
+from anamorph.core.precision import widened
 from anamorph.core.random import Random
 from anamorph.core.recipe import Outcome, Phase, Recipe
 from anamorph.core.signal import Batch, Image
@@ -76,11 +77,11 @@ class GAN(Draws):
 
     def generate(self, z: Tensor) -> Tensor:
         """Images [B, C, H, W] in the network's own range."""
-        return self.generator(z).float().unflatten(1, self.signal.shape)
+        return widened(self.generator(z)).unflatten(1, self.signal.shape)
 
     def score(self, x: Tensor) -> Tensor:
         """Realness logits [B] of images in the network's own range."""
-        return self.critic(x.flatten(1)).float().squeeze(1)
+        return widened(self.critic(x.flatten(1))).squeeze(1)
 
 
 def recipe(model: GAN) -> Recipe:

@@ -17,13 +17,14 @@ from torch.nn.functional import softplus
 from anamorph.core.config import check
 from anamorph.core.model import Bounds, Draws, Encodes, Noise
 from anamorph.core.optimizer import Adam
+from anamorph.core.precision import full_precision
 from anamorph.core.random import Random
 from anamorph.core.recipe import Outcome, Phase, Recipe
 from anamorph.core.signal import Batch, Image
 from anamorph.core.space import Codes, Space
 from anamorph.core.stage import Stage
 from anamorph.losses.likelihood import bernoulli_log_prob, gaussian_kl, gaussian_log_prob, iwae
-from anamorph.nn.mlp import MLP, Activation, full_precision, leaky
+from anamorph.nn.mlp import MLP, Activation, leaky
 from anamorph.nn.scale import from_range, to_range
 
 __all__ = ["VAE", "VAEConfig", "recipe"]

@@ -6,13 +6,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from anamorph.nn.equalized import Linear
 
-__all__ = ["MLP", "Activation", "full_precision", "leaky"]
+__all__ = ["MLP", "Activation", "leaky"]
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -20,11 +19,6 @@ Activation = Callable[[Tensor], Tensor]
 def leaky(slope: float) -> Activation:
     """Leaky ReLU, in place: its gradient is read off its result, so nothing else need be kept."""
     return partial(F.leaky_relu, negative_slope=slope, inplace=True)
-
-
-def full_precision(x: Tensor) -> torch.autocast:
-    """Switches autocast off: for layers so narrow that lower precision would cost accuracy and save no time."""
-    return torch.autocast(x.device.type, enabled=False)
 
 
 class MLP(nn.Module):

@@ -11,7 +11,7 @@ __all__ = ["RunningMean"]
 
 
 class RunningMean(nn.Module):
-    """An exponential mean [D] of the vectors it is shown: `gather` collects them, `commit` moves the mean once.
+    """An exponential mean [*shape] of the tensors it is shown: `gather` collects them, `commit` moves the mean once.
 
     beta: how much of the old mean a commit keeps.
     """
@@ -20,18 +20,18 @@ class RunningMean(nn.Module):
     total: Tensor
     count: Tensor
 
-    def __init__(self, features: int, beta: float) -> None:
+    def __init__(self, *shape: int, beta: float) -> None:
         super().__init__()
         self.beta = beta
-        self.register_buffer("mean", torch.zeros(features))
-        self.register_buffer("total", torch.zeros(features), persistent=False)
+        self.register_buffer("mean", torch.zeros(shape))
+        self.register_buffer("total", torch.zeros(shape), persistent=False)
         self.register_buffer("count", torch.zeros(()), persistent=False)
 
     @torch.no_grad()
-    def gather(self, vectors: Tensor) -> None:
-        """Take vectors [B, D] into account at the next commit."""
-        self.total.add_(vectors.sum(0))
-        self.count.add_(len(vectors))
+    def gather(self, shown: Tensor) -> None:
+        """Take tensors [B, *shape] into account at the next commit."""
+        self.total.add_(shown.sum(0))
+        self.count.add_(len(shown))
 
     @torch.no_grad()
     def commit(self) -> None:

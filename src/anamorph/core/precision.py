@@ -1,0 +1,18 @@
+"""How exactly numbers are kept."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["full_precision", "widened"]
+
+
+def full_precision(x: Tensor) -> torch.autocast:
+    """Switches autocast off: for layers so narrow that lower precision would cost accuracy and save no time."""
+    return torch.autocast(x.device.type, enabled=False)
+
+
+def widened(x: Tensor) -> Tensor:
+    """x in single precision, if it was in less: for sums and roots, and for what leaves a model."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))

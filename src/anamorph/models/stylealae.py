@@ -1,0 +1,197 @@
+"""The style-based adversarial latent autoencoder (StyleALAE).
+
+Pidhorskyi, Adjeroh, Doretto 2020, "Adversarial Latent Autoencoders", arXiv:2004.04467, section 5: StyleGAN's generator, an
+encoder that reads styles off instance-norm statistics, and a discriminator that sees w alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from anamorph.core.config import check
+from anamorph.core.model import Encodes
+from anamorph.core.precision import full_precision, widened
+from anamorph.core.random import Random
+from anamorph.core.recipe import Outcome, Phase, Recipe
+from anamorph.core.signal import Batch, Image
+from anamorph.core.space import Codes
+from anamorph.core.stage import Stage
+from anamorph.losses.adversarial import Game, Objective, critic_loss, generator_loss
+from anamorph.losses.penalty import Score
+from anamorph.nn.equalized import Conv, Linear, lreq_adam
+from anamorph.nn.mapping import Mapping
+from anamorph.nn.mlp import MLP
+from anamorph.nn.resample import blur, downsample_conv, fade, halve
+from anamorph.nn.styled import StyleBased
+from anamorph.nn.synthesis import Anatomy, Blend, Synthesis, Widths, blocks_of, instance_norm, mix_blend
+
+__all__ = ["Encoder", "StyleALAE", "StyleALAEConfig", "recipe"]
+
+
+@dataclass(frozen=True)
+class StyleALAEConfig:
+    """Sizes and losses. The defaults are those of the released FFHQ model (github.com/podgorskiy/ALAE)."""
+
+    w_dim: int = 512
+    """Features of a style w, and of the noise z that F maps to it."""
+    mapping_layers: int = 8
+    """Layers of F."""
+    critic_layers: int = 3
+    """Layers of D, which is linear as released."""
+    channels: int = 16384
+    """Channels of the feature maps times their shorter side."""
+    most_channels: int = 512
+    """The most channels of a feature map."""
+    flipped_from: int | None = 128
+    """From this side on, G's doubling convolutions act with flipped kernels, as the original's fused ones."""
+    mixing: float = 0.9
+    """Probability of style mixing in steps I and II."""
+    mean_beta: float = 0.995
+    """Decay of the tracked mean of w."""
+    objective: Objective = "logistic"
+    """The paper's f: softplus (logistic) or the identity (wasserstein)."""
+    r1: float = 10.0
+    """Gamma, the weight of the gradient penalty on real images (logistic)."""
+    gradient_penalty: float = 10.0
+    """Lambda, the weight of the penalty that keeps slopes at one (wasserstein)."""
+    rate: float = 0.0015
+    """Learning rate before equalisation; a schedule multiplies it."""
+    beta2: float = 0.99
+    """Decay of the second moment; the first is not kept."""
+
+    def __post_init__(self) -> None:
+        check(self, "at least 1", "w_dim", "mapping_layers", "critic_layers", "channels", "most_channels")
+        check(self, "at least 0", "r1", "gradient_penalty")
+        check(self, "above 0", "rate")
+        check(self, "in [0, 1)", "beta2", "mean_beta")
+
+    @property
+    def widths(self) -> Widths:
+        return Widths(self.channels, self.most_channels)
+
+
+class StyleALAE(StyleBased, Encodes):
+    """Maps images [B, C, H, W] in [-1, 1] to styles w [B, L, D] and back; draws w by mapping z ~ N(0, I).
+
+    z --F--> w --G--> x --E--> w --D--> score      E learns to undo G in w, where no law is imposed.
+    """
+
+    def __init__(self, signal: Image, config: StyleALAEConfig) -> None:
+        c = config
+        mapping = Mapping([c.w_dim] * (c.mapping_layers + 1), slope=0.2, rate=0.1)  # F
+        anatomy = Anatomy(flipped_from=c.flipped_from, rgb_gain=0.03, shared_first=True, off="bump")
+        super().__init__(mapping, Synthesis(signal, c.w_dim, c.widths, anatomy), c.w_dim, c.w_dim, c.mean_beta)  # G
+        self.config = config
+        self.encoder = Encoder(signal, c)  # E
+        self.critic = MLP([*[c.w_dim] * c.critic_layers, 1], lambda w: w, rate=0.1)  # D
+
+    def encode(self, x: Tensor) -> Codes:
+        """The same w for all layers, of images of the level that this view is at."""
+        w = self.encoder(x, self.stage.level, self.stage.blend)
+        return {"w": w.unsqueeze(1).expand(-1, self.layers, -1)}
+
+    def score(self, x: Tensor, level: int = 0, blend: Blend = 1.0) -> Tensor:
+        """Realness logits [B]; D reads w, never pixels."""
+        w = self.encoder(x, level, blend)
+        with full_precision(w):
+            return self.critic(w).squeeze(1)
+
+
+class Encoder(nn.Module):
+    """w [B, D] of images [B, C, H >> level, W >> level]: the sum of what every block reads off its feature maps."""
+
+    def __init__(self, image: Image, config: StyleALAEConfig) -> None:
+        super().__init__()
+        sides = [4 * 2**block for block in reversed(range(blocks_of(image)))]
+        inputs = [config.channels // sides[0], *(config.widths.at(side) for side in sides[1:])]  # the first is not capped
+        self.from_rgb = nn.ModuleList(Conv(image.channels, width, 1) for width in inputs)
+        self.blocks = nn.ModuleList(
+            _Reading(width, config.widths.at(side // 2), config.w_dim) for width, side in zip(inputs, sides, strict=True)
+        )
+
+    def forward(self, x: Tensor, level: int = 0, blend: Blend = 1.0) -> Tensor:
+        h, w = self._enter(x, level), torch.zeros((), device=x.device)
+        for i, block in enumerate(self.blocks[level:]):
+            h, read = block(h)
+            if i == 0 and (isinstance(blend, Tensor) or blend < 1):
+                read = read * blend
+                h = mix_blend(self._enter(halve(x), level + 1), h, blend)
+            w = w + read
+        return w
+
+    def _enter(self, x: Tensor, level: int) -> Tensor:
+        """Pixels to features; the original activates them twice."""
+        return _activate(_activate(self.from_rgb[level](x)))
+
+
+class _Reading(nn.Module):
+    """Two convolutions, the second of which halves, each followed by statistics that are read: [B, I, 2h, 2w] ->
+    [B, O, h, w] and a summand of w [B, D]."""
+
+    def __init__(self, inputs: int, outputs: int, w_dim: int) -> None:
+        super().__init__()
+        self.conv, self.down = Conv(inputs, inputs), Conv(inputs, outputs)
+        self.read_1, self.read_2 = Linear(2 * inputs, w_dim), Linear(2 * outputs, w_dim)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        x = _activate(self.conv(x))
+        first = self.read_1(_statistics(x))
+        x = blur(instance_norm(x, 1e-5))
+        x = _activate(downsample_conv(x, self.down.weight, self.down.bias))
+        second = self.read_2(_statistics(x))
+        return instance_norm(x, 1e-5), widened(first + second)
+
+
+def _activate(x: Tensor) -> Tensor:
+    return F.leaky_relu(x, 0.2)
+
+
+def _statistics(x: Tensor) -> Tensor:
+    """Mean and standard deviation (biased) of every feature map [B, C, h, w], as [B, 2C]."""
+    variance, mean = torch.var_mean(widened(x), (2, 3), correction=0)
+    return torch.cat([mean, variance.sqrt()], 1)
+
+
+def recipe(model: StyleALAE) -> Recipe:
+    """Algorithm 1: steps I (E and D against F and G), II (F and G against E and D), III (E undoes G, in w)."""
+    c = model.config
+    game = Game(c.objective, r1=c.r1, slope=c.gradient_penalty)
+
+    def score(stage: Stage) -> Score:
+        return lambda x: model.score(x, stage.level, stage.blend)
+
+    def draw(batch: Batch, stage: Stage, random: Random, mixing: float) -> tuple[Tensor, Tensor]:
+        return model.generate(batch, stage, random, mixing, model.layers_at(stage.level))
+
+    def critic(batch: Batch, stage: Stage, random: Random) -> Outcome:
+        with torch.no_grad():
+            fake, _ = draw(batch, stage, random, c.mixing)
+        return critic_loss(score(stage), fade(batch.signals, stage.blend), fake, game, random)
+
+    def generator(batch: Batch, stage: Stage, random: Random) -> Outcome:
+        fake, _ = draw(batch, stage, random, c.mixing)
+        return Outcome({"adversarial": generator_loss(score(stage)(fake), c.objective)})
+
+    def reciprocity(batch: Batch, stage: Stage, random: Random) -> Outcome:
+        image, w = draw(batch, stage, random, mixing=0.0)
+        again = model.encoder(image, stage.level, stage.blend)
+        return Outcome({"latent": (again - w.detach()).square().mean()})
+
+    f, g, e, d = model.mapping, model.synthesis, model.encoder, model.critic
+    commit = (model.mean.commit,)
+    return Recipe(
+        phases=(
+            Phase("critic", critic, trains=(e, d), steps=("inward",), commit=commit),
+            Phase("generator", generator, trains=(f, g), steps=("outward",), commit=commit),
+            Phase("reciprocity", reciprocity, trains=(e, f, g), steps=("inward", "outward"), commit=commit),
+        ),
+        optimizers={
+            "inward": lreq_adam(c.rate, e, d, beta2=c.beta2),
+            "outward": lreq_adam(c.rate, f, g, beta2=c.beta2),
+        },
+        idle="zero",  # what a phase does not reach is stepped with a gradient of zero, as in the original
+    )

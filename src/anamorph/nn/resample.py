@@ -1,0 +1,57 @@
+"""Images and feature maps made smaller, larger and smoother; and convolutions that do it on the way."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["blur", "double", "downsample_conv", "fade", "halve", "upsample_conv"]
+
+
+def halve(x: Tensor, times: int = 1) -> Tensor:
+    """x [B, C, H, W] at half the size, by averaging 2x2 boxes; `times` times."""
+    return F.avg_pool2d(x, 2**times) if times else x
+
+
+def double(x: Tensor, times: int = 1) -> Tensor:
+    """x [B, C, H, W] at twice the size, by repeating pixels; `times` times."""
+    if not times:
+        return x
+    side = 2**times
+    return x.unflatten(3, (-1, 1)).unflatten(2, (-1, 1)).expand(-1, -1, -1, side, -1, side).flatten(4, 5).flatten(2, 3)
+
+
+def fade(x: Tensor, blend: float | Tensor) -> Tensor:
+    """x [B, C, H, W] where blend is 1; where it is 0, x as it was before its last doubling."""
+    if isinstance(blend, float) and blend == 1:
+        return x
+    coarse = double(halve(x))
+    return coarse + (x - coarse) * blend
+
+
+def blur(x: Tensor) -> Tensor:
+    """x [B, C, H, W] smoothed with [1, 2, 1] x [1, 2, 1] / 16, zero outside (Karras et al. 2018, section 2)."""
+    x = F.pad(x, (1, 1, 1, 1))
+    x = (x[..., :-2, :] + x[..., 2:, :]) * 0.25 + x[..., 1:-1, :] * 0.5
+    return (x[..., :-2] + x[..., 2:]) * 0.25 + x[..., 1:-1] * 0.5
+
+
+def _spread(weight: Tensor) -> Tensor:
+    """A kernel [O, I, 3, 3] followed by a 2x2 box of ones, as one kernel [O, I, 4, 4]."""
+    w = F.pad(weight, (1, 1, 1, 1))
+    return w[..., 1:, 1:] + w[..., :-1, 1:] + w[..., 1:, :-1] + w[..., :-1, :-1]
+
+
+def upsample_conv(x: Tensor, weight: Tensor, flipped: bool = False) -> Tensor:
+    """x [B, I, H, W] doubled, then convolved with weight [O, I, 3, 3]: [B, O, 2H, 2W].
+
+    Done as one transposed convolution with a 4x4 kernel, which takes four ninths of the products. flipped: as the original's
+    fused form, where the kernel acts upside down and mirrored: another function of the same weights.
+    """
+    kernel = weight if flipped else weight.flip(2, 3)
+    return F.conv_transpose2d(x, _spread(kernel).transpose(0, 1), stride=2, padding=1)
+
+
+def downsample_conv(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x [B, I, H, W] convolved with weight [O, I, 3, 3], then halved: [B, O, H / 2, W / 2]; as one 4x4 convolution."""
+    return F.conv2d(x, _spread(weight) / 4, bias, stride=2, padding=1)

@@ -1,0 +1,93 @@
+"""What all models with a mapping and a style-based synthesis network have in common: z -> w -> image, at any level."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping as Dictionary
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from anamorph.core.model import Grows, Maps, Noise, Styled
+from anamorph.core.random import Random
+from anamorph.core.signal import Batch, Image
+from anamorph.core.space import Codes, Space
+from anamorph.core.stage import Stage
+from anamorph.nn.mapping import Mapping, mixed
+from anamorph.nn.running import RunningMean
+from anamorph.nn.synthesis import Synthesis
+
+__all__ = ["StyleBased"]
+
+
+class StyleBased(Maps, Styled, Grows):
+    """Maps z [B, Z] ~ N(0, I) to styles w [B, L, D], two per resolution, and those and noise maps to images [B, C, H, W].
+
+    label: the label whose class the mapping network reads, if it reads one.
+    """
+
+    signal: Image
+
+    def __init__(
+        self, mapping: Mapping, synthesis: Synthesis, z_dim: int, w_dim: int, mean_beta: float, label: str = ""
+    ) -> None:
+        super().__init__()
+        self.signal, self.stage, self.label = synthesis.image, Stage(0, 1), label
+        self.mapping, self.synthesis = mapping, synthesis
+        self.layers = 2 * synthesis.blocks
+        self.mean = RunningMean(self.layers, w_dim, beta=mean_beta)
+        self.prior = Space("z", (z_dim,))
+        self.spaces = (Space("w", (self.layers, w_dim), layered=True), *synthesis.noise_spaces)
+
+    @property
+    def centre(self) -> Codes:
+        return {"w": self.mean.mean}
+
+    def map(self, z: Tensor, labels: Dictionary[str, Tensor] | None = None) -> Codes:
+        w = self.mapping(z, self.classes_of(len(z), labels))
+        return {"w": w.unsqueeze(1).expand(-1, self.layers, -1)}
+
+    def draw(self, n: int, random: Random, labels: Dictionary[str, Tensor] | None = None) -> Codes:
+        return self.map(random.normal(n, *self.prior.shape), labels)
+
+    def decode(self, codes: Codes, noise: Noise = "fixed") -> Tensor:
+        """Images of the level that this view is at, from w and those noise maps that are given."""
+        maps = self.synthesis.noise(len(codes["w"]), noise, self.stage.level, codes)
+        return self.synthesis(codes["w"], maps, self.stage.level, self.stage.blend)
+
+    def generate(self, batch: Batch, stage: Stage, random: Random, mixing: float, most: int) -> tuple[Tensor, Tensor]:
+        """As many images as a batch holds, drawn at a stage; and w [B, D] as it was mapped, which the mean takes up.
+
+        mixing: the probability of style mixing, with a crossover of at most the layer `most`.
+        """
+        n = len(batch)
+        w = self.draw(n, random, batch.labels)["w"]
+        first = w[:, 0]
+        self.mean.gather(w)
+        if mixing:
+            w = mixed(w, self.draw(n, random, batch.labels)["w"], random, mixing, most)
+        noise = self.synthesis.noise(n, random, stage.level)
+        return self.synthesis(w, noise, stage.level, stage.blend), first
+
+    def at(self, stage: Stage) -> Self:
+        """The same weights at one level."""
+        view = copy.copy(self)
+        view.stage, view.signal = stage, self.synthesis.image.at(stage.level)
+        view.spaces = (self.spaces[0], *self.synthesis.noise_spaces[: self.layers_at(stage.level)])
+        return view
+
+    def layers_at(self, level: int) -> int:
+        """How many layers make images of a level."""
+        return self.layers - 2 * level
+
+    def style_weights(self) -> list[Tensor]:
+        return self.synthesis.style_weights()
+
+    def classes_of(self, n: int, labels: Dictionary[str, Tensor] | None) -> Tensor | None:
+        """The class of each of n images [n], for a model that reads one: by turns, where none is given."""
+        if self.mapping.embedding is None:
+            return None
+        if labels and self.label in labels:
+            return labels[self.label]
+        return torch.arange(n, device=self.mapping.embedding.device) % len(self.mapping.embedding)

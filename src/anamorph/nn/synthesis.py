@@ -1,0 +1,200 @@
+"""The style-based synthesis network that StyleGAN and StyleALAE share.
+
+Karras, Laine, Aila 2018, "A Style-Based Generator Architecture for Generative Adversarial Networks", arXiv:1812.04948,
+figure 1b. Its parts can be left out, which gives the rows of the paper's Table 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from anamorph.core.errors import UserError
+from anamorph.core.model import Noise
+from anamorph.core.precision import widened
+from anamorph.core.random import Random
+from anamorph.core.signal import Image
+from anamorph.core.space import Codes, Space
+from anamorph.nn.equalized import Conv, Linear, pixel_norm
+from anamorph.nn.resample import blur, double, upsample_conv
+
+__all__ = ["Anatomy", "Blend", "Synthesis", "Widths", "blocks_of", "instance_norm", "mix_blend"]
+
+Blend = float | Tensor
+"""How far the newest level has faded in, 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Widths:
+    """Channels of the feature maps by their shorter side: base / side, at most `most`."""
+
+    base: int
+    most: int
+
+    def at(self, side: int) -> int:
+        return max(1, min(self.base // side, self.most))
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """What a synthesis network consists of.
+
+    constant: starts from a learned constant, not from a dense layer of w. styles: modulated by w at every layer. noise: per
+    layer. smooth: blurred after doubling. norm: of the feature maps. slope: of the leaky ReLU (0: ReLU). flipped_from: from
+    this side on, doubling convolutions act with flipped kernels, as the originals' fused ones do; None: never.
+    rgb_gain: of the layers that turn features into pixels. shared_first: the noise of the first layer is one for the batch.
+    off: what stands in for noise when it is off.
+    """
+
+    constant: bool = True
+    styles: bool = True
+    noise: bool = True
+    smooth: bool = True
+    norm: Literal["instance", "pixel"] = "instance"
+    slope: float = 0.2
+    flipped_from: int | None = 128
+    rgb_gain: float = 1.0
+    shared_first: bool = False
+    off: Literal["nothing", "bump"] = "nothing"
+
+
+def instance_norm(x: Tensor, eps: float) -> Tensor:
+    """x [B, C, H, W], each map with mean zero and variance one (biased)."""
+    variance, mean = torch.var_mean(widened(x), (2, 3), correction=0, keepdim=True)
+    return ((x - mean) * torch.rsqrt(variance + eps)).to(x.dtype)
+
+
+def mix_blend(old: Tensor, new: Tensor, blend: Blend) -> Tensor:
+    """old where blend is 0, new where it is 1."""
+    return old + (new - old) * blend
+
+
+def blocks_of(image: Image) -> int:
+    """How many times 4 pixels have to be doubled, and once, to make an image's shorter side.
+
+    Raises: UserError unless both sides are 4 times a power of two, at least 8.
+    """
+    side = min(image.height, image.width)
+    blocks = int(math.log2(side)) - 1 if side >= 8 else 0
+    ratio = max(image.height, image.width) // side
+    if blocks < 2 or 2 ** (blocks + 1) != side or ratio & (ratio - 1) or ratio * side != max(image.height, image.width):
+        raise UserError(
+            f"this model makes images whose sides are powers of two, at least 8; got {image}: choose, say, --size "
+            f"{2 ** max(3, side.bit_length() - 1)}"
+        )
+    return blocks
+
+
+class _Layer(nn.Module):
+    """(Doubling and) convolution, noise, bias, activation, normalisation, style: [B, I, h, w] -> [B, O, H, W]."""
+
+    def __init__(self, place: int, conv: Conv | None, channels: int, w_dim: int, side: int, doubles: bool, a: Anatomy) -> None:
+        super().__init__()
+        self.anatomy, self.doubles, self.spread = a, doubles, math.sqrt(place // 2 + 1)
+        self.flipped = a.flipped_from is not None and side >= a.flipped_from
+        self.conv = conv
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.noise_weight = nn.Parameter(torch.zeros(channels)) if a.noise else None
+        self.style = Linear(w_dim, 2 * channels, gain=1.0) if a.styles else None
+
+    def forward(self, x: Tensor, w: Tensor, noise: Tensor | None) -> Tensor:
+        if self.conv is not None:
+            x = upsample_conv(x, self.conv.weight, self.flipped) if self.doubles else self.conv(x)
+        if self.doubles and self.anatomy.smooth:
+            x = blur(x)
+        if self.noise_weight is not None:
+            x = self._noisy(x, noise)
+        x = F.leaky_relu(x + self.bias.view(-1, 1, 1), self.anatomy.slope)
+        x = instance_norm(x, 1e-8) if self.anatomy.norm == "instance" else pixel_norm(x)
+        if self.style is None:
+            return x
+        scale, shift = self.style(w).unflatten(1, (2, -1, 1, 1)).unbind(1)  # each [B, O, 1, 1]
+        return x * (scale + 1) + shift
+
+    def _noisy(self, x: Tensor, noise: Tensor | None) -> Tensor:
+        assert self.noise_weight is not None
+        if noise is not None:
+            return x + self.noise_weight.view(-1, 1, 1) * noise
+        if self.anatomy.off == "nothing":
+            return x
+        s = self.spread  # ALAE's smooth stand-in, 0.8 s N(x; 0, s^2) s
+        return x + s * torch.exp(-x.square() / (2 * s**2)) / math.sqrt(2 * math.pi) * 0.8
+
+
+class Synthesis(nn.Module):
+    """Images [B, C, H >> level, W >> level] from styles [B, L, D], two per block of 4x4, 8x8, ... pixels."""
+
+    def __init__(self, image: Image, w_dim: int, widths: Widths, anatomy: Anatomy) -> None:
+        super().__init__()
+        self.image, self.anatomy, self.blocks = image, anatomy, blocks_of(image)
+        start = image.at(self.blocks - 1)
+        self.start = (start.height, start.width)
+        channels = [widths.at(4 * 2**block) for block in range(self.blocks)]
+        if anatomy.constant:
+            self.constant = nn.Parameter(torch.ones(1, channels[0], *self.start))
+        else:
+            outputs = channels[0] * start.height * start.width
+            self.dense = Linear(w_dim, outputs, gain=math.sqrt(2.0) / 4, bias=False)
+        self.layers = nn.ModuleList()
+        for block, width in enumerate(channels):
+            side = 4 * 2**block
+            first = Conv(channels[block - 1], width, bias=False) if block else None
+            for conv, doubles in ((first, block > 0), (Conv(width, width, bias=False), False)):
+                self.layers.append(_Layer(len(self.layers), conv, width, w_dim, side, doubles, anatomy))
+        self.to_rgb = nn.ModuleList(Conv(width, image.channels, 1, gain=anatomy.rgb_gain) for width in channels)
+        for i, shape in enumerate(self.maps if anatomy.noise else []):
+            self.register_buffer(f"noise_{i}", torch.randn(1, *shape))
+
+    @property
+    def maps(self) -> list[tuple[int, int, int]]:
+        """Shape [1, h, w] of each layer's noise map."""
+        return [(1, self.start[0] << i // 2, self.start[1] << i // 2) for i in range(2 * self.blocks)]
+
+    @property
+    def noise_spaces(self) -> tuple[Space, ...]:
+        """Optional spaces of the noise maps."""
+        return tuple(
+            Space(f"noise.{i}", shape, optional=True) for i, shape in enumerate(self.maps if self.anatomy.noise else [])
+        )
+
+    def noise(self, n: int, kind: Noise, level: int = 0, codes: Codes | None = None) -> list[Tensor | None]:
+        """A map per layer of that level, [n or 1, 1, h, w]: from codes, as stored (fixed), none (off), or drawn."""
+        layers = 2 * (self.blocks - level)
+        if not self.anatomy.noise:
+            return [None] * layers
+        found: list[Tensor | None] = []
+        for i, shape in enumerate(self.maps[:layers]):
+            if codes and f"noise.{i}" in codes:
+                found.append(codes[f"noise.{i}"])
+            elif isinstance(kind, Random):
+                alone = i == 0 and self.anatomy.shared_first
+                found.append(kind.normal(1 if alone else n, *shape, shared=alone))
+            else:
+                found.append(getattr(self, f"noise_{i}") if kind == "fixed" else None)
+        return found
+
+    def forward(self, styles: Tensor, noise: Sequence[Tensor | None], level: int = 0, blend: Blend = 1.0) -> Tensor:
+        blocks = self.blocks - level
+        if self.anatomy.constant:
+            x = self.constant.expand(len(styles), -1, -1, -1)
+        else:
+            x = self.dense(styles[:, 0]).unflatten(1, (-1, *self.start))
+        before = x
+        for block in range(blocks):
+            before = x
+            for i in (2 * block, 2 * block + 1):
+                x = self.layers[i](x, styles[:, i], noise[i])
+        pixels: Tensor = self.to_rgb[blocks - 1](x)
+        if blocks > 1 and (isinstance(blend, Tensor) or blend < 1):
+            pixels = mix_blend(double(self.to_rgb[blocks - 2](before)), pixels, blend)
+        return widened(pixels)
+
+    def style_weights(self) -> list[Tensor]:
+        """The matrix [2C, D] of each layer's styles."""
+        return [layer.style.weight for layer in self.layers if isinstance(layer, _Layer) and layer.style is not None]
