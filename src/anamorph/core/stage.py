@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from torch import Tensor
 
 from anamorph.core.errors import UserError
 
-__all__ = ["Constant", "Schedule", "Stage"]
+__all__ = ["Constant", "Growing", "Schedule", "Stage"]
 
 
 @dataclass(frozen=True)
@@ -44,3 +45,42 @@ class Constant:
 
     def at(self, images: int) -> Stage:
         return Stage(level=0, batch=self.batch)
+
+
+@dataclass(frozen=True)
+class Growing:
+    """Progressive growing (Karras et al. 2017, arXiv:1710.10196, section 2): level by level, each faded in, then trained.
+
+    batches, rates: by level, the coarsest first; as many as there are levels. rates multiply the learning rate.
+    first: images seen at the coarsest level. fade, stable: images during which each further one is faded in, and then trained.
+    ramp: linear, and the moments are reset at both ends of a fade, as in StyleGAN; or sine, and they are reset at its
+    beginning, as in ALAE. warmup: images during which the learning rate grows from zero.
+    """
+
+    batches: tuple[int, ...]
+    rates: tuple[float, ...]
+    first: int
+    fade: int
+    stable: int
+    ramp: Literal["linear", "sine"] = "linear"
+    warmup: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.batches or len(self.batches) != len(self.rates):
+            raise UserError(f"wanted one batch and one rate per level, got {len(self.batches)} and {len(self.rates)}")
+        if min(self.batches) < 1 or min(self.first, self.fade, self.warmup) < 0 or self.fade + self.stable < 1:
+            raise UserError(f"batches and the images of a level must be at least 1, and no span negative; got {self}")
+
+    def at(self, images: int) -> Stage:
+        grown, place = divmod(images - self.first, self.fade + self.stable) if images >= self.first else (-1, 0)
+        step = min(grown + 1, len(self.batches) - 1)  # how many times the image has been doubled
+        fading = grown + 1 == step > 0 and place < self.fade
+        if fading and place == 0 and self.ramp == "linear":  # at its very beginning, the fade has not yet begun
+            step, fading = step - 1, False
+        era = 2 * step - fading if self.ramp == "linear" else step
+        scale = self.rates[step] * (min(images / self.warmup, 1.0) if self.warmup else 1.0)
+        blend = self._ramp(place / self.fade) if fading else 1.0
+        return Stage(len(self.batches) - 1 - step, self.batches[step], blend, scale, era)
+
+    def _ramp(self, part: float) -> float:
+        return part if self.ramp == "linear" else 0.5 + 0.5 * math.sin(math.pi * part - math.pi / 2)
