@@ -8,16 +8,21 @@ import numpy as np
 import torch
 
 from anamorph.catalog import build
+from anamorph.core.model import Grows
 from anamorph.core.signal import Batch, Image, Label
 from anamorph.core.stage import Constant
 from anamorph.data.images import Images, InMemory
 from anamorph.models.alae import ALAEConfig
 from anamorph.models.autoencoder import AutoencoderConfig
 from anamorph.models.gan import GANConfig
+from anamorph.models.stylealae import StyleALAEConfig
+from anamorph.models.stylegan import StyleGANConfig
 from anamorph.models.vae import VAEConfig
 from anamorph.training.run import Machine, Run
 
 IMAGE = Image(2, 6, 4)
+STYLED = Image(2, 8, 16)
+"""For models whose sides are powers of two."""
 BATCH = 8
 CASES: dict[str, tuple[str, Any]] = {
     "alae": ("alae", ALAEConfig(width=16, w_dim=5, z_dim=3, mapping_layers=2)),
@@ -27,27 +32,40 @@ CASES: dict[str, tuple[str, Any]] = {
     "gan": ("gan", GANConfig(z_dim=5, width=16)),
     "gan-saturating": ("gan", GANConfig(z_dim=5, width=16, objective="saturating", r1=0)),
     "gan-wasserstein": ("gan", GANConfig(z_dim=5, width=16, objective="wasserstein")),
+    "stylealae": ("stylealae", StyleALAEConfig(w_dim=6, mapping_layers=2, channels=48, most_channels=5)),
+    "stylegan": (
+        "stylegan",
+        StyleGANConfig(z_dim=3, w_dim=6, mapping_width=4, mapping_layers=2, channels=48, most_channels=5, mapping_rate=0.1),
+    ),
     "vae": ("vae", VAEConfig(z_dim=5, widths=(16, 12))),
     "vae-iwae": ("vae", VAEConfig(z_dim=5, widths=(16,), likelihood="gaussian", objective="iwae", samples=3)),
 }
 
 
-def images(n: int = 40, seed: int = 0) -> Images:
+def image_of(case: str) -> Image:
+    return STYLED if case.startswith("style") else IMAGE
+
+
+def images(n: int = 40, seed: int = 0, case: str = "alae") -> Images:
     """A source of random images with two classes, brighter and darker."""
     generator = np.random.default_rng(seed)
     classes = generator.integers(0, 2, n)
-    pixels = generator.integers(0, 128, (n, *IMAGE.shape)) + 127 * classes[:, None, None, None]
+    pixels = generator.integers(0, 128, (n, *image_of(case).shape)) + 127 * classes[:, None, None, None]
     label = Label("class", ("dark", "bright"))
     return Images("random", InMemory(pixels.astype(np.uint8)), np.arange(n), (label,), {"class": classes})
 
 
-def batch(n: int = BATCH) -> Batch:
-    return images().take(0, n)
+def batch(n: int = BATCH, case: str = "alae") -> Batch:
+    return images(case=case).take(0, n)
 
 
 def make_run(case: str, machine: Machine | None = None, seed: int = 0) -> Run:
     name, config = CASES[case]
-    model, recipe = build(name, IMAGE, config, seed)
+    model, recipe = build(name, image_of(case), config, seed)
+    if isinstance(model, Grows):  # what begins at zero or one hides what is behind it
+        generator = torch.Generator().manual_seed(seed)
+        for parameter in model.parameters():
+            parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator)
     return Run(model, recipe, Constant(BATCH), seed, machine or Machine())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import warnings
 from collections.abc import Callable, Iterator
@@ -16,9 +17,9 @@ import torch
 from anamorph.catalog import build, config_class
 from anamorph.core.config import check, from_plain, to_plain
 from anamorph.core.errors import UserError
-from anamorph.core.model import LatentModel
+from anamorph.core.model import Grows, LatentModel
 from anamorph.core.signal import Image
-from anamorph.core.stage import Constant
+from anamorph.core.stage import Constant, Growing, Schedule
 from anamorph.data.images import Images
 from anamorph.data.open import Wanted, open_source, quiet, split_of
 from anamorph.data.shards import Progress
@@ -51,7 +52,7 @@ class Settings:
     """All that is needed to make a run again, as config.json holds it.
 
     images: the total to train on. labels: those that come along; None for all. pictures: at how many images seen; None for
-    the default.
+    the default. growing: how a model grows, level by level; None: it is trained at its full size, with `batch`.
     """
 
     model: str
@@ -69,11 +70,16 @@ class Settings:
     batch: int = 128
     seed: int = 0
     pictures: tuple[int, ...] | None = None
+    growing: Growing | None = None
 
     def __post_init__(self) -> None:
         check(self, "at least 1", "images", "batch")
         if not 0 <= self.seed < 2**63:
             raise UserError(f"a seed lies between 0 and 2^63, got {self.seed}")
+
+    @property
+    def schedule(self) -> Schedule:
+        return self.growing or Constant(self.batch)
 
     @property
     def plan(self) -> Plan:
@@ -165,7 +171,7 @@ def new_settings(
 def _run(settings: Settings) -> Run:
     """A run at its very beginning."""
     model, recipe = build(settings.model, settings.signal, settings.config, settings.seed, settings.machine.device)
-    return Run(model, recipe, Constant(settings.batch), settings.seed, settings.machine)
+    return Run(model, recipe, settings.schedule, settings.seed, settings.machine)
 
 
 @dataclass(frozen=True)
@@ -244,7 +250,7 @@ def _absolute(source: str) -> str:
 
 
 def load(path: str | Path, device: str = "cpu") -> LatentModel:
-    """The model of a run, with averaged weights, as far as it has been trained.
+    """The model of a run, with averaged weights, as far as it has been trained; a growing one at the level it has reached.
 
     Raises: UserError if there is no run, or it has no readable checkpoint yet.
     """
@@ -261,4 +267,6 @@ def load(path: str | Path, device: str = "cpu") -> LatentModel:
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise UserError(f"the checkpoint of {folder} does not fit its model: {error}") from error
-    return model.requires_grad_(False).eval().to(device)
+    model = model.requires_grad_(False).eval().to(device)
+    images = int(json.loads(found[1]["progress"])["images"])
+    return model.at(settings.schedule.at(images)) if isinstance(model, Grows) else model

@@ -9,16 +9,17 @@ import pytest
 import torch
 
 from anamorph.catalog import MODELS, build
-from anamorph.core.model import Bounds, Draws, Encodes, Maps
+from anamorph.core.model import Bounds, Draws, Encodes, Grows, Maps
 from anamorph.core.random import Seeded, Sliced
 from anamorph.core.space import check_codes
-from anamorph.core.stage import Stage
+from anamorph.core.stage import Growing, Stage
+from anamorph.nn.resample import double
 from anamorph.training.compiled import Compiled
 from anamorph.training.folder import RunFolder
 from anamorph.training.gradients import gradients
 from anamorph.training.loop import descend, train
-from anamorph.training.run import Machine
-from small import BATCH, CASES, IMAGE, batch, differing, images, make_run, state
+from anamorph.training.run import Machine, Run
+from small import BATCH, CASES, batch, differing, image_of, images, make_run, state
 
 EVERY = pytest.mark.parametrize("case", CASES)
 
@@ -30,7 +31,7 @@ def test_every_model_of_the_catalog_is_here() -> None:
 @EVERY
 def test_codes_match_the_spaces_and_images_the_signal(case: str) -> None:
     model = make_run(case).model
-    x = batch(3).signals
+    x = batch(3, case).signals
     found = []
     if isinstance(model, Encodes):
         found.append(model.encode(x))
@@ -44,7 +45,7 @@ def test_codes_match_the_spaces_and_images_the_signal(case: str) -> None:
     assert found
     for codes in found:
         assert check_codes(codes, model.spaces) == 3
-        assert model.decode(codes).shape == (3, *IMAGE.shape)
+        assert model.decode(codes).shape == (3, *image_of(case).shape)
 
 
 @EVERY
@@ -67,7 +68,7 @@ def test_each_example_is_treated_alone(case: str) -> None:
     codes = {s.name: torch.randn(4, *s.shape) for s in model.spaces}
     torch.testing.assert_close(model.decode(codes)[1:2], model.decode({k: v[1:2] for k, v in codes.items()}))
     if isinstance(model, Encodes):
-        x = batch(4).signals
+        x = batch(4, case).signals
         for name, value in model.encode(x).items():
             torch.testing.assert_close(value[1:2], model.encode(x[1:2])[name])
 
@@ -76,16 +77,19 @@ def test_each_example_is_treated_alone(case: str) -> None:
 def test_log_weights_are_one_per_example_and_sample(case: str) -> None:
     model = make_run(case).model
     if isinstance(model, Bounds):
-        assert model.log_weights(batch(3).signals, 5, Seeded(0, "w")).shape == (3, 5)
+        assert model.log_weights(batch(3, case).signals, 5, Seeded(0, "w")).shape == (3, 5)
 
 
 @EVERY
 def test_every_trained_parameter_gets_a_gradient_from_some_phase(case: str) -> None:
     run = make_run(case)
+    grows = isinstance(run.model, Grows)
     reached: set[torch.nn.Parameter] = set()
-    for phase in run.recipe.phases:
-        _, found = gradients(phase, batch(), Stage(0, BATCH), run.random(phase), run.machine)
-        reached |= {p for p, g in zip(phase.parameters, found, strict=True) if g is not None and bool(g.any())}
+    for stage in (Stage(0, BATCH), *([Stage(0, BATCH, 0.5), Stage(1, BATCH)] if grows else [])):
+        for phase in run.recipe.phases:
+            shown = images(case=case).take(0, BATCH, stage.level)
+            _, found = gradients(phase, shown, stage, run.random(phase), run.machine)
+            reached |= {p for p, g in zip(phase.parameters, found, strict=True) if g is not None and bool(g.any())}
     missing = [name for name, p in run.model.named_parameters() if p not in reached]
     if "wasserstein" in case:  # a difference of mean scores does not see what is added to all of them
         missing = [name for name in missing if not (name.startswith("critic.") and name.endswith(".bias"))]
@@ -98,7 +102,7 @@ def test_a_phase_moves_what_it_trains_and_nothing_else(case: str) -> None:
     for _ in range(2):  # the second time, idle parameters have been stepped before
         for phase in run.recipe.phases:
             before = {name: p.detach().clone() for name, p in run.model.named_parameters()}
-            descend(run, phase, batch(), Stage(0, BATCH))
+            descend(run, phase, batch(case=case), Stage(0, BATCH))
             moved = {name for name, p in run.model.named_parameters() if not torch.equal(p, before[name])}
             trained = {name for name, p in run.model.named_parameters() if p in set(phase.parameters)}
             assert moved
@@ -114,7 +118,7 @@ def test_the_random_numbers_of_a_phase_are_a_function_of_seed_and_step(case: str
             run = make_run(case)
             run.seed, run.step = seed, step
             mine = next(p for p in run.recipe.phases if p.name == phase.name)
-            totals.append(float(mine.loss(batch(), Stage(0, BATCH), run.random(mine)).detached().total()))
+            totals.append(float(mine.loss(batch(case=case), Stage(0, BATCH), run.random(mine)).detached().total()))
         assert totals[0] == totals[1]
         if "autoencoder" not in case:
             assert len(set(totals)) == 3
@@ -123,16 +127,16 @@ def test_the_random_numbers_of_a_phase_are_a_function_of_seed_and_step(case: str
 @EVERY
 def test_training_resumes_bitwise(case: str) -> None:
     whole = make_run(case)
-    for _ in islice(train(whole, images()), 7):
+    for _ in islice(train(whole, images(case=case)), 7):
         pass
     half = make_run(case)
-    for _ in islice(train(half, images()), 3):
+    for _ in islice(train(half, images(case=case)), 3):
         pass
     resumed = make_run(case, seed=0)
     for parameter in resumed.model.parameters():
         parameter.data.normal_()  # whatever it began with
     resumed.restore(state(half), half.facts())
-    for _ in islice(train(resumed, images()), 4):
+    for _ in islice(train(resumed, images(case=case)), 4):
         pass
     assert not differing(state(whole), state(resumed))
     assert whole.facts() == resumed.facts()
@@ -141,7 +145,7 @@ def test_training_resumes_bitwise(case: str) -> None:
 @EVERY
 def test_a_checkpoint_on_disk_is_the_run(case: str, tmp_path: Path) -> None:
     run = make_run(case)
-    for _ in islice(train(run, images()), 3):
+    for _ in islice(train(run, images(case=case)), 3):
         pass
     folder = RunFolder(tmp_path)
     folder.save(run, {}, keep=False)
@@ -157,9 +161,9 @@ def test_a_checkpoint_on_disk_is_the_run(case: str, tmp_path: Path) -> None:
 def test_micro_batches_give_the_gradient_of_the_batch(case: str) -> None:
     run = make_run(case)
     for phase in run.recipe.phases:
-        whole, found = gradients(phase, batch(), Stage(0, BATCH), run.random(phase), run.machine)
+        whole, found = gradients(phase, batch(case=case), Stage(0, BATCH), run.random(phase), run.machine)
         parts = [
-            gradients(phase, batch().part(k, 2), Stage(0, BATCH), Sliced(run.random(phase), k, 2), run.machine)
+            gradients(phase, batch(case=case).part(k, 2), Stage(0, BATCH), Sliced(run.random(phase), k, 2), run.machine)
             for k in range(2)
         ]
         total = torch.stack([outcome.total() for outcome, _ in parts]).mean()
@@ -173,8 +177,8 @@ def test_micro_batches_give_the_gradient_of_the_batch(case: str) -> None:
 def test_bfloat16_is_close_to_float32(case: str) -> None:
     full, half = make_run(case), make_run(case, Machine(precision="bfloat16"))
     for a, b in zip(full.recipe.phases, half.recipe.phases, strict=True):
-        wanted, _ = gradients(a, batch(), Stage(0, BATCH), full.random(a), full.machine)
-        got, found = gradients(b, batch(), Stage(0, BATCH), half.random(b), half.machine)
+        wanted, _ = gradients(a, batch(case=case), Stage(0, BATCH), full.random(a), full.machine)
+        got, found = gradients(b, batch(case=case), Stage(0, BATCH), half.random(b), half.machine)
         torch.testing.assert_close(got.total(), wanted.total(), rtol=0.05, atol=0.05)
         assert all(g is None or g.dtype == torch.float32 for g in found)
 
@@ -183,7 +187,7 @@ def test_bfloat16_is_close_to_float32(case: str) -> None:
 def test_the_average_copies_at_once_when_its_half_life_is_nothing(case: str) -> None:
     run = make_run(case)
     run.average.half_life = 1e-9
-    for _ in islice(train(run, images()), 2):
+    for _ in islice(train(run, images(case=case)), 2):
         pass
     mine = run.average.model.state_dict()
     assert all(torch.equal(mine[name], value) for name, value in run.model.state_dict().items())
@@ -192,8 +196,8 @@ def test_the_average_copies_at_once_when_its_half_life_is_nothing(case: str) -> 
 @pytest.mark.parametrize("case", ["alae", *(pytest.param(c, marks=pytest.mark.slow) for c in CASES if c != "alae")])
 def test_compiled_and_eager_training_agree(case: str) -> None:
     eager, compiled = make_run(case), make_run(case, Machine(compiled=True))
-    eager_ticks = list(islice(train(eager, images()), 3))
-    compiled_ticks = list(islice(train(compiled, images()), 3))
+    eager_ticks = list(islice(train(eager, images(case=case)), 3))
+    compiled_ticks = list(islice(train(compiled, images(case=case)), 3))
     for a, b in zip(eager_ticks, compiled_ticks, strict=True):
         assert b.terms == pytest.approx(a.terms, rel=1e-3, abs=1e-4)
     for name, wanted in eager.tensors().items():
@@ -217,7 +221,58 @@ def test_weights_depend_on_the_seed_alone(case: str) -> None:
     name, config = CASES[case]
     torch.manual_seed(123)
     before = torch.get_rng_state()
-    one, two, other = (build(name, IMAGE, config, seed)[0].state_dict() for seed in (5, 5, 6))
+    one, two, other = (build(name, image_of(case), config, seed)[0].state_dict() for seed in (5, 5, 6))
     assert torch.equal(before, torch.get_rng_state())
     assert all(torch.equal(one[k], two[k]) for k in one)
     assert any(not torch.equal(one[k], other[k]) for k in one)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.startswith("style")])
+def test_a_growing_model_resumes_bitwise_through_its_fades(case: str) -> None:
+    """Two levels: 2 steps at the coarse one, 3 of fading with the batch halved, then the fine one."""
+    growing = Growing((BATCH, BATCH // 2), (1.0, 0.5), first=2 * BATCH, fade=3 * BATCH // 2, stable=BATCH)
+
+    def grown(steps: int, start: Run | None = None) -> Run:
+        run = make_run(case)
+        run.schedule = growing
+        if start:
+            run.restore(state(start), start.facts())
+        stages = [tick.stage for tick in islice(train(run, images(case=case)), steps)]
+        assert len(stages) == steps
+        return run
+
+    whole = grown(8)
+    assert growing.at(whole.images).level == 0
+    for stop in (1, 2, 3, 4, 5):
+        assert not differing(state(whole), state(grown(8 - stop, grown(stop))))
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.startswith("style")])
+def test_a_view_of_a_growing_model_is_of_its_level_and_changes_nothing(case: str) -> None:
+    model = make_run(case).model
+    assert isinstance(model, Grows)
+    assert isinstance(model, Draws)
+    before = image_of(case)
+    small = model.at(Stage(1, BATCH))
+    assert isinstance(small, type(model))
+    codes = small.draw(3, Seeded(0, "draw"))
+    assert small.decode(codes).shape == (3, *before.at(1).shape)
+    assert model.decode(codes).shape == (3, *before.shape)
+    assert model.signal == before
+    assert len(small.spaces) == len(model.spaces) - 2
+    if isinstance(small, Encodes):
+        assert check_codes(small.encode(images(case=case).take(0, 2, level=1).signals), small.spaces) == 2
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.startswith("style")])
+def test_a_fade_begins_as_the_coarse_level_and_ends_as_the_fine_one(case: str) -> None:
+    model = make_run(case).model
+    assert isinstance(model, Grows)
+    assert isinstance(model, Draws)
+    codes = model.draw(3, Seeded(0, "draw"))
+    coarse, start, end, fine = (
+        model.at(stage).decode(codes)
+        for stage in (Stage(1, 3), Stage(0, 3, torch.tensor(0.0)), Stage(0, 3, torch.tensor(1.0)), Stage(0, 3))
+    )
+    torch.testing.assert_close(start, double(coarse))
+    torch.testing.assert_close(end, fine)

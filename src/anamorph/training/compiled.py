@@ -76,7 +76,7 @@ class Compiled:
         return found
 
     def _shape(self, batch: Batch, stage: Stage) -> tuple[object, ...]:
-        return (stage.level, len(batch), *batch.labels)
+        return (stage.level, stage.blend == 1, len(batch), *batch.labels)
 
     def _blend(self, stage: Stage) -> Tensor:
         return torch.as_tensor(stage.blend, device=self.run.machine.device)
@@ -109,8 +109,7 @@ class Compiled:
         def step(batch: Batch, draws: list[list[Tensor]], blend: Tensor, factors: list[list[Tensor]]) -> list[Outcome]:
             outcomes = []
             for phase, its_draws, its_factors in zip(phases, draws, factors, strict=True):
-                blended = replace(stage, blend=blend)
-                outcome, found = gradients(phase, batch, blended, Replay(its_draws), run.machine)
+                outcome, found = gradients(phase, batch, _fading(stage, blend), Replay(its_draws), run.machine)
                 for (adam, its), factor in zip(route(recipe, phase, found), its_factors, strict=True):
                     adam.traced_step(its, factor, recipe.idle)
                 for commit in phase.commit:
@@ -125,7 +124,7 @@ class Compiled:
         machine = self.run.machine
 
         def whole(batch: Batch, draws: list[Tensor], blend: Tensor) -> tuple[Outcome, Gradients]:
-            return gradients(phase, batch, replace(stage, blend=blend), Replay(draws), machine)
+            return gradients(phase, batch, _fading(stage, blend), Replay(draws), machine)
 
         return whole
 
@@ -140,3 +139,8 @@ class Compiled:
             "pattern_matcher": self.run.machine.precision != "float32",
         }
         return torch.compile(alone, fullgraph=True, dynamic=False, options=options)
+
+
+def _fading(stage: Stage, blend: Tensor) -> Stage:
+    """The stage with its blend as a tensor, which may change from call to call; where nothing fades, it is known to be one."""
+    return stage if stage.blend == 1 else replace(stage, blend=blend)

@@ -10,11 +10,13 @@ import torch
 from PIL import Image as Pillow
 from torch import Tensor
 
-from anamorph.core.model import Draws, Encodes, LatentModel
+from anamorph.core.model import Draws, Encodes, Grows, LatentModel
 from anamorph.core.random import Seeded
 from anamorph.core.signal import Source
+from anamorph.core.stage import Stage
 from anamorph.figures.curves import save_curves
 from anamorph.figures.grid import Row, as_picture, save_grid, save_picture, sheet
+from anamorph.nn.resample import double
 
 __all__ = ["draw_curves", "draw_progress", "samples"]
 
@@ -30,13 +32,14 @@ def samples(model: Draws, n: int, seed: int, place: str = "samples") -> Tensor:
 
 
 @torch.no_grad()
-def draw_progress(folder: Path, model: LatentModel, shown: Source, images: int, seed: int) -> Path:
+def draw_progress(folder: Path, model: LatentModel, shown: Source, images: int, seed: int, stage: Stage) -> Path:
     """Write samples, reconstructions, and the timeline of both so far; returns the timeline's path.
 
-    shown: images, best such as are not trained on.
+    shown: images, best such as are not trained on. stage: how far a growing model has come.
     """
     device = next(model.parameters()).device
-    originals = shown.take(0, SHOWN).signals.to(device)
+    model = model.at(stage) if isinstance(model, Grows) else model
+    originals = shown.take(0, SHOWN, stage.level).signals.to(device)
     cells: list[Tensor] = []
     if isinstance(model, Draws):
         wall = samples(model, WALL, seed)
@@ -49,9 +52,10 @@ def draw_progress(folder: Path, model: LatentModel, shown: Source, images: int, 
         cells += list(again)
     if not cells:
         cells = list(originals)
-    save_picture(folder / "strips" / f"{images:012d}.png", as_picture(torch.cat([cell.cpu() for cell in cells], 2)))
+    strip = double(torch.cat([cell.cpu() for cell in cells], 2).unsqueeze(0), stage.level)[0]  # at full size
+    save_picture(folder / "strips" / f"{images:012d}.png", as_picture(strip))
     timeline = folder / "timeline.png"
-    save_picture(timeline, _timeline(folder / "strips", originals, model))
+    save_picture(timeline, _timeline(folder / "strips", shown.take(0, SHOWN).signals, model))
     return timeline
 
 
