@@ -64,8 +64,10 @@ def make_run(case: str, machine: Machine | None = None, seed: int = 0) -> Run:
     model, recipe = build(name, image_of(case), config, seed)
     if isinstance(model, Grows):  # what begins at zero or one hides what is behind it
         generator = torch.Generator().manual_seed(seed)
-        for parameter in model.parameters():
-            parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator)
+        for key, parameter in model.named_parameters():
+            # An all-positive constant leaves the first bias without a gradient: the norm removes what it adds.
+            scale = 1.0 if key.endswith("constant") else 0.1
+            parameter.data += scale * torch.randn(parameter.shape, generator=generator)
     return Run(model, recipe, Constant(BATCH), seed, machine or Machine())
 
 
