@@ -19,9 +19,9 @@ from anamorph.nn.equalized import rate_coefficients
 from anamorph.nn.resample import double, fade, halve
 from anamorph.training.gradients import gradients
 from anamorph.training.run import Machine
-from reference import Case, full
+from reference import Case, committed, full
 
-CASES = ("r16", "r16_cond", "r16_rgba_map1", "r32", "r32_fused_true", "r32_no_const", "r64", "r128_auto_fused")
+CASES = ("committed", "r16", "r16_cond", "r16_rgba_map1", "r32", "r32_fused_true", "r32_no_const", "r64", "r128_auto_fused")
 EVERY = pytest.mark.parametrize("name", CASES)
 
 
@@ -67,7 +67,7 @@ def config(facts: dict[str, Any]) -> StyleGANConfig:
 
 
 def load(name: str) -> Loaded:
-    case = full(f"stylegan/stylegan_{name}")
+    case = committed("stylegan_r16") if name == "committed" else full(f"stylegan/stylegan_{name}")
     c = case.facts["config"]
     side = c["resolution"]
     model = StyleGAN(Image(c["image_channels"], side, side), config(case.facts))
