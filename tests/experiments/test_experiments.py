@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from anamorph.cli.main import main
 from anamorph.core.errors import UserError
 from anamorph.core.files import read_json
 from anamorph.experiments import demo, mnist_probes
 from anamorph.models.alae import ALAEConfig
 from anamorph.models.autoencoder import AutoencoderConfig
 from anamorph.models.vae import VAEConfig
+from anamorph.runs import new_settings
 from anamorph.training.folder import RunFolder
 from anamorph.training.machine import Choice
 
@@ -29,6 +31,11 @@ def test_the_demonstration_trains_shows_and_measures(tmp_path: Path, monkeypatch
     assert all(path.stat().st_size > 500 for path in shown.pictures)
     assert len(shown.table) == 4
     assert shown.table["1-NN accuracy on held-out digits"][1] == "99.0%"
+    assert main(["demo", "--out", str(tmp_path)]) == 0  # already trained: shown again
+    other = RunFolder(tmp_path / "other")
+    new_settings("alae", "digits", 512, config=ALAEConfig(width=8), choice=HERE).write(other)
+    with pytest.raises(UserError, match="not the demo's"):
+        next(demo.train_demo(other))
 
 
 def test_the_probes_of_mnist_fill_their_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

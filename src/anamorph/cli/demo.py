@@ -34,8 +34,8 @@ def main(words: Sequence[str]) -> int:
     with folder.locked(), Stop().listening() as stop, Live() as live:
         for status in train_demo(folder, stop):
             live.show(status)
-    if status.images < status.total:
-        note(f"stopped and saved at {status.images:,} images: the same command goes on")
+    if stop():
+        note(f"stopped and saved at {folder.seen():,} images: the same command goes on")
         return 130
     shown = show_demo(folder)
     table = Table("measure", "alae, in w", "raw pixels")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -16,7 +16,10 @@ from torch import Tensor
 
 from anamorph.core.errors import UserError
 
-__all__ = ["read_json", "read_tensors", "replacing", "write_json", "write_tensors"]
+__all__ = ["read_facts", "read_json", "read_tensors", "replacing", "write_json", "write_tensors"]
+
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -69,15 +72,32 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str,
             raise OSError(f"cannot write {path}: {error}") from error
 
 
+def read_facts(path: Path) -> dict[str, str]:
+    """The text facts of a safetensors file, without its tensors.
+
+    Raises: UserError if the file is missing, cut short or of another format.
+    """
+    return _opened(path, "cpu", lambda file: dict(file.metadata() or {}))
+
+
 def read_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, str]]:
     """The tensors and the text facts of a safetensors file.
 
     Raises: UserError if the file is missing, cut short or of another format.
     """
+
+    def read(file: Any) -> tuple[dict[str, Tensor], dict[str, str]]:
+        return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+
+    return _opened(path, device, read)
+
+
+def _opened(path: Path, device: str, read: Callable[[Any], T]) -> T:
+    """What `read` finds in a safetensors file, whose length is checked against what it says of itself."""
     if not path.is_file():
         raise UserError(f"no such file: {path}")
     try:
         with safe_open(path, framework="pt", device=device) as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, dict(file.metadata() or {})  # noqa: SIM118
+            return read(file)
     except (SafetensorError, OSError) as error:
         raise UserError(f"cannot read {path}: {error}; it is damaged or no safetensors file") from error

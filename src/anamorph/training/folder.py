@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
 from anamorph.core.errors import UserError
-from anamorph.core.files import read_json, read_tensors, replacing, write_json, write_tensors
+from anamorph.core.files import read_facts, read_json, read_tensors, replacing, write_json, write_tensors
 from anamorph.training.run import Run
 
 __all__ = ["FORMAT", "RunFolder"]
+
+T = TypeVar("T")
 
 FORMAT = 1
 """Of config.json and of checkpoints; a newer one is refused."""
@@ -91,8 +93,13 @@ class RunFolder:
 
         Raises: UserError if there are checkpoints but none can be read.
         """
-        found = self.latest()
-        return int(json.loads(found[1]["progress"])["images"]) if found else 0
+        facts = self.facts()
+        return int(json.loads(facts["progress"])["images"]) if facts else 0
+
+    def facts(self) -> dict[str, str] | None:
+        """The facts of the newest readable checkpoint, without its tensors; as `latest`."""
+        found = self._newest(read_facts, lambda facts: facts)
+        return found[0] if found else None
 
     def save(self, run: Run, facts: dict[str, str], keep: bool) -> Path:
         """Write a checkpoint; keep: also when newer ones come. Older ones are thinned only once it is whole.
@@ -119,15 +126,20 @@ class RunFolder:
 
         Raises: UserError if there are checkpoints but none can be read.
         """
+        found = self._newest(read_tensors, lambda read: read[1])
+        return (*found[0], found[1]) if found else None
+
+    def _newest(self, read: Callable[[Path], T], facts: Callable[[T], dict[str, str]]) -> tuple[T, list[str]] | None:
+        """What `read` gets from the newest checkpoint that it can read, and what was wrong with newer ones."""
         problems: list[str] = []
         for path in self.saved():
             try:
-                tensors, facts = read_tensors(path)
+                found = read(path)
             except UserError as error:
                 problems.append(str(error))
                 continue
-            _check_format(path, facts.get("format"))
-            return tensors, facts, problems
+            _check_format(path, facts(found).get("format"))
+            return found, problems
         if problems:
             raise UserError(f"no checkpoint of {self} can be read: {'; '.join(problems)}")
         return None

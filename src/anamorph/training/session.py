@@ -146,8 +146,8 @@ def _save(run: Run, folder: RunFolder, log: _Log, keep: bool) -> None:
 
 
 def _restored(folder: RunFolder) -> _Log:
-    found = folder.latest()
-    return _Log(**json.loads(found[1]["log"])) if found else _Log()
+    facts = folder.facts()
+    return _Log(**json.loads(facts["log"])) if facts else _Log()
 
 
 class _Pace:
