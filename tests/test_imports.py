@@ -12,13 +12,20 @@ LAYERS = (
     ("core",),
     ("nn", "losses", "data", "edit", "figures"),
     ("models", "training", "metrics"),
-    ("catalog", "runs", "experiments"),
+    ("catalog", "presets", "runs", "experiments"),
     ("cli", "__init__"),
     ("__main__",),
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
-WITHIN = {("losses", "losses"), ("runs", "catalog"), ("experiments", "catalog"), ("experiments", "runs")}
-"""Imports within a layer that are meant: layer 3 builds on the catalog and on runs."""
+WITHIN = {
+    ("losses", "losses"),
+    ("presets", "catalog"),
+    ("runs", "catalog"),
+    ("experiments", "catalog"),
+    ("experiments", "presets"),
+    ("experiments", "runs"),
+}
+"""Imports within a layer that are meant: layer 3 builds on the catalog, the presets and on runs."""
 
 
 def _room(path: Path) -> str:

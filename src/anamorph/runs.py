@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import platform
 import warnings
 from collections.abc import Callable, Iterator
@@ -134,6 +135,7 @@ def new_settings(
     labels: tuple[str, ...] | None = None,
     mirror: bool = False,
     batch: int = 128,
+    growing: Growing | None = None,
     seed: int = 0,
     pictures: tuple[int, ...] | None = None,
     choice: Choice | None = None,
@@ -161,6 +163,7 @@ def new_settings(
         batch=batch,
         seed=seed,
         pictures=pictures,
+        growing=growing,
     )
     data = open_data(settings, progress=progress)
     settings = replace(settings, signal=data.signal, fingerprint=data.fingerprint)
@@ -171,7 +174,18 @@ def new_settings(
 def _run(settings: Settings) -> Run:
     """A run at its very beginning."""
     model, recipe = build(settings.model, settings.signal, settings.config, settings.seed, settings.machine.device)
+    if settings.growing:
+        _check_growing(settings.growing, model)
     return Run(model, recipe, settings.schedule, settings.seed, settings.machine)
+
+
+def _check_growing(growing: Growing, model: LatentModel) -> None:
+    levels = int(math.log2(min(model.signal.shape[1:]))) - 1 if isinstance(model, Grows) else 1  # from 4 pixels up
+    if len(growing.batches) > levels:
+        raise UserError(
+            f"{type(model).__name__} of {model.signal} has {levels} level{'s'[: levels > 1]} to grow through, and the schedule "
+            f"has {len(growing.batches)}: leave the first ones out, or choose a larger --size"
+        )
 
 
 @dataclass(frozen=True)
@@ -218,17 +232,27 @@ def train(
     config: Any = None,
     seed: int = 0,
     batch: int = 128,
+    growing: Growing | None = None,
+    size: tuple[int, int] | None = None,
 ) -> Iterator[Status]:
     """Train a model on a source, in a folder; goes on where an earlier call was stopped. Yields a status at every step.
 
-    config: the model's settings; None for its defaults, or those that the run in the folder has.
+    config: the model's settings; None for its defaults, or those that the run in the folder has. growing: how it grows, level
+    by level (`anamorph.presets` has a config and a growth that go together). size: of the images; None: as they are.
     Raises: UserError if the folder holds another run, or for anything that cannot be trained.
     """
     folder = RunFolder(out)
     with folder.locked():
         if folder.exists:
             old = settings_of(folder)
-            asked = {"model": model, "source": _absolute(source), "seed": seed, "batch": batch}
+            asked = {
+                "model": model,
+                "source": _absolute(source),
+                "seed": seed,
+                "batch": batch,
+                "growing": growing,
+                "size": size,
+            }
             asked |= {"config": config} if config is not None else {}
             other = [f"{name} {getattr(old, name)}" for name, value in asked.items() if getattr(old, name) != value]
             if other or images < old.images:
@@ -238,7 +262,9 @@ def train(
                 )
             folder.amend({"images": images})
         else:
-            new_settings(model, source, images, config=config, seed=seed, batch=batch).write(folder)
+            new_settings(
+                model, source, images, config=config, seed=seed, batch=batch, growing=growing, wanted=Wanted(size)
+            ).write(folder)
         yield from open_training(folder).pursue()
 
 

@@ -42,7 +42,7 @@ def test_the_environments_threads_are_honoured(monkeypatch: pytest.MonkeyPatch) 
 
 def test_timing_leaves_the_process_as_it_was() -> None:
     before = torch.get_num_threads(), torch.get_rng_state()
-    speeds = machine._time([Machine(), Machine(precision="bfloat16")], build, images())
+    speeds = machine._time([Machine(), Machine(precision="bfloat16")], build, images(), 10)
     assert all(speed > 0 for speed in speeds.values())
     assert torch.get_num_threads() == before[0]
     assert torch.equal(torch.get_rng_state(), before[1])

@@ -9,6 +9,7 @@ import tyro
 
 from anamorph.catalog import MODELS, entry
 from anamorph.cli.options import emit, parse
+from anamorph.presets import presets_of
 
 __all__ = ["main"]
 
@@ -33,7 +34,9 @@ def main(words: Sequence[str]) -> int:
     for model in shown:
         lines.append(f"{model.name}: {model.title}")
         lines += [f"    {field.replace('_', ' '):<15} {getattr(model, field)}" for field in SHOWN]
+        lines += [f"    {f'--preset {p.size}':<15} {p.images:,} images; {p.about}" for p in presets_of(model.name)]
     if not options.name:
         lines.append("`anamorph train MODEL --help` lists a model's settings.")
-    emit(options.json, "\n".join(lines), models=[asdict(model) for model in shown])
+    facts = [{**asdict(model), "presets": [asdict(p) for p in presets_of(model.name)]} for model in shown]
+    emit(options.json, "\n".join(lines), models=facts)
     return 0

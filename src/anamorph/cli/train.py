@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,6 +14,7 @@ import tyro
 from anamorph.catalog import MODELS, config_class, entry
 from anamorph.cli.options import note, parse, parse_size, report_progress
 from anamorph.core.errors import UserError
+from anamorph.presets import Preset, preset
 
 __all__ = ["COMPILED", "Logs", "main", "run_training"]
 
@@ -32,14 +34,16 @@ class Logs:
 
 @dataclass(frozen=True)
 class Train:
-    """What `train` takes; the model's own settings are added as `model`."""
+    """What `train` takes; the model's own settings are added as `model`, and a preset's growth as `growing`."""
 
     name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
     """The model (`anamorph models` lists them)."""
     source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SOURCE")]
     """A name (`anamorph sources`), a folder, a .zip, .npz, .npy or IDX file; its training images, or write :all behind it."""
-    images: int
-    """How many images to see in all, counting repetitions."""
+    images: int | None = None
+    """How many images to see in all, counting repetitions; a preset has a number of its own."""
+    preset: int | None = None
+    """Train as is known to suit this size (`anamorph models MODEL` lists what there is): network, growth, rates."""
     out: Path | None = None
     """The run's folder; runs/MODEL-SOURCE by default."""
     size: str | None = None
@@ -52,8 +56,8 @@ class Train:
     """Flip images left to right at half of the times they are seen."""
     label: tuple[str, ...] | None = None
     """Only these labels come along; by default all do."""
-    batch: int = 128
-    """Images per step."""
+    batch: int | None = None
+    """Images per step, 128 by default; a preset has one for each level."""
     parts: int = 1
     """Divide each batch into so many, one after the other, to save memory."""
     seed: int = 0
@@ -78,6 +82,10 @@ def main(words: Sequence[str]) -> int:
     from anamorph.training.folder import RunFolder
 
     check_logs(options.logs)
+    chosen = None if options.preset is None else preset(options.name, options.preset)
+    images = options.images if options.images is not None or not chosen else chosen.images
+    if images is None:
+        raise UserError("how many images is it to see? --images 200000, say")
     folder = RunFolder(out)
     with folder.locked():
         if folder.exists:
@@ -90,7 +98,7 @@ def main(words: Sequence[str]) -> int:
             settings = new_settings(
                 options.name,
                 options.source,
-                options.images,
+                images,
                 config=options.model,
                 progress=progress,
                 **_chosen(options),
@@ -100,25 +108,44 @@ def main(words: Sequence[str]) -> int:
 
 
 def _with_model(words: Sequence[str]) -> type[Any]:
-    """The options with those of the model that is asked for, so that --help and mistakes show them."""
+    """The options with those of the model and the preset that are asked for, so that --help and mistakes show them."""
     plain = [word for word in words if not word.startswith("-")]
     if not plain:
         return Train
-    config = config_class(next((word for word in plain if word in MODELS), None) or entry(plain[0]).name)
-    return dataclasses.make_dataclass(
-        "Train", [("model", config, dataclasses.field(default=config()))], bases=(Train,), frozen=True
-    )
+    name = next((word for word in plain if word in MODELS), None) or entry(plain[0]).name
+    chosen = _preset(name, words)
+    defaults = {"model": chosen.config, "growing": chosen.growing} if chosen else {"model": config_class(name)()}
+    fields = [(field, type(value), dataclasses.field(default=value)) for field, value in defaults.items()]
+    return dataclasses.make_dataclass("Train", fields, bases=(Train,), frozen=True)
+
+
+def _preset(name: str, words: Sequence[str]) -> Preset | None:
+    """The preset that is asked for; None if none is, or no size (which the parser will say)."""
+    split = [part for word in words for part in word.split("=", 1)]
+    size = next((after for word, after in pairwise(split) if word == "--preset"), "")
+    return preset(name, int(size)) if size.isdecimal() else None
 
 
 def _chosen(options: Any) -> dict[str, Any]:
     from anamorph.data.open import Wanted
     from anamorph.training.machine import Choice
 
+    size = parse_size(options.size)
+    if options.preset is None:
+        growth: dict[str, Any] = {"batch": 128 if options.batch is None else options.batch}
+    elif options.batch is not None:
+        raise UserError(
+            "a preset has a batch for each level: leave out --batch, divide it with --parts, or see --growing.batches"
+        )
+    elif size and min(size) != options.preset:
+        raise UserError(f"the preset {options.preset} is for images whose shorter side is that; got --size {options.size}")
+    else:
+        size, growth = size or (options.preset, options.preset), {"growing": options.growing}
     return {
-        "wanted": Wanted(parse_size(options.size), options.channels, options.upscale),
+        "wanted": Wanted(size, options.channels, options.upscale),
         "labels": options.label,
         "mirror": options.mirror,
-        "batch": options.batch,
+        **growth,
         "seed": options.seed,
         "choice": Choice(options.device, options.precision, options.threads, COMPILED[options.compile], options.parts),
     }

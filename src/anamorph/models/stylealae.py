@@ -107,7 +107,10 @@ class Encoder(nn.Module):
     def __init__(self, image: Image, config: StyleALAEConfig) -> None:
         super().__init__()
         sides = [4 * 2**block for block in reversed(range(blocks_of(image)))]
-        inputs = [config.channels // sides[0], *(config.widths.at(side) for side in sides[1:])]  # the first is not capped
+        inputs = [
+            max(1, config.channels // sides[0]),
+            *(config.widths.at(side) for side in sides[1:]),
+        ]  # the first is not capped
         self.from_rgb = nn.ModuleList(Conv(image.channels, width, 1) for width in inputs)
         self.blocks = nn.ModuleList(
             _Reading(width, config.widths.at(side // 2), config.w_dim) for width, side in zip(inputs, sides, strict=True)
@@ -139,21 +142,22 @@ class _Reading(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         x = _activate(self.conv(x))
-        first = self.read_1(_statistics(x))
+        first = _read(self.read_1, x)
         x = blur(instance_norm(x, 1e-5))
         x = _activate(downsample_conv(x, self.down.weight, self.down.bias))
-        second = self.read_2(_statistics(x))
-        return instance_norm(x, 1e-5), widened(first + second)
+        return instance_norm(x, 1e-5), first + _read(self.read_2, x)
 
 
 def _activate(x: Tensor) -> Tensor:
     return F.leaky_relu(x, 0.2)
 
 
-def _statistics(x: Tensor) -> Tensor:
-    """Mean and standard deviation (biased) of every feature map [B, C, h, w], as [B, 2C]."""
+def _read(layer: Linear, x: Tensor) -> Tensor:
+    """A layer's view [B, D] of the mean and the standard deviation (biased) of every feature map [B, C, h, w]."""
     variance, mean = torch.var_mean(widened(x), (2, 3), correction=0)
-    return torch.cat([mean, variance.sqrt()], 1)
+    with full_precision(x):
+        read: Tensor = layer(torch.cat([mean, variance.sqrt()], 1))
+    return read
 
 
 def recipe(model: StyleALAE) -> Recipe:

@@ -15,6 +15,7 @@ import torch
 
 from anamorph.core.errors import UserError
 from anamorph.core.signal import Batch, Source
+from anamorph.core.stage import Stage
 from anamorph.training.loop import descend
 from anamorph.training.run import Machine, Precision, Run
 
@@ -61,7 +62,7 @@ def choose(choice: Choice, build: Callable[[Machine], Run], source: Source, imag
         raise UserError("this torch cannot compile here (it needs a C++ compiler and torch 2.11 or newer): use --compile off")
     if len(candidates) == 1 and choice.compiled is not None:
         return replace(candidates[0], compiled=choice.compiled)
-    speeds = _time(candidates, build, source)
+    speeds = _time(candidates, build, source, images)
     fastest = [max((m for m in candidates if m.precision == p), key=speeds.__getitem__) for p in precisions]
     best = fastest[-1] if speeds[fastest[-1]] > WORTH_BFLOAT16 * speeds[fastest[0]] else fastest[0]
     if choice.compiled is not None:
@@ -98,12 +99,12 @@ def _threads(choice: Choice, device: str) -> list[int]:
     return sorted({1, cores()})
 
 
-def _time(candidates: list[Machine], build: Callable[[Machine], Run], source: Source) -> dict[Machine, float]:
-    """Images per second of each candidate, as the median over rounds in which they take turns, so that a moment's luck
-    decides nothing; a single candidate is timed too, to know how long the run will take."""
+def _time(candidates: list[Machine], build: Callable[[Machine], Run], source: Source, images: int) -> dict[Machine, float]:
+    """Images per second of each candidate at the stage where `images` ends, as the median over rounds in which they take
+    turns, so that a moment's luck decides nothing; a single candidate is timed too, to know how long the run will take."""
     before = torch.get_num_threads()
     run = build(candidates[0])
-    stage = run.schedule.at(0)
+    stage = run.schedule.at(images)
     batch = source.take(0, stage.batch, stage.level).to(torch.device(candidates[0].device))
     seconds: dict[Machine, list[float]] = {machine: [] for machine in candidates}
     end = time.perf_counter() + TRIAL_SECONDS * len(candidates)
@@ -112,7 +113,7 @@ def _time(candidates: list[Machine], build: Callable[[Machine], Run], source: So
             settle(machine)
             run.machine = machine
             start = time.perf_counter()
-            _step(run, batch)
+            _step(run, batch, stage)
             seconds[machine].append(time.perf_counter() - start)
         if trial and time.perf_counter() > end:
             break
@@ -120,8 +121,8 @@ def _time(candidates: list[Machine], build: Callable[[Machine], Run], source: So
     return {machine: stage.batch / median(took[1:]) for machine, took in seconds.items()}  # the first round warms up
 
 
-def _step(run: Run, batch: Batch) -> None:
-    stage = run.enter(run.schedule.at(0))
+def _step(run: Run, batch: Batch, stage: Stage) -> None:
+    stage = run.enter(stage)
     for phase in run.recipe.phases:
         descend(run, phase, batch, stage)
     run.average.follow(stage.batch)

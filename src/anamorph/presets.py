@@ -1,0 +1,132 @@
+"""Presets: how to train the growing models at a size, so that nobody has to assemble a schedule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from anamorph.catalog import config_class, entry
+from anamorph.core.errors import UserError
+from anamorph.core.stage import Growing
+
+__all__ = ["PRESETS", "Preset", "preset", "presets_of"]
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How to train a model at a size. size: its shorter side. fields: of the model's settings, where they differ from the
+    defaults. images: the total. about: where it comes from, and whether it has been trained to its end here."""
+
+    model: str
+    size: int
+    fields: dict[str, Any]
+    growing: Growing
+    images: int
+    about: str
+
+    @property
+    def config(self) -> Any:
+        """The model's settings."""
+        return config_class(self.model)(**self.fields)
+
+
+SMALL = {"w_dim": 128, "channels": 1024, "most_channels": 128, "r1": 1.0}
+MEDIUM = {"w_dim": 128, "channels": 2048, "most_channels": 128, "r1": 2.0}
+CELEBA = {"w_dim": 256, "channels": 8192, "most_channels": 256}
+NARROW = {"z_dim": 128, "mapping_width": 128}
+
+
+def _abrupt(batches: tuple[int, ...], first: int, stable: int) -> Growing:
+    """For processors: levels are short, and not faded in, since each fade would be compiled anew."""
+    return Growing(batches, (1.0,) * len(batches), first=first, fade=0, stable=stable)
+
+
+def _released(batches: tuple[int, ...], level: int, rates: tuple[float, ...] = ()) -> Growing:
+    """As the released ALAE grows: `level` images at each level, faded in along a sine during the first half."""
+    rates = (1.0,) * (len(batches) - len(rates)) + rates
+    return Growing(batches, rates, first=level, fade=level // 2, stable=level - level // 2, ramp="sine")
+
+
+def _official(batches: tuple[int, ...], rates: tuple[float, ...]) -> Growing:
+    """As the official StyleGAN grows, on one GPU: from 8x8, 600,000 images of fading in at each level and as many after it."""
+    return Growing(batches, (1.0,) * (len(batches) - len(rates)) + rates, first=600_000, fade=600_000, stable=600_000)
+
+
+PRESETS = (
+    Preset("stylealae", 32, SMALL, _abrupt((128, 128, 64, 32), 40_000, 60_000), 600_000, "for processors"),
+    Preset("stylealae", 64, MEDIUM, _abrupt((128, 128, 64, 32, 32), 60_000, 90_000), 1_000_000, "for processors; not trained"),
+    Preset(
+        "stylealae",
+        128,
+        CELEBA,
+        _released((128, 128, 128, 64, 32, 16), 1_095_744),
+        14_609_920,
+        "the released configuration for CelebA, for one GPU; not trained",
+    ),
+    Preset(
+        "stylealae",
+        256,
+        {},
+        _released((128, 128, 128, 64, 32, 16, 16), 869_760),
+        8_117_760,
+        "the released configuration for CelebA-HQ, for one GPU; not trained",
+    ),
+    Preset(
+        "stylealae",
+        1024,
+        {},
+        _released((512, 256, 128, 64, 32, 16, 16, 16, 16), 960_000, (4 / 3, 2.0, 2.0)),
+        18_000_000,
+        "the released configuration for FFHQ, for one large GPU; not trained",
+    ),
+    Preset("stylegan", 32, SMALL | NARROW, _abrupt((128, 128, 64, 32), 40_000, 60_000), 900_000, "for processors"),
+    Preset(
+        "stylegan",
+        64,
+        MEDIUM | NARROW,
+        _abrupt((128, 128, 64, 32, 32), 60_000, 90_000),
+        1_500_000,
+        "for processors; not trained",
+    ),
+    Preset(
+        "stylegan",
+        128,
+        {},
+        _official((128, 128, 64, 32, 16), (1.5,)),
+        25_000_000,
+        "the official configuration, for one GPU; not trained",
+    ),
+    Preset(
+        "stylegan",
+        256,
+        {},
+        _official((128, 128, 64, 32, 16, 8), (1.5, 2.0)),
+        25_000_000,
+        "the official configuration, for one GPU; not trained",
+    ),
+    Preset(
+        "stylegan",
+        1024,
+        {},
+        _official((128, 128, 64, 32, 16, 8, 4, 4), (1.5, 2.0, 3.0, 3.0)),
+        25_000_000,
+        "the official configuration, for one GPU; not trained",
+    ),
+)
+
+
+def presets_of(model: str) -> list[Preset]:
+    """A model's presets, the smallest first."""
+    return [p for p in PRESETS if p.model == model]
+
+
+def preset(model: str, size: int) -> Preset:
+    """Raises: UserError telling the sizes that there are, if there is no such preset."""
+    found = presets_of(entry(model).name)
+    if not found:
+        models = ", ".join(dict.fromkeys(p.model for p in PRESETS))
+        raise UserError(f"{model} has no presets, and needs none: leave out --preset (there are some for {models})")
+    for p in found:
+        if p.size == size:
+            return p
+    raise UserError(f"{model} has no preset {size}: there are {', '.join(str(p.size) for p in found)}")
