@@ -12,7 +12,7 @@ LAYERS = (
     ("core",),
     ("nn", "losses", "data", "edit", "figures"),
     ("models", "training", "metrics"),
-    ("catalog", "presets", "runs", "experiments"),
+    ("catalog", "presets", "runs", "interop", "experiments"),
     ("cli", "__init__"),
     ("__main__",),
 )
@@ -21,6 +21,8 @@ WITHIN = {
     ("losses", "losses"),
     ("presets", "catalog"),
     ("runs", "catalog"),
+    ("interop", "catalog"),
+    ("interop", "runs"),
     ("experiments", "catalog"),
     ("experiments", "presets"),
     ("experiments", "runs"),

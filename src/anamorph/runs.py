@@ -32,6 +32,7 @@ from anamorph.training.session import Plan, Status, pursue, take_up
 __all__ = [
     "Settings",
     "Training",
+    "adopt",
     "holds_out",
     "load",
     "new_settings",
@@ -52,8 +53,9 @@ NOTED = ("format", "created", "versions", "resumed", "config")
 class Settings:
     """All that is needed to make a run again, as config.json holds it.
 
-    images: the total to train on. labels: those that come along; None for all. pictures: at how many images seen; None for
-    the default. growing: how a model grows, level by level; None: it is trained at its full size, with `batch`.
+    source: empty for a run that was imported, until it is given one. images: the total to train on. labels: those that come
+    along; None for all. pictures: at how many images seen; None for the default. growing: how a model grows, level by level;
+    None: it stays at one `level` (halvings of its full size), with `batch`.
     """
 
     model: str
@@ -72,15 +74,17 @@ class Settings:
     seed: int = 0
     pictures: tuple[int, ...] | None = None
     growing: Growing | None = None
+    level: int = 0
 
     def __post_init__(self) -> None:
-        check(self, "at least 1", "images", "batch")
+        check(self, "at least 1", "batch", *(["images"] if self.source else []))
+        check(self, "at least 0", "images", "level")
         if not 0 <= self.seed < 2**63:
             raise UserError(f"a seed lies between 0 and 2^63, got {self.seed}")
 
     @property
     def schedule(self) -> Schedule:
-        return self.growing or Constant(self.batch)
+        return self.growing or Constant(self.batch, self.level)
 
     @property
     def plan(self) -> Plan:
@@ -108,7 +112,15 @@ def settings_of(folder: RunFolder) -> Settings:
 
 
 def open_data(settings: Settings, split: str = "train", progress: Progress = quiet) -> Images:
-    """The images that a run trains on, or those that are held out from it (test)."""
+    """The images that a run trains on, or those that are held out from it (test).
+
+    Raises: UserError if the run was imported and has none, or they cannot be read.
+    """
+    if not settings.source:
+        raise UserError(
+            "this run was imported, and has no images of its own: name image files, or give it some with "
+            "`anamorph resume RUN --source SOURCE --images TOTAL`"
+        )
     wanted = Wanted(settings.size, settings.channels, settings.upscale)
     spec = settings.source if split == "train" else split_of(settings.source)[0]
     source = open_source(spec, wanted, split=split, seed=settings.seed, mirror=settings.mirror, progress=progress)
@@ -169,6 +181,19 @@ def new_settings(
     settings = replace(settings, signal=data.signal, fingerprint=data.fingerprint)
     machine = choose(choice or Choice(), lambda m: _run(replace(settings, machine=m)), data, images)
     return replace(settings, machine=machine)
+
+
+def adopt(settings: Settings, source: str, progress: Progress = quiet) -> dict[str, Any]:
+    """What changes in config.json when an imported run is given images to train on.
+
+    Raises: UserError if the run has some already, or these do not fit it.
+    """
+    if settings.source:
+        raise UserError(f"this run is trained on {settings.source} and stays so: start a new one for {source}")
+    size = (settings.signal.height, settings.signal.width)
+    changes: dict[str, Any] = {"source": _absolute(source), "size": size, "channels": settings.signal.channels}
+    data = open_data(replace(settings, **changes, images=max(settings.images, 1)), progress=progress)
+    return {**changes, "fingerprint": data.fingerprint, "images": max(settings.images, 1)}
 
 
 def _run(settings: Settings) -> Run:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 import torch
@@ -14,6 +13,8 @@ from anamorph.core.recipe import Phase
 from anamorph.core.signal import Batch, Image
 from anamorph.core.stage import Constant, Stage
 from anamorph.edit.truncate import truncate
+from anamorph.interop.alae import places
+from anamorph.interop.fit import Place, fit
 from anamorph.models.stylealae import StyleALAE, StyleALAEConfig, recipe
 from anamorph.nn.mapping import mixed
 from anamorph.nn.resample import fade
@@ -35,11 +36,11 @@ LOSSES = {"critic": "loss_d", "generator": "loss_g", "reciprocity": "lae"}
 
 @dataclass(frozen=True)
 class Loaded:
-    """A case, our model with its weights, and our parameters by the origin's names."""
+    """A case, our model with its weights, and where the origin's tensors belong in it."""
 
     case: Case
     model: StyleALAE
-    names: dict[str, nn.Parameter]
+    places: dict[str, Place]
 
     @property
     def depth(self) -> int:
@@ -66,56 +67,19 @@ def load(name: str) -> Loaded:
         w_dim=c["latent"], mapping_layers=c["mapping_layers"], channels=c["startf"] * side, most_channels=c["maxf"]
     )
     model = StyleALAE(Image(c["channels"], side, side), config)
-    names = _names(model)
-    with torch.no_grad():
-        for key, parameter in names.items():
-            value = case.tensors[f"param/{key}"]
-            parameter.copy_(_as_ours(key, value, parameter))
-        model.mean.mean.copy_(case.tensors["param/dlatent_avg.buff"])
-    return Loaded(case, model, names)
+    found = {_renamed(key): place for key, place in places(model).items()}
+    weights = {key.removeprefix("param/"): t for key, t in case.tensors.items() if key.startswith("param/")}
+    fit(found, {key: t for key, t in weights.items() if not key.endswith("blur.weight")}, name)
+    return Loaded(case, model, found)
 
 
-def _as_ours(key: str, value: Tensor, parameter: Tensor) -> Tensor:
-    """The origin's D has 2 * w_dim outputs, of which one is read; its fused doubling convolutions keep inputs first."""
-    if value.dim() < 4 and key.startswith("mapping_d") and len(value) != len(parameter):
-        return value[len(value) // 2 :][:1]
-    if value.dim() == 4 and parameter.dim() == 4 and "const" not in key and _fused(key, value, parameter):
-        return value.transpose(0, 1)
-    return value.reshape(parameter.shape)
+RENAMED = {"mapping_tl": "mapping_d", "mapping_fl": "mapping_f", "generator": "decoder", "discriminator": "encoder"}
 
 
-def _fused(key: str, value: Tensor, parameter: Tensor) -> bool:
-    return key.startswith("decoder") and "conv_1" in key and value.shape != parameter.shape
-
-
-def _names(model: Any) -> dict[str, nn.Parameter]:
-    names: dict[str, nn.Parameter] = {}
-    synthesis, encoder = model.synthesis, model.encoder
-    for kind in ("weight", "bias"):
-        for i, layer in enumerate(model.mapping.net.layers):
-            names[f"mapping_f.map_blocks.{i}.fc.{kind}"] = getattr(layer, kind)
-        for i, layer in enumerate(model.critic.layers):
-            names[f"mapping_d.map_blocks.{i}.{kind}"] = getattr(layer, kind)
-        for i, layer in enumerate(synthesis.to_rgb):
-            names[f"decoder.to_rgb.{i}.to_rgb.{kind}"] = getattr(layer, kind)
-            names[f"encoder.from_rgb.{i}.from_rgb.{kind}"] = getattr(encoder.from_rgb[i], kind)
-        for i, block in enumerate(encoder.blocks):
-            names[f"encoder.encode_block.{i}.style_1.{kind}"] = getattr(block.read_1, kind)
-            names[f"encoder.encode_block.{i}.style_2.{kind}"] = getattr(block.read_2, kind)
-        for i, layer in enumerate(synthesis.layers):
-            names[f"decoder.decode_block.{i // 2}.style_{i % 2 + 1}.{kind}"] = getattr(layer.style, kind)
-    names["decoder.const"] = synthesis.constant
-    for i, layer in enumerate(synthesis.layers):
-        here = f"decoder.decode_block.{i // 2}"
-        names[f"{here}.bias_{i % 2 + 1}"] = layer.bias
-        names[f"{here}.noise_weight_{i % 2 + 1}"] = layer.noise_weight
-        if layer.conv is not None:
-            names[f"{here}.conv_{i % 2 + 1}.weight"] = layer.conv.weight
-    for i, block in enumerate(encoder.blocks):
-        for j, conv in enumerate((block.conv, block.down), 1):
-            names[f"encoder.encode_block.{i}.conv_{j}.weight"] = conv.weight
-            names[f"encoder.encode_block.{i}.bias_{j}"] = conv.bias
-    return names
+def _renamed(key: str) -> str:
+    """A checkpoint's name as the name of the origin's attribute."""
+    net, rest = key.split(".", 1)
+    return f"{RENAMED.get(net, net)}.{rest}"
 
 
 def replayed(case: Case, key: str) -> list[Tensor]:
@@ -216,11 +180,11 @@ def test_losses_and_gradients_agree(name: str, tag: str) -> None:
         numbers = _alone(at, key, phase.name, model.layers_at(stage.level))
         outcome, found = gradients(phase, batch, stage, Replay(numbers), Machine())
         at.close(outcome.total(), key)
-        by_parameter = dict(zip(phase.parameters, found, strict=True))
+        by_parameter: dict[Tensor, Tensor | None] = dict(zip(phase.parameters, found, strict=True))
         norms = at.case.facts["grad_norms"][key]
-        for parameter_name, parameter in at.names.items():
-            if parameter in by_parameter:
-                gradient = by_parameter[parameter]
+        for parameter_name, place in at.places.items():
+            if place.target in by_parameter:
+                gradient = by_parameter[place.target]
                 norm = 0.0 if gradient is None else float(gradient.double().norm())
                 wanted = norms.get(parameter_name) or 0.0
                 rel = NOISY.get((name, tag, phase.name), 2e-4)
@@ -277,10 +241,11 @@ def test_training_iterations_agree(name: str, tag: str) -> None:
             at.case.close(outcome.total().float(), f"{key}/{LOSSES[phase.name]}", atol=1e-5)
         at.case.close(model.centre["w"].float(), f"{key}/dlatent_avg", atol=5e-6)
         far = total = 0
-        for parameter_name, parameter in at.names.items():
-            if f"{key}/after/{parameter_name}" in t:
-                wanted = _as_ours(parameter_name, t[f"{key}/after/{parameter_name}"], parameter)
-                far += int(((parameter.detach() - wanted).abs() > 1e-5).sum())
-                total += parameter.numel()
+        for parameter_name, place in at.places.items():
+            if f"{key}/after/{parameter_name}" in t and isinstance(place.target, nn.Parameter):
+                wanted = place.converted(t[f"{key}/after/{parameter_name}"])
+                assert wanted is not None
+                far += int(((place.target.detach() - wanted).abs() > 1e-5).sum())
+                total += wanted.numel()
         assert far <= 1e-4 * total
         assert total or name == "b_style_fused128"

@@ -14,6 +14,8 @@ from anamorph.core.random import Replay
 from anamorph.core.signal import Batch, Image
 from anamorph.core.stage import Stage
 from anamorph.edit.truncate import truncate
+from anamorph.interop.fit import Place, fit
+from anamorph.interop.stylegan import discriminator_places, generator_places
 from anamorph.models.stylegan import StyleGAN, StyleGANConfig, recipe
 from anamorph.nn.equalized import rate_coefficients
 from anamorph.nn.resample import double, fade, halve
@@ -27,11 +29,11 @@ EVERY = pytest.mark.parametrize("name", CASES)
 
 @dataclass(frozen=True)
 class Loaded:
-    """A case, our model with its weights, and our parameters by the port's names."""
+    """A case, our model with its weights, and where the port's tensors belong in it."""
 
     case: Case
     model: StyleGAN
-    names: dict[str, nn.Parameter]
+    places: dict[str, Place]
 
     def close(self, got: Tensor, key: str) -> None:
         noise = max(self.case.facts["fp32_err"].get(key, 0.0), 2e-7 * max(1.0, self.case.facts["max_abs"].get(key, 1.0)))
@@ -71,47 +73,10 @@ def load(name: str) -> Loaded:
     c = case.facts["config"]
     side = c["resolution"]
     model = StyleGAN(Image(c["image_channels"], side, side), config(case.facts))
-    names = _names(model)
-    coefficients = rate_coefficients(model)
-    with torch.no_grad():
-        for key, parameter in names.items():
-            value = case.tensors[key]
-            if key == "G.synthesis.layer0.weight":  # a dense layer, as a flipped convolution of one pixel
-                value = value.flip(2, 3).transpose(0, 1).flatten(1).T
-            parameter.copy_(value.reshape(parameter.shape) * coefficients[parameter])
-        for i in range(model.layers):
-            getattr(model.synthesis, f"noise_{i}").copy_(case.tensors[f"G.synthesis.layer{i}.apply_noise.noise"])
-        model.mean.mean.copy_(case.tensors["G.truncation.w_avg"])
-    return Loaded(case, model, names)
-
-
-def _names(model: Any) -> dict[str, nn.Parameter]:
-    names: dict[str, nn.Parameter] = {}
-    if model.mapping.embedding is not None:
-        names["G.mapping.label_weight"] = model.mapping.embedding
-    for i, dense in enumerate(model.mapping.net.layers):
-        names |= {f"G.mapping.dense{i}.{kind}": getattr(dense, kind) for kind in ("weight", "bias")}
-    synthesis = model.synthesis
-    if model.config.constant:
-        names["G.synthesis.layer0.const"] = synthesis.constant
-    else:
-        names["G.synthesis.layer0.weight"] = synthesis.dense.weight
-    for i, layer in enumerate(synthesis.layers):
-        here = f"G.synthesis.layer{i}"
-        names[f"{here}.bias"], names[f"{here}.apply_noise.weight"] = layer.bias, layer.noise_weight
-        names |= {f"{here}.style.{kind}": getattr(layer.style, kind) for kind in ("weight", "bias")}
-        if layer.conv is not None:
-            names[f"{here}.weight"] = layer.conv.weight
-    blocks = synthesis.blocks
-    d = model.discriminator
-    convs = [conv for block in d.blocks for conv in (block.conv, block.down)]
-    for kind in ("weight", "bias"):
-        for block in range(blocks):
-            names[f"G.synthesis.output{block}.{kind}"] = getattr(synthesis.to_rgb[block], kind)
-            names[f"D.input{block}.{kind}"] = getattr(d.from_rgb[block], kind)
-        for i, layer in enumerate([*convs, d.conv, d.hidden, d.logits]):
-            names[f"D.layer{i}.{kind}"] = getattr(layer, kind)
-    return names
+    found = {f"G.{key}": place for key, place in generator_places(model).items()}
+    found |= {f"D.{key}": place for key, place in discriminator_places(model).items()}
+    fit(found, {key: t for key, t in case.tensors.items() if key in found}, name)
+    return Loaded(case, model, found)
 
 
 def stage(lod: float) -> Stage:
@@ -182,16 +147,15 @@ def test_losses_and_gradients_agree(name: str) -> None:
     draws = [t["z"], t["z"], torch.ones(1), torch.ones(1, dtype=torch.int64), *stored]
     batch = Batch(t["real"][:n], labels)
     critic, generator = recipe(model).phases
-    coefficients = rate_coefficients(model)
     for phase, key, net in ((critic, "d_loss_per_sample", "D"), (generator, "g_loss_per_sample", "G")):
         outcome, found = gradients(phase, batch, Stage(0, n), Replay(draws), Machine())
         assert float(outcome.total()) == pytest.approx(float(t[key].mean()), rel=1e-5)
-        by_parameter = dict(zip(phase.parameters, found, strict=True))
-        for parameter_name, parameter in at.names.items():
+        by_parameter: dict[Tensor, Tensor | None] = dict(zip(phase.parameters, found, strict=True))
+        for parameter_name, place in at.places.items():
             wanted = t.get(f"grad.{parameter_name}")
             if parameter_name.startswith(net) and wanted is not None:
-                gradient = by_parameter[parameter]
-                got = torch.zeros_like(parameter) if gradient is None else gradient * coefficients[parameter]
+                gradient = by_parameter[place.target]
+                got = torch.zeros_like(place.target) if gradient is None else gradient * place.factor
                 at.close(got.reshape(wanted.shape), f"grad.{parameter_name}")
 
 

@@ -19,6 +19,7 @@ COMMANDS = {
     "interpolate": "RUN IMAGE IMAGE [IMAGE IMAGE]     a strip between two images, a grid between four",
     "encode": "RUN IMAGE... or SOURCE            write the codes of images to a file",
     "decode": "RUN CODES                         images from a file of codes",
+    "import": "alae|stylegan FILE --out RUN     open the weights of the original code as a run",
     "info": "RUN                               what a run is and how far it has come",
     "models": "[NAME]                            the models, and their place among their relatives",
     "sources": "[SOURCE]                          the data sets known by name, or what a source holds",
@@ -70,6 +71,6 @@ def _dispatch(command: str, words: list[str]) -> int:
     if command not in COMMANDS:
         raise UserError(f"no command {command!r}: {nearest(command, COMMANDS)}")
     os.environ.setdefault("KMP_WARNINGS", "0")
-    module = importlib.import_module(f"anamorph.cli.{command}")
+    module = importlib.import_module(f"anamorph.cli.{'importing' if command == 'import' else command}")
     result: int = module.main(words)
     return result

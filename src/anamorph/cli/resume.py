@@ -1,4 +1,4 @@
-"""`anamorph resume RUN [--images TOTAL]`."""
+"""`anamorph resume RUN [--images TOTAL] [--source SOURCE]`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from anamorph.cli.options import RunArgument, note, parse
+from anamorph.cli.options import RunArgument, note, parse, report_progress
 from anamorph.cli.train import COMPILED, Logs, run_training
 from anamorph.core.errors import UserError
 
@@ -28,6 +28,8 @@ class Resume:
     """The run's folder."""
     images: int | None = None
     """A new total of images to see."""
+    source: str | None = None
+    """The images to train an imported run on."""
     device: str | None = None
     """Go on with another device than the run was started with: its last bits will differ."""
     threads: int | None = None
@@ -49,6 +51,7 @@ def main(words: Sequence[str]) -> int:
     settings = settings_of(folder)
     with folder.locked():
         seen = folder.seen()
+        settings = _with_source(folder, settings, options.source)
         total = settings.images if options.images is None else options.images
         if total < max(seen, 1):
             raise UserError(
@@ -69,6 +72,17 @@ def _machine(options: Resume, machine: Machine) -> Machine:
         threads=machine.threads if options.threads is None else options.threads,
         compiled=machine.compiled if compiled is None else compiled,
     )
+
+
+def _with_source(folder: RunFolder, settings: Settings, source: str | None) -> Settings:
+    """The settings with the images that an imported run is to be trained on, from now on."""
+    from anamorph.runs import adopt, settings_of
+
+    if source is None:
+        return settings
+    with report_progress("reading images") as progress:
+        folder.amend(adopt(settings, source, progress))
+    return settings_of(folder)
 
 
 def _amend(folder: RunFolder, settings: Settings, total: int, machine: Machine) -> None:

@@ -36,16 +36,17 @@ class Schedule(Protocol):
 
 @dataclass(frozen=True)
 class Constant:
-    """The full resolution, always."""
+    """One resolution, always: the full one, or that of a level."""
 
     batch: int = 128
+    level: int = 0
 
     def __post_init__(self) -> None:
         if self.batch < 1:
             raise UserError(f"a batch holds at least one image, got {self.batch}")
 
     def at(self, images: int) -> Stage:
-        return Stage(level=0, batch=self.batch)
+        return Stage(self.level, self.batch)
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,9 @@ from anamorph.nn.synthesis import Anatomy, Blend, Synthesis, Widths, blocks_of, 
 
 __all__ = ["Encoder", "StyleALAE", "StyleALAEConfig", "recipe"]
 
+FLAT = 1e-8
+"""A feature map with less variance than this is flat."""
+
 
 @dataclass(frozen=True)
 class StyleALAEConfig:
@@ -155,8 +158,10 @@ def _activate(x: Tensor) -> Tensor:
 def _read(layer: Linear, x: Tensor) -> Tensor:
     """A layer's view [B, D] of the mean and the standard deviation (biased) of every feature map [B, C, h, w]."""
     variance, mean = torch.var_mean(widened(x), (2, 3), correction=0)
+    # The root's slope is infinite at zero: where a map is flat, as rounding to bfloat16 may make it, its spread is a constant.
+    spread = torch.where(variance > FLAT, variance.clamp_min(FLAT).sqrt(), variance.detach().sqrt())
     with full_precision(x):
-        read: Tensor = layer(torch.cat([mean, variance.sqrt()], 1))
+        read: Tensor = layer(torch.cat([mean, spread], 1))
     return read
 
 

@@ -147,7 +147,7 @@ def _save(run: Run, folder: RunFolder, log: _Log, keep: bool) -> None:
 
 def _restored(folder: RunFolder) -> _Log:
     facts = folder.facts()
-    return _Log(**json.loads(facts["log"])) if facts else _Log()
+    return _Log(**json.loads(facts["log"])) if facts and "log" in facts else _Log()
 
 
 class _Pace:
