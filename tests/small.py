@@ -33,6 +33,14 @@ CASES: dict[str, tuple[str, Any]] = {
     "gan-saturating": ("gan", GANConfig(z_dim=5, width=16, objective="saturating", r1=0)),
     "gan-wasserstein": ("gan", GANConfig(z_dim=5, width=16, objective="wasserstein")),
     "stylealae": ("stylealae", StyleALAEConfig(w_dim=6, mapping_layers=2, channels=48, most_channels=5)),
+    "stylealae-features": (
+        "stylealae",
+        StyleALAEConfig(w_dim=6, channels=48, most_channels=5, reads="features", regression="z"),
+    ),
+    "stylealae-separate": (
+        "stylealae",
+        StyleALAEConfig(w_dim=6, channels=48, most_channels=5, reads="styles and features", judges="images"),
+    ),
     "stylegan": (
         "stylegan",
         StyleGANConfig(z_dim=3, w_dim=6, mapping_width=4, mapping_layers=2, channels=48, most_channels=5, mapping_rate=0.1),

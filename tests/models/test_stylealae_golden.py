@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from anamorph.core.stage import Constant, Stage
 from anamorph.edit.truncate import truncate
 from anamorph.interop.alae import places
 from anamorph.interop.fit import Place, fit
-from anamorph.models.stylealae import StyleALAE, StyleALAEConfig, recipe
+from anamorph.models.stylealae import Encoder, StyleALAE, StyleALAEConfig, recipe
 from anamorph.nn.mapping import mixed
 from anamorph.nn.resample import fade
 from anamorph.training.gradients import gradients
@@ -249,3 +250,71 @@ def test_training_iterations_agree(name: str, tag: str) -> None:
                 total += wanted.numel()
         assert far <= 1e-4 * total
         assert total or name == "b_style_fused128"
+
+
+def ablated(name: str, reads: str) -> tuple[Case, Encoder, float]:
+    """One of the ablations' encoders, with the case's weights; and the noise of float32 in its outputs."""
+    case = full("alae/f_ablation_parts")
+    c = case.facts["configs"][name]
+    side = 2 ** (c["layer_count"] + 1)
+    config = StyleALAEConfig(w_dim=c["latent_size"], channels=c["startf"] * side, most_channels=c["maxf"])
+    encoder: Any = Encoder(Image(c["channels"], side, side), config, reads)
+    found: dict[str, Place] = {}
+    for kind in ("weight", "bias"):
+        for i, from_rgb in enumerate(encoder.from_rgb):
+            found[f"from_rgb.{i}.from_rgb.{kind}"] = Place(getattr(from_rgb, kind))
+        for i, block in enumerate(encoder.blocks):
+            layers = {"dense": block.dense, "style_1": block.read_1, "style_2": block.read_2}
+            found |= {f"encode_block.{i}.{n}.{kind}": Place(getattr(layer, kind)) for n, layer in layers.items() if layer}
+        if encoder.last is not None:
+            found[f"fc2.{kind}"] = Place(getattr(encoder.last, kind))
+    for i, block in enumerate(encoder.blocks):
+        for number, conv in ((1, block.conv), (2, block.down)):
+            if conv is not None:
+                found[f"encode_block.{i}.conv_{number}.weight"] = Place(conv.weight)
+                found[f"encode_block.{i}.bias_{number}"] = Place(conv.bias)
+    start = f"{name}/param/"
+    theirs = {key.removeprefix(start): t for key, t in case.tensors.items() if key.startswith(start)}
+    fit(found, {key: t for key, t in theirs.items() if key in found}, name)
+    unused = {f"encode_block.{len(encoder.blocks) - 1}.bias_2", "fc2.weight", "fc2.bias"}  # dense has a bias of its own
+    assert {key for key in theirs if key not in found and not key.endswith("blur.weight")} <= unused
+    return case, encoder, 5e-6
+
+
+@pytest.mark.parametrize(
+    ("name", "reads", "key"),
+    [
+        ("EncoderNoStyle", "features", "out"),
+        ("EncoderWithStatistics", "styles and features", "out"),
+        ("EncoderWithFC", "styles and features", "styles"),
+    ],
+)
+@torch.no_grad()
+def test_the_encoders_of_the_ablations_agree(name: str, reads: str, key: str) -> None:
+    case, encoder, atol = ablated(name, reads)
+    checked = 0
+    for where in [k for k in case.tensors if k.startswith(f"{name}/lod") and k.endswith(f"/{key}")]:
+        _, lod, blend, _ = where.split("/")
+        x, level = case.tensors[f"{name}/{lod}/x"], len(encoder.blocks) - 1 - int(lod[3:])
+        case.close(encoder(x, level, float(blend[5:])).unsqueeze(1), where, atol)
+        if name == "EncoderWithFC":
+            weight, bias = (case.tensors[f"{name}/param/fc2.{kind}"] for kind in ("weight", "bias"))
+            features = encoder.read(x, level, float(blend[5:]))[1]
+            case.close(torch.nn.functional.linear(features, weight, bias), where.replace("styles", "fc2"), atol)
+        checked += 1
+    assert checked == 5
+
+
+@torch.no_grad()
+def test_the_mapping_of_the_ablations_agrees() -> None:
+    case = full("alae/f_ablation_parts")
+    w_dim = case.tensors["MappingDefault/z"].shape[1]
+    mapping: Any = StyleALAE(
+        Image(3, 8, 8), StyleALAEConfig(w_dim=w_dim, mapping_layers=3, mapping_rate=0.01, channels=64)
+    ).mapping
+    for i, layer in enumerate(mapping.net.layers, 1):
+        for kind in ("weight", "bias"):
+            getattr(layer, kind).copy_(case.tensors[f"MappingDefault/param/block_{i}.fc.{kind}"])
+        assert layer.rate == 0.01
+    w = mapping(case.tensors["MappingDefault/z"])
+    case.close(w.unsqueeze(1).expand(-1, 6, -1), "MappingDefault/w", 1e-6)

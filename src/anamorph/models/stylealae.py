@@ -7,6 +7,7 @@ encoder that reads styles off instance-norm statistics, and a discriminator that
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -26,7 +27,7 @@ from anamorph.nn.equalized import Conv, Linear, lreq_adam
 from anamorph.nn.mapping import Mapping
 from anamorph.nn.mlp import MLP
 from anamorph.nn.resample import blur, downsample_conv, fade, halve
-from anamorph.nn.styled import StyleBased
+from anamorph.nn.styled import Generated, StyleBased
 from anamorph.nn.synthesis import Anatomy, Blend, Synthesis, Widths, blocks_of, instance_norm, mix_blend
 
 __all__ = ["Encoder", "StyleALAE", "StyleALAEConfig", "recipe"]
@@ -37,7 +38,8 @@ FLAT = 1e-8
 
 @dataclass(frozen=True)
 class StyleALAEConfig:
-    """Sizes and losses. The defaults are those of the released FFHQ model (github.com/podgorskiy/ALAE)."""
+    """Sizes and losses. The defaults are those of the released FFHQ model (github.com/podgorskiy/ALAE); `reads`, `judges` and
+    `regression` give the ablations of the paper's section 6."""
 
     w_dim: int = 512
     """Features of a style w, and of the noise z that F maps to it."""
@@ -45,6 +47,14 @@ class StyleALAEConfig:
     """Layers of F."""
     critic_layers: int = 3
     """Layers of D, which is linear as released."""
+    mapping_rate: float = 0.1
+    """Learning rate of F and D, relative to the others'."""
+    reads: Literal["styles", "styles and features", "features"] = "styles"
+    """What E reads w off: its feature maps' statistics; those, and features at its end; or, without styles, these alone."""
+    judges: Literal["codes", "images"] = "codes"
+    """What D sees: w, through E; or images, with layers of its own, so that E learns from step III alone."""
+    regression: Literal["w", "z"] = "w"
+    """What E learns to find again; z is mapped to w after it."""
     channels: int = 16384
     """Channels of the feature maps times their shorter side."""
     most_channels: int = 512
@@ -69,7 +79,7 @@ class StyleALAEConfig:
     def __post_init__(self) -> None:
         check(self, "at least 1", "w_dim", "mapping_layers", "critic_layers", "channels", "most_channels")
         check(self, "at least 0", "r1", "gradient_penalty")
-        check(self, "above 0", "rate")
+        check(self, "above 0", "rate", "mapping_rate")
         check(self, "in [0, 1)", "beta2", "mean_beta")
 
     @property
@@ -85,41 +95,49 @@ class StyleALAE(StyleBased, Encodes):
 
     def __init__(self, signal: Image, config: StyleALAEConfig) -> None:
         c = config
-        mapping = Mapping([c.w_dim] * (c.mapping_layers + 1), slope=0.2, rate=0.1)  # F
+        mapping = Mapping([c.w_dim] * (c.mapping_layers + 1), slope=0.2, rate=c.mapping_rate)  # F
         anatomy = Anatomy(flipped_from=c.flipped_from, rgb_gain=0.03, shared_first=True, off="bump")
         super().__init__(mapping, Synthesis(signal, c.w_dim, c.widths, anatomy), c.w_dim, c.w_dim, c.mean_beta)  # G
         self.config = config
-        self.encoder = Encoder(signal, c)  # E
-        self.critic = MLP([*[c.w_dim] * c.critic_layers, 1], lambda w: w, rate=0.1)  # D
+        self.encoder = Encoder(signal, c, c.reads)  # E
+        self.judge = Encoder(signal, c, "features") if c.judges == "images" else None
+        self.critic = MLP([*[c.w_dim] * c.critic_layers, 1], lambda w: w, rate=c.mapping_rate)  # D
 
     def encode(self, x: Tensor) -> Codes:
         """The same w for all layers, of images of the level that this view is at."""
         w = self.encoder(x, self.stage.level, self.stage.blend)
+        w = self.mapping(w) if self.config.regression == "z" else w
         return {"w": w.unsqueeze(1).expand(-1, self.layers, -1)}
 
     def score(self, x: Tensor, level: int = 0, blend: Blend = 1.0) -> Tensor:
-        """Realness logits [B]; D reads w, never pixels."""
-        w = self.encoder(x, level, blend)
+        """Realness logits [B]; unless ablated, D reads w, never pixels."""
+        w = (self.judge or self.encoder)(x, level, blend)
         with full_precision(w):
             return self.critic(w).squeeze(1)
 
 
 class Encoder(nn.Module):
-    """w [B, D] of images [B, C, H >> level, W >> level]: the sum of what every block reads off its feature maps."""
+    """w [B, D] of images [B, C, H >> level, W >> level]: the sum of what every block reads off its feature maps; or what a
+    last layer makes of the features that the last block is left with."""
 
-    def __init__(self, image: Image, config: StyleALAEConfig) -> None:
+    def __init__(self, image: Image, config: StyleALAEConfig, reads: str) -> None:
         super().__init__()
         sides = [4 * 2**block for block in reversed(range(blocks_of(image)))]
-        inputs = [
-            max(1, config.channels // sides[0]),
-            *(config.widths.at(side) for side in sides[1:]),
-        ]  # the first is not capped
+        inputs = [max(1, config.channels // sides[0]), *(config.widths.at(side) for side in sides[1:])]  # the first: no cap
+        outputs = [config.widths.at(side // 2) for side in sides]
+        end = image.at(len(sides) - 1)
+        area = [None] * (len(sides) - 1) + [None if reads == "styles" else end.height * end.width]
+        w_dim = 0 if reads == "features" else config.w_dim
         self.from_rgb = nn.ModuleList(Conv(image.channels, width, 1) for width in inputs)
-        self.blocks = nn.ModuleList(
-            _Reading(width, config.widths.at(side // 2), config.w_dim) for width, side in zip(inputs, sides, strict=True)
-        )
+        self.blocks = nn.ModuleList(_Reading(i, o, w_dim, a) for i, o, a in zip(inputs, outputs, area, strict=True))
+        self.last = Linear(outputs[-1], config.w_dim, gain=1.0) if reads == "features" else None
 
     def forward(self, x: Tensor, level: int = 0, blend: Blend = 1.0) -> Tensor:
+        w, features = self.read(x, level, blend)
+        return w if self.last is None else widened(self.last(features))
+
+    def read(self, x: Tensor, level: int = 0, blend: Blend = 1.0) -> tuple[Tensor, Tensor]:
+        """What has been read off all blocks, and what the last of them is left with."""
         h, w = self._enter(x, level), torch.zeros((), device=x.device)
         for i, block in enumerate(self.blocks[level:]):
             h, read = block(h)
@@ -127,7 +145,7 @@ class Encoder(nn.Module):
                 read = read * blend
                 h = mix_blend(self._enter(halve(x), level + 1), h, blend)
             w = w + read
-        return w
+        return w, h
 
     def _enter(self, x: Tensor, level: int) -> Tensor:
         """Pixels to features; the original activates them twice."""
@@ -135,34 +153,49 @@ class Encoder(nn.Module):
 
 
 class _Reading(nn.Module):
-    """Two convolutions, the second of which halves, each followed by statistics that are read: [B, I, 2h, 2w] ->
-    [B, O, h, w] and a summand of w [B, D]."""
+    """Two layers, each followed by statistics that are read: [B, I, 2h, 2w] -> [B, O, h, w] and a summand of w [B, D].
 
-    def __init__(self, inputs: int, outputs: int, w_dim: int) -> None:
+    The second layer halves, or, given the area of its input, is dense, and gives [B, O]. w_dim: 0 if nothing is read; then
+    nothing is normalised either.
+    """
+
+    def __init__(self, inputs: int, outputs: int, w_dim: int, area: int | None) -> None:
         super().__init__()
-        self.conv, self.down = Conv(inputs, inputs), Conv(inputs, outputs)
-        self.read_1, self.read_2 = Linear(2 * inputs, w_dim), Linear(2 * outputs, w_dim)
+        self.conv, self.down = Conv(inputs, inputs), None if area else Conv(inputs, outputs)
+        self.dense = Linear(inputs * area, outputs) if area else None
+        self.read_1 = Linear(2 * inputs, w_dim) if w_dim else None
+        self.read_2 = Linear(outputs if area else 2 * outputs, w_dim) if w_dim else None
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        x = _activate(self.conv(x))
-        first = _read(self.read_1, x)
-        x = blur(instance_norm(x, 1e-5))
-        x = _activate(downsample_conv(x, self.down.weight, self.down.bias))
-        return instance_norm(x, 1e-5), first + _read(self.read_2, x)
+        x, first = self._read(self.read_1, _activate(self.conv(x)))
+        if self.dense is not None:
+            x = _activate(self.dense(x.flatten(1)))
+        else:
+            assert self.down is not None
+            x = _activate(downsample_conv(blur(x), self.down.weight, self.down.bias))
+        x, second = self._read(self.read_2, x)
+        return x, first + second
+
+    def _read(self, layer: Linear | None, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Feature maps, normalised, and what is read off them; plain features stay as they are."""
+        if layer is None:
+            return x, torch.zeros((), device=x.device)
+        seen = _statistics(x) if x.dim() == 4 else widened(x)
+        with full_precision(x):
+            read = layer(seen)
+        return (instance_norm(x, 1e-5) if x.dim() == 4 else x), read
 
 
 def _activate(x: Tensor) -> Tensor:
     return F.leaky_relu(x, 0.2)
 
 
-def _read(layer: Linear, x: Tensor) -> Tensor:
-    """A layer's view [B, D] of the mean and the standard deviation (biased) of every feature map [B, C, h, w]."""
+def _statistics(x: Tensor) -> Tensor:
+    """The mean and the standard deviation (biased) of every feature map [B, C, h, w], as [B, 2C]."""
     variance, mean = torch.var_mean(widened(x), (2, 3), correction=0)
     # The root's slope is infinite at zero: where a map is flat, as rounding to bfloat16 may make it, its spread is a constant.
     spread = torch.where(variance > FLAT, variance.clamp_min(FLAT).sqrt(), variance.detach().sqrt())
-    with full_precision(x):
-        read: Tensor = layer(torch.cat([mean, spread], 1))
-    return read
+    return torch.cat([mean, spread], 1)
 
 
 def recipe(model: StyleALAE) -> Recipe:
@@ -173,34 +206,39 @@ def recipe(model: StyleALAE) -> Recipe:
     def score(stage: Stage) -> Score:
         return lambda x: model.score(x, stage.level, stage.blend)
 
-    def draw(batch: Batch, stage: Stage, random: Random, mixing: float) -> tuple[Tensor, Tensor]:
+    def draw(batch: Batch, stage: Stage, random: Random, mixing: float) -> Generated:
         return model.generate(batch, stage, random, mixing, model.layers_at(stage.level))
 
     def critic(batch: Batch, stage: Stage, random: Random) -> Outcome:
         with torch.no_grad():
-            fake, _ = draw(batch, stage, random, c.mixing)
+            fake = draw(batch, stage, random, c.mixing).image
         return critic_loss(score(stage), fade(batch.signals, stage.blend), fake, game, random)
 
     def generator(batch: Batch, stage: Stage, random: Random) -> Outcome:
-        fake, _ = draw(batch, stage, random, c.mixing)
+        fake = draw(batch, stage, random, c.mixing).image
         return Outcome({"adversarial": generator_loss(score(stage)(fake), c.objective)})
 
     def reciprocity(batch: Batch, stage: Stage, random: Random) -> Outcome:
-        image, w = draw(batch, stage, random, mixing=0.0)
-        again = model.encoder(image, stage.level, stage.blend)
-        return Outcome({"latent": (again - w.detach()).square().mean()})
+        drawn = draw(batch, stage, random, mixing=0.0)
+        again = model.encoder(drawn.image, stage.level, stage.blend)
+        wanted = drawn.z if c.regression == "z" else drawn.w.detach()
+        return Outcome({"latent": (again - wanted).square().mean()})
 
     f, g, e, d = model.mapping, model.synthesis, model.encoder, model.critic
     commit = (model.mean.commit,)
+    optimizers = {"outward": lreq_adam(c.rate, f, g, beta2=c.beta2)}
+    if model.judge is None:
+        judging: tuple[nn.Module, ...] = (e, d)
+        optimizers |= {"inward": lreq_adam(c.rate, e, d, beta2=c.beta2)}
+    else:
+        judging = (model.judge, d)
+        optimizers |= {"inward": lreq_adam(c.rate, e, beta2=c.beta2), "judging": lreq_adam(c.rate, *judging, beta2=c.beta2)}
     return Recipe(
         phases=(
-            Phase("critic", critic, trains=(e, d), steps=("inward",), commit=commit),
+            Phase("critic", critic, judging, steps=("judging" if model.judge else "inward",), commit=commit),
             Phase("generator", generator, trains=(f, g), steps=("outward",), commit=commit),
             Phase("reciprocity", reciprocity, trains=(e, f, g), steps=("inward", "outward"), commit=commit),
         ),
-        optimizers={
-            "inward": lreq_adam(c.rate, e, d, beta2=c.beta2),
-            "outward": lreq_adam(c.rate, f, g, beta2=c.beta2),
-        },
+        optimizers=optimizers,
         idle="zero",  # what a phase does not reach is stepped with a gradient of zero, as in the original
     )

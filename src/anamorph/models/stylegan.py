@@ -179,8 +179,7 @@ def recipe(model: StyleGAN) -> Recipe:
     game = Game(c.objective, c.r1, c.r2, c.gradient_penalty, drift=0.001)
 
     def generate(batch: Batch, stage: Stage, random: Random) -> Tensor:
-        image, _ = model.generate(batch, stage, random, c.mixing, model.layers_at(stage.level) - 1)
-        return image
+        return model.generate(batch, stage, random, c.mixing, model.layers_at(stage.level) - 1).image
 
     def score(batch: Batch, stage: Stage) -> Score:
         classes = model.classes_of(len(batch), batch.labels)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping as Dictionary
+from dataclasses import dataclass
 from typing import Self
 
 import torch
@@ -18,7 +19,16 @@ from anamorph.nn.mapping import Mapping, mixed
 from anamorph.nn.running import RunningMean
 from anamorph.nn.synthesis import Synthesis
 
-__all__ = ["StyleBased"]
+__all__ = ["Generated", "StyleBased"]
+
+
+@dataclass(frozen=True)
+class Generated:
+    """Images [B, C, H, W] made for a training step, of z [B, Z], and w [B, D] as it was mapped, before any mixing."""
+
+    image: Tensor
+    z: Tensor
+    w: Tensor
 
 
 class StyleBased(Maps, Styled, Grows):
@@ -56,19 +66,20 @@ class StyleBased(Maps, Styled, Grows):
         maps = self.synthesis.noise(len(codes["w"]), noise, self.stage.level, codes)
         return self.synthesis(codes["w"], maps, self.stage.level, self.stage.blend)
 
-    def generate(self, batch: Batch, stage: Stage, random: Random, mixing: float, most: int) -> tuple[Tensor, Tensor]:
-        """As many images as a batch holds, drawn at a stage; and w [B, D] as it was mapped, which the mean takes up.
+    def generate(self, batch: Batch, stage: Stage, random: Random, mixing: float, most: int) -> Generated:
+        """As many images as a batch holds, drawn at a stage; the mean takes up their w.
 
         mixing: the probability of style mixing, with a crossover of at most the layer `most`.
         """
         n = len(batch)
-        w = self.draw(n, random, batch.labels)["w"]
+        z = random.normal(n, *self.prior.shape)
+        w = self.map(z, batch.labels)["w"]
         first = w[:, 0]
         self.mean.gather(w)
         if mixing:
             w = mixed(w, self.draw(n, random, batch.labels)["w"], random, mixing, most)
         noise = self.synthesis.noise(n, random, stage.level)
-        return self.synthesis(w, noise, stage.level, stage.blend), first
+        return Generated(self.synthesis(w, noise, stage.level, stage.blend), z, first)
 
     def at(self, stage: Stage) -> Self:
         """The same weights at one level."""
