@@ -300,14 +300,15 @@ def _absolute(source: str) -> str:
     return str(Path(source).absolute()) if exists else source
 
 
-def load(path: str | Path, device: str = "cpu") -> LatentModel:
-    """The model of a run, with averaged weights, as far as it has been trained; a growing one at the level it has reached.
+def load(path: str | Path, device: str = "cpu", images: int | None = None) -> LatentModel:
+    """The model of a run, with averaged weights, as far as it has been trained; a growing one at the level it had reached.
 
-    Raises: UserError if there is no run, or it has no readable checkpoint yet.
+    images: as it was when it had seen so many (`RunFolder.kept` tells when that was noted); None: as it is now.
+    Raises: UserError if there is no run, or it has no such checkpoint that can be read.
     """
     folder = RunFolder(path)
     settings = settings_of(folder)
-    found = folder.latest()
+    found = folder.latest(images)
     if found is None:
         raise UserError(f"{folder} has no checkpoint yet: train it a little with `anamorph resume {folder}`")
     for problem in found[2]:
@@ -319,5 +320,5 @@ def load(path: str | Path, device: str = "cpu") -> LatentModel:
     except RuntimeError as error:
         raise UserError(f"the checkpoint of {folder} does not fit its model: {error}") from error
     model = model.requires_grad_(False).eval().to(device)
-    images = int(json.loads(found[1]["progress"])["images"])
-    return model.at(settings.schedule.at(images)) if isinstance(model, Grows) else model
+    seen = int(json.loads(found[1]["progress"])["images"])
+    return model.at(settings.schedule.at(seen)) if isinstance(model, Grows) else model

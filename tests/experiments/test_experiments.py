@@ -51,7 +51,6 @@ def test_the_probes_of_mnist_fill_their_table(tmp_path: Path, monkeypatch: pytes
 
             path.write_bytes(gzip.compress(header + array.tobytes()))
     monkeypatch.setenv("ANAMORPH_DATA", str(tmp_path / "data"))
-    monkeypatch.setattr(mnist_probes, "EPOCH", 300)
     monkeypatch.setattr(mnist_probes, "SEEDS", (0, 1))
     configs = {
         "alae": ALAEConfig(width=16, w_dim=5),
@@ -60,7 +59,7 @@ def test_the_probes_of_mnist_fill_their_table(tmp_path: Path, monkeypatch: pytes
     }
     monkeypatch.setattr(mnist_probes, "CONFIGS", configs)
     told: list[str] = []
-    mnist_probes.mnist_probes(tmp_path / "out", HERE, told.append, epochs=2)
+    mnist_probes.mnist_probes(tmp_path / "out", HERE, told.append, images=600)
     rows = read_json(tmp_path / "out" / "results.json")
     assert [(row["model"], row["seed"]) for row in rows] == [(m, s) for s in (0, 1) for m in configs]
     assert all(0 < row[weights][m] <= 1 for row in rows for weights in ("raw", "average") for m in mnist_probes.MEASURES)
@@ -70,9 +69,9 @@ def test_the_probes_of_mnist_fill_their_table(tmp_path: Path, monkeypatch: pytes
     assert f"| alae | raw | {rows[0]['images']:,} |" in text
     assert "±" in text
     before = (tmp_path / "out" / "alae-0" / "probes.json").stat().st_mtime_ns
-    mnist_probes.mnist_probes(tmp_path / "out", HERE, told.append, epochs=2)
+    mnist_probes.mnist_probes(tmp_path / "out", HERE, told.append, images=600)
     assert (tmp_path / "out" / "alae-0" / "probes.json").stat().st_mtime_ns == before
-    with pytest.raises(UserError, match="not of 3 epochs: choose another"):
-        mnist_probes.mnist_probes(tmp_path / "out", HERE, told.append, epochs=3)
-    assert not mnist_probes.mnist_probes(tmp_path / "stopped", HERE, told.append, epochs=2, stop=lambda: True)
+    with pytest.raises(UserError, match="not of 900: choose another"):
+        mnist_probes.mnist_probes(tmp_path / "out", HERE, told.append, images=900)
+    assert not mnist_probes.mnist_probes(tmp_path / "stopped", HERE, told.append, images=600, stop=lambda: True)
     assert RunFolder(tmp_path / "stopped" / "alae-0").seen() > 0

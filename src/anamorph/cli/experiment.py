@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
 from anamorph.cli.options import note, parse
 from anamorph.core.errors import UserError, nearest
 
+if TYPE_CHECKING:
+    from anamorph.training.machine import Choice
+
 __all__ = ["main"]
 
 EXPERIMENTS = {
-    "mnist-probes": "alae, vae and autoencoder on MNIST, 75 epochs, 3 seeds: 1-NN and linear SVM on their codes (hours)",
+    "cats": "stylealae, stylegan, autoencoder on avatars-cats at 32 px: what reconstructions keep, how samples spread (hours)",
+    "alae-ablation": "stylealae without style encoder, with a separate D, with regression in z, on the same cats (hours)",
+    "mnist-probes": "alae, vae and autoencoder on MNIST, 4.5 M images, 3 seeds: 1-NN and linear SVM on their codes (hours)",
 }
 
 
@@ -35,8 +40,8 @@ class Experiment:
     """Processor threads; by default what is fastest now."""
     compile: Literal["auto", "on", "off"] = "auto"
     """Compile the training steps."""
-    epochs: int | None = None
-    """Fewer (or more) passes over the data than the experiment's own."""
+    images: int | None = None
+    """Train each model on fewer (or more) images than the experiment does."""
 
 
 def main(words: Sequence[str]) -> int:
@@ -51,16 +56,27 @@ def main(words: Sequence[str]) -> int:
 
     from anamorph.cli.live import Stop
     from anamorph.cli.train import COMPILED
-    from anamorph.experiments.mnist_probes import EPOCHS, mnist_probes
     from anamorph.training.machine import Choice
 
     if hasattr(os, "nice"):
         os.nice(5)
     choice = Choice(options.device, options.precision, options.threads, COMPILED[options.compile])
-    epochs = EPOCHS if options.epochs is None else options.epochs
     out = options.out or Path("runs") / options.name
     with Stop().listening() as stop:
-        if mnist_probes(out, choice, note, epochs, stop):
+        if _run(options, out, choice, stop):
             return 0
     note(f"stopped and saved: the same command goes on from {out}")
     return 130
+
+
+def _run(options: Experiment, out: Path, choice: Choice, stop: Callable[[], bool]) -> bool:
+    """Whether the experiment came to its end."""
+    if options.name == "mnist-probes":
+        from anamorph.experiments.mnist_probes import IMAGES, mnist_probes
+
+        return mnist_probes(out, choice, note, IMAGES if options.images is None else options.images, stop)
+    from anamorph.experiments.cats import STUDIES, factor_study
+
+    study = STUDIES[options.name]()
+    study = study if options.images is None else replace(study, images=options.images)
+    return factor_study(study, out, choice, note, stop)

@@ -26,7 +26,7 @@ __all__ = ["mnist_probes"]
 Model = ALAE | VAE | Autoencoder
 
 EPOCH, BATCH = 60_000, 128
-EPOCHS = 75
+IMAGES = 75 * EPOCH
 SHOWN = tuple(epoch * EPOCH for epoch in (1, 25, 50, 75))
 SEEDS = (0, 1, 2)
 CONFIGS = {
@@ -45,7 +45,7 @@ def mnist_probes(
     out: Path,
     choice: Choice,
     say: Callable[[str], None],
-    epochs: int = EPOCHS,
+    images: int = IMAGES,
     stop: Callable[[], bool] = lambda: False,
 ) -> bool:
     """Train and probe `alae`, `vae` and `autoencoder` with the same nets, three seeds each, on MNIST; write results.json.
@@ -53,23 +53,23 @@ def mnist_probes(
     short: the 50-d code; long: the 1024-d activation before it; of the trained weights (raw), as in the paper, and of their
     average. What has been done is not done again. Returns whether it came to its end, or was stopped.
 
-    Raises: UserError if the folder holds runs of another number of epochs.
+    Raises: UserError if the folder holds runs of another number of images.
     """
-    if epochs < 1:
-        raise UserError(f"--epochs must be at least 1, got {epochs}")
+    if images < 1:
+        raise UserError(f"--images must be at least 1, got {images}")
     rows = []
     for seed in SEEDS:
         for name, config in CONFIGS.items():
             folder = RunFolder(out / f"{name}-{seed}")
             found = folder.path / "probes.json"
             if not found.is_file():
-                row = _row(folder, name, config, seed, epochs, choice, say, stop)
+                row = _row(folder, name, config, seed, images, choice, say, stop)
                 if row is None:
                     return False
                 write_json(found, row)
             rows.append(read_json(found))
-            if not 0 <= rows[-1]["images"] - epochs * EPOCH < BATCH:
-                raise UserError(f"{found} is of {rows[-1]['images']:,} images, not of {epochs} epochs: choose another --out")
+            if not 0 <= rows[-1]["images"] - images < BATCH:
+                raise UserError(f"{found} is of {rows[-1]['images']:,} images, not of {images:,}: choose another --out")
             say(_line(rows[-1]))
     write_json(out / "results.json", rows)
     (out / "results.md").write_text(_table(rows), encoding="utf-8")
@@ -82,7 +82,7 @@ def _row(
     name: str,
     config: Any,
     seed: int,
-    epochs: int,
+    images: int,
     choice: Choice,
     say: Callable[[str], None],
     stop: Callable[[], bool],
@@ -90,16 +90,16 @@ def _row(
     """What one run gave; None if it was stopped."""
     with folder.locked():
         if not folder.exists:
-            pictures = tuple(images for images in SHOWN if images <= epochs * EPOCH)
-            settings = new_settings(name, "mnist", epochs * EPOCH, config=config, seed=seed, pictures=pictures, choice=choice)
+            pictures = tuple(shown for shown in SHOWN if shown <= images)
+            settings = new_settings(name, "mnist", images, config=config, seed=seed, pictures=pictures, choice=choice)
             settings.write(folder)
         training = open_training(folder)
-        if training.settings.images != epochs * EPOCH:
+        if training.settings.images != images:
             raise UserError(f"{folder} is a run of {training.settings.images:,} images: choose another --out")
         for status in training.pursue(stop):
             if status.written:
                 say(f"{name}, seed {seed}: {status.images:,} images, {status.rate:.0f} images/s")
-    if training.run.images < epochs * EPOCH:
+    if training.run.images < images:
         return None
     last = folder.metrics()[-1]
     probes = {"raw": _probe(training, training.run.model), "average": _probe(training, training.run.average.model)}

@@ -121,18 +121,25 @@ class RunFolder:
             if path not in {newest, *before, *spread}:
                 path.unlink()
 
-    def latest(self) -> tuple[dict[str, Tensor], dict[str, str], list[str]] | None:
+    def kept(self) -> list[int]:
+        """How many images had been seen at each checkpoint, first to last."""
+        return sorted({_images_of(path)[0] for path in self.saved()})
+
+    def latest(self, images: int | None = None) -> tuple[dict[str, Tensor], dict[str, str], list[str]] | None:
         """Tensors and facts of the newest readable checkpoint, and what was wrong with newer ones; None if there is none yet.
 
+        images: only of those that had seen so many.
         Raises: UserError if there are checkpoints but none can be read.
         """
-        found = self._newest(read_tensors, lambda read: read[1])
+        found = self._newest(read_tensors, lambda read: read[1], images)
         return (*found[0], found[1]) if found else None
 
-    def _newest(self, read: Callable[[Path], T], facts: Callable[[T], dict[str, str]]) -> tuple[T, list[str]] | None:
+    def _newest(
+        self, read: Callable[[Path], T], facts: Callable[[T], dict[str, str]], images: int | None = None
+    ) -> tuple[T, list[str]] | None:
         """What `read` gets from the newest checkpoint that it can read, and what was wrong with newer ones."""
         problems: list[str] = []
-        for path in self.saved():
+        for path in (path for path in self.saved() if images in (None, _images_of(path)[0])):
             try:
                 found = read(path)
             except UserError as error:

@@ -1,0 +1,270 @@
+"""Cats composed of known parts: which of them a reconstruction keeps, and whether samples show them all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from anamorph.core.errors import UserError
+from anamorph.core.files import read_json, read_tensors, write_json, write_tensors
+from anamorph.core.model import Draws, Encodes, LatentModel
+from anamorph.core.random import Seeded
+from anamorph.core.stage import Growing
+from anamorph.data.images import Images
+from anamorph.data.open import Wanted, open_source
+from anamorph.figures.curves import save_curves
+from anamorph.figures.grid import Row, save_picture, sheet
+from anamorph.metrics.factors import FactorReader, accuracy, agreement, effective_classes, train_reader
+from anamorph.models.autoencoder import AutoencoderConfig
+from anamorph.nn.resample import double
+from anamorph.presets import preset
+from anamorph.runs import load, new_settings, open_training, settings_of
+from anamorph.training.folder import RunFolder
+from anamorph.training.machine import Choice
+
+__all__ = ["STUDIES", "Contestant", "Study", "factor_study"]
+
+READ_WELL = 0.95
+"""A factor counts if its reader is right this often on held-out images."""
+SHOWN = 8
+CREDIT = "Cat parts by David Revoy, CC BY 4.0"
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A model of a study. growing: level by level; None: trained at full size."""
+
+    model: str
+    config: Any
+    growing: Growing | None = None
+
+
+@dataclass(frozen=True)
+class Study:
+    """Models that are trained on the same images, as many of them (images), and then measured alike. size: of the images.
+    reader: the images that the classifier of the factors is trained on. n: images and samples that are measured."""
+
+    contestants: Mapping[str, Contestant]
+    images: int
+    source: str = "avatars-cats"
+    size: int = 32
+    reader: int = 256_000
+    n: int = 2000
+
+
+def _grown(model: str, size: int = 32, **changes: Any) -> Contestant:
+    found = preset(model, size)
+    return Contestant(model, replace(found.config, **changes), found.growing)
+
+
+def _cats() -> Study:
+    contestants = {
+        "stylealae": _grown("stylealae"),
+        "stylegan": _grown("stylegan"),
+        "autoencoder": Contestant("autoencoder", AutoencoderConfig(z_dim=128)),
+    }
+    return Study(contestants, images=600_000)
+
+
+def _ablation() -> Study:
+    contestants = {
+        "full": _grown("stylealae"),
+        "no style encoder": _grown("stylealae", reads="features"),
+        "separate D": _grown("stylealae", judges="images"),
+        "regression in z": _grown("stylealae", regression="z"),
+    }
+    return Study(contestants, images=300_000)
+
+
+STUDIES = {"cats": _cats, "alae-ablation": _ablation}
+"""By the name of the experiment."""
+
+
+def factor_study(
+    study: Study, out: Path, choice: Choice, say: Callable[[str], None], stop: Callable[[], bool] = lambda: False
+) -> bool:
+    """Train every contestant, measure it at each checkpoint that was kept, and write results.json, results.md and pictures.
+
+    What has been done is not done again. Returns whether it came to its end, or was stopped.
+
+    Raises: UserError if the folder holds other runs.
+    """
+    train, held = (open_source(study.source, Wanted((study.size, study.size)), split=split) for split in ("train", "test"))
+    reader, read = _reader(study, train, held, out, say)
+    rows = []
+    for name, contestant in study.contestants.items():
+        folder = RunFolder(out / name.replace(" ", "-"))
+        if not _trained(study, contestant, folder, choice, say, stop):
+            return False
+        rows.append({"name": name, **_measured(study, folder, reader, held, say)})
+    facts = {"factors": _facts(study, reader, read, held), "rows": rows}
+    write_json(out / "results.json", facts)
+    (out / "results.md").write_text(_table(facts), encoding="utf-8")
+    _pictures(study, out, held, rows)
+    say(f"wrote {out / 'results.md'}")
+    return True
+
+
+def _reader(
+    study: Study, train: Images, held: Images, out: Path, say: Callable[[str], None]
+) -> tuple[FactorReader, dict[str, float]]:
+    """The classifier of the factors, and how often it is right on held-out images."""
+    path = out / "reader.safetensors"
+    wanted = f"{study.reader} images of {study.source} at {study.size}"
+    if path.is_file() and read_tensors(path)[1].get("trained") == wanted:
+        tensors, facts = read_tensors(path)
+        reader = FactorReader(train.signal, {label.name: len(label.classes) for label in train.labels if label.classes})
+        reader.load_state_dict(tensors)
+        return reader.eval().requires_grad_(False), json.loads(facts["accuracy"])
+    say(f"training a classifier of {', '.join(label.name for label in train.labels)}")
+    reader = train_reader(train, train.signal, train.labels, study.reader)
+    read = accuracy(reader, held, 2 * study.n)
+    write_tensors(path, reader.state_dict(), {"trained": wanted, "accuracy": json.dumps(read)})
+    say("it is right on held-out images: " + ", ".join(f"{name} {share:.1%}" for name, share in read.items()))
+    return reader, read
+
+
+def _trained(
+    study: Study,
+    contestant: Contestant,
+    folder: RunFolder,
+    choice: Choice,
+    say: Callable[[str], None],
+    stop: Callable[[], bool],
+) -> bool:
+    """Whether a run has come to its end."""
+    with folder.locked():
+        if not folder.exists:
+            new_settings(
+                contestant.model,
+                study.source,
+                study.images,
+                config=contestant.config,
+                growing=contestant.growing,
+                wanted=Wanted((study.size, study.size)),
+                choice=choice,
+            ).write(folder)
+        settings = settings_of(folder)
+        if (settings.config, settings.growing) != (contestant.config, contestant.growing):
+            raise UserError(f"{folder} holds a run with other settings: choose another --out")
+        if folder.seen() < study.images:
+            folder.amend({"images": study.images})
+            training = open_training(folder)
+            for status in training.pursue(stop):
+                if status.written:
+                    say(f"{folder}: {status.images:,} of {study.images:,} images, {status.rate:.0f} images/s")
+            return training.run.images >= study.images
+    return True
+
+
+def _measured(
+    study: Study, folder: RunFolder, reader: FactorReader, held: Images, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """What the readers find in reconstructions and samples, at every checkpoint that was kept; kept in factors.json."""
+    path = folder.path / "factors.json"
+    known = {row["images"]: row for row in read_json(path)} if path.is_file() else {}
+    for images in folder.kept():
+        if images not in known:
+            known[images] = {"images": images, **_measure(study, load(folder.path, images=images), reader, held)}
+            write_json(path, [known[i] for i in sorted(known)])
+            say(f"{folder}: measured at {images:,} images")
+    log = folder.metrics()
+    spent = {name: log[-1].get(name) for name in ("seconds", "cpu_seconds")} if log else {}
+    return {"machine": str(settings_of(folder).machine), **spent, "measured": [known[i] for i in sorted(known)]}
+
+
+@torch.no_grad()
+def _measure(study: Study, model: LatentModel, reader: FactorReader, held: Images) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if isinstance(model, Encodes):
+        level = study.size.bit_length() - model.signal.shape[-1].bit_length()
+        originals = held.take(0, study.n, level)
+        again = torch.cat([model.decode(model.encode(x)) for x in originals.signals.split(250)])
+        found["kept"] = agreement(reader.read(double(again, level)), originals.labels)
+        found["mse"] = float((again.clamp(-1, 1) - originals.signals).square().mean())
+    if isinstance(model, Draws):
+        drawn = [_samples(model, 250, place) for place in range(-(-study.n // 250))]
+        samples = torch.cat(drawn)[: study.n]
+        found["spread"] = effective_classes(reader.read(double(samples, (study.size // samples.shape[-1]).bit_length() - 1)))
+    return found
+
+
+def _samples(model: Draws, n: int, place: int) -> Tensor:
+    return model.decode(model.draw(n, Seeded(0, "study", place)))
+
+
+def _facts(study: Study, reader: FactorReader, read: Mapping[str, float], held: Images) -> dict[str, Any]:
+    """By factor: its classes, how well it is read, what always guessing the commonest gives, and how real images spread."""
+    batch = held.take(0, study.n)
+    spread = effective_classes(reader.read(batch.signals))
+    return {
+        name: {
+            "classes": int(labels.max()) + 1,
+            "read": read[name],
+            "chance": float(labels.bincount().max() / len(labels)),
+            "spread": spread[name],
+        }
+        for name, labels in batch.labels.items()
+        if name in read
+    }
+
+
+def _table(facts: Mapping[str, Any]) -> str:
+    """Markdown: per factor, the share of reconstructions that keep it and how far the samples spread."""
+    factors = facts["factors"]
+    counting = [name for name, fact in factors.items() if fact["read"] >= READ_WELL]
+    head = " | ".join(counting)
+    lines = [f"| | images | hours | {head} |", "|---|---|---|" + "---|" * len(counting)]
+
+    def line(name: str, seen: str, hours: str, cells: list[str]) -> None:
+        lines.append(f"| {name} | {seen} | {hours} | {' | '.join(cells)} |")
+
+    line("classifier on held-out images", "", "", [f"{factors[f]['read']:.1%}" for f in counting])
+    line("**kept** by guessing the commonest", "", "", [f"{factors[f]['chance']:.1%}" for f in counting])
+    ends = [(row, row["measured"][-1]) for row in facts["rows"]]
+    for row, end in ends:
+        if "kept" in end:
+            line(f"**kept** by {row['name']}", f"{end['images']:,}", _hours(row), [f"{end['kept'][f]:.1%}" for f in counting])
+    line("**spread** of real images", "", "", [f"{factors[f]['spread']:.1f} of {factors[f]['classes']}" for f in counting])
+    for row, end in ends:
+        if "spread" in end:
+            line(
+                f"**spread** of {row['name']}", f"{end['images']:,}", _hours(row), [f"{end['spread'][f]:.1f}" for f in counting]
+            )
+    left = [f"{name} ({fact['read']:.1%})" for name, fact in factors.items() if name not in counting]
+    if left:
+        lines += ["", f"Not counted, since the classifier does not read them well enough: {', '.join(left)}."]
+    return "\n".join(lines) + "\n"
+
+
+def _hours(row: Mapping[str, Any]) -> str:
+    return f"{row['cpu_seconds'] / 3600:.1f} (CPU)" if row.get("cpu_seconds") else ""
+
+
+@torch.no_grad()
+def _pictures(study: Study, out: Path, held: Images, rows: list[dict[str, Any]]) -> None:
+    """cats.png: the first held-out images, reconstructions and samples of all models; kept.png: the shares over training."""
+    originals = held.take(0, SHOWN).signals
+    lines = [Row("held out", originals)]
+    drawn = []
+    for name in study.contestants:
+        model = load(out / name.replace(" ", "-"))
+        if isinstance(model, Encodes):
+            lines.append(Row(f"{name}: reconstructions", model.decode(model.encode(originals))))
+        if isinstance(model, Draws):
+            drawn.append(Row(f"{name}: samples", _samples(model, SHOWN, 0)))
+    save_picture(out / "cats.png", sheet([*lines, *drawn], f"The first {SHOWN}, unpicked. {CREDIT}"))
+    panels: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
+    for row in rows:
+        for kind in ("kept", "spread"):
+            points = [m for m in row["measured"] if kind in m]
+            for factor in points[0][kind] if points else ():
+                curve = ([float(m["images"]) for m in points], [m[kind][factor] for m in points])
+                panels.setdefault(f"{row['name']}: {kind}", {})[factor] = curve
+    save_curves(out / "kept.png", panels)

@@ -1,0 +1,91 @@
+"""Known factors, read off images by a classifier: what a reconstruction keeps of its original, and how samples are spread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from anamorph.core.errors import UserError
+from anamorph.core.signal import Image, Label, Source
+
+__all__ = ["FactorReader", "accuracy", "agreement", "effective_classes", "train_reader"]
+
+BATCH = 64
+
+
+class FactorReader(nn.Module):
+    """Logits [B, classes] of each factor, by name, of images [B, C, H, W] in [-1, 1]: one head per factor on shared layers.
+
+    Raises: UserError if there is no factor to read.
+    """
+
+    def __init__(self, image: Image, factors: Mapping[str, int], width: int = 32) -> None:
+        super().__init__()
+        if not factors:
+            raise UserError("these images have no labels that a classifier could learn to read")
+        layers: list[nn.Module] = [nn.Conv2d(image.channels, width, 3, 1, 1), nn.BatchNorm2d(width), nn.ReLU()]
+        side = (image.height, image.width)
+        while max(side) > 4:
+            layers += [nn.Conv2d(width, wider := min(2 * width, 128), 3, 2, 1), nn.BatchNorm2d(wider), nn.ReLU()]
+            width, side = wider, (-(-side[0] // 2), -(-side[1] // 2))
+        self.trunk = nn.Sequential(*layers, nn.Flatten(), nn.Linear(width * side[0] * side[1], 256), nn.ReLU())
+        self.heads = nn.ModuleDict({name: nn.Linear(256, classes) for name, classes in factors.items()})
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        features = self.trunk(x)
+        return {name: head(features) for name, head in self.heads.items()}
+
+    @torch.no_grad()
+    def read(self, x: Tensor) -> dict[str, Tensor]:
+        """The class [B] of each factor, by name."""
+        parts = [self(part) for part in x.split(256)]
+        return {name: torch.cat([part[name] for part in parts]).argmax(1) for name in self.heads}
+
+
+def train_reader(
+    source: Source,
+    image: Image,
+    labels: tuple[Label, ...],
+    images: int,
+    seed: int = 0,
+    tell: Callable[[int, int], None] = lambda _, __: None,
+) -> FactorReader:
+    """A reader of every label that has classes, trained on so many images by cross-entropy (Adam, one cycle of its rate)."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        reader = FactorReader(image, {label.name: len(label.classes) for label in labels if label.classes})
+    optimizer = torch.optim.AdamW(reader.parameters())
+    steps = max(1, images // BATCH)
+    cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=3e-3, total_steps=steps)
+    for step in range(steps):
+        batch = source.take(step * BATCH, BATCH)
+        loss = torch.stack([F.cross_entropy(z, batch.labels[name]) for name, z in reader(batch.signals).items()]).sum()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        cycle.step()
+        tell(step + 1, steps)
+    return reader.eval().requires_grad_(False)
+
+
+def accuracy(reader: FactorReader, source: Source, n: int) -> dict[str, float]:
+    """The share of n images whose factor is read rightly, by factor."""
+    batch = source.take(0, n)
+    return agreement(reader.read(batch.signals), batch.labels)
+
+
+def agreement(read: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, float]:
+    """The share of images of which the class is as wanted, by factor."""
+    return {name: float((found == wanted[name]).float().mean()) for name, found in read.items()}
+
+
+def effective_classes(read: Mapping[str, Tensor]) -> dict[str, float]:
+    """Over how many classes images are spread, by factor: exp of the entropy of the classes' shares (1: all are alike)."""
+    found = {}
+    for name, classes in read.items():
+        share = classes.bincount().float() / len(classes)
+        found[name] = float(torch.exp(-(share * share.clamp_min(1e-12).log()).sum()))
+    return found

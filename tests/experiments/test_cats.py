@@ -1,0 +1,99 @@
+"""The study of known factors: its classifier, its measures, and the whole of it, small."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from anamorph.core.errors import UserError
+from anamorph.core.files import read_json
+from anamorph.core.stage import Growing
+from anamorph.data.open import Wanted, open_source
+from anamorph.experiments.cats import STUDIES, Contestant, Study, factor_study
+from anamorph.metrics.factors import FactorReader, accuracy, agreement, effective_classes, train_reader
+from anamorph.models.autoencoder import AutoencoderConfig
+from anamorph.models.stylealae import StyleALAEConfig
+from anamorph.training.machine import Choice
+
+HERE = Choice("cpu", "float32", 1, False)
+
+
+def test_a_reader_learns_the_factors_of_shapes() -> None:
+    train, held = (open_source("shapes", Wanted((16, 16)), split=split) for split in ("train", "test"))
+    before = torch.get_rng_state()
+    reader = train_reader(train, train.signal, train.labels, images=12_800)
+    assert torch.equal(torch.get_rng_state(), before)
+    found = accuracy(reader, held, 500)
+    assert set(found) == {label.name for label in train.labels if label.classes}
+    assert min(found.values()) > 0.5
+    assert max(found.values()) > 0.95
+    again = train_reader(train, train.signal, train.labels, images=64)
+    other = train_reader(train, train.signal, train.labels, images=64)
+    assert all(torch.equal(a, b) for a, b in zip(again.parameters(), other.parameters(), strict=True))
+
+
+def test_measures_by_hand() -> None:
+    read = {"a": torch.tensor([0, 1, 2, 2]), "b": torch.tensor([5, 5, 5, 5])}
+    assert agreement(read, {"a": torch.tensor([0, 1, 2, 0]), "b": torch.zeros(4)}) == {"a": 0.75, "b": 0.0}
+    spread = effective_classes({"a": torch.arange(8), "b": torch.ones(8, dtype=torch.int64), "c": torch.arange(8) % 2})
+    assert spread == pytest.approx({"a": 8.0, "b": 1.0, "c": 2.0})
+
+
+def test_without_labels_there_is_nothing_to_read() -> None:
+    image = open_source("shapes", Wanted((16, 16))).signal
+    with pytest.raises(UserError, match="no labels"):
+        FactorReader(image, {})
+
+
+SMALL = Study(
+    {
+        "stylealae": Contestant(
+            "stylealae", StyleALAEConfig(w_dim=8, channels=64, most_channels=8), Growing((16, 16), (1.0, 1.0), 64, 32, 96)
+        ),
+        "no encoder at all": Contestant("autoencoder", AutoencoderConfig(z_dim=4, width=16)),
+    },
+    images=256,
+    source="shapes",
+    size=8,
+    reader=640,
+    n=40,
+)
+
+
+def test_a_study_runs_is_resumed_and_reports(tmp_path: Path) -> None:
+    told: list[str] = []
+    assert not factor_study(SMALL, tmp_path, HERE, told.append, stop=lambda: True)
+    assert factor_study(SMALL, tmp_path, HERE, told.append)
+    facts = read_json(tmp_path / "results.json")
+    assert [row["name"] for row in facts["rows"]] == list(SMALL.contestants)
+    first = facts["rows"][0]["measured"]
+    assert [m["images"] for m in first] == sorted({m["images"] for m in first})
+    assert first[-1]["images"] >= 256
+    for measured in first:
+        assert all(0 <= share <= 1 for share in measured["kept"].values())
+        assert all(1 <= n <= 40 for n in measured["spread"].values())
+    assert "spread" not in facts["rows"][1]["measured"][-1]  # an autoencoder draws nothing
+    assert {"chance", "read", "spread", "classes"} == set(next(iter(facts["factors"].values())))
+    text = (tmp_path / "results.md").read_text()
+    assert "| **kept** by stylealae | 2" in text
+    for name in ("cats.png", "kept.png"):
+        assert (tmp_path / name).stat().st_size > 1000
+    stamps = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
+    assert factor_study(SMALL, tmp_path, HERE, told.append)
+    assert stamps == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
+    other = replace(SMALL, contestants={"stylealae": SMALL.contestants["no encoder at all"]})
+    with pytest.raises(UserError, match="other settings"):
+        factor_study(other, tmp_path, HERE, told.append)
+
+
+def test_the_named_studies_are_what_they_say() -> None:
+    cats, ablation = STUDIES["cats"](), STUDIES["alae-ablation"]()
+    assert set(cats.contestants) == {"stylealae", "stylegan", "autoencoder"}
+    full, *ablated = (c.config for c in ablation.contestants.values())
+    assert [
+        {f: getattr(c, f) for f in ("reads", "judges", "regression") if getattr(c, f) != getattr(full, f)} for c in ablated
+    ] == [{"reads": "features"}, {"judges": "images"}, {"regression": "z"}]
+    assert all(c.growing and c.growing.at(ablation.images).level == 0 for c in ablation.contestants.values())
