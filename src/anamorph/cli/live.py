@@ -66,6 +66,8 @@ class Live:
         """Take in a status; print what is new."""
         if status.record:
             self.losses = _losses(status.record)
+        for warning in status.warnings:
+            self._bar.console.print(f"at {status.images:,} images: {warning}", style="yellow", soft_wrap=True)
         line = f"{status.images:,} images  {status.rate:,.0f}/s  {duration(status.seconds_left)} left  {self.losses}"
         if self.console.is_terminal:
             self._bar.update(self._task, completed=status.images, total=status.total, line=line)

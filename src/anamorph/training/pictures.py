@@ -80,7 +80,7 @@ def _read(path: Path) -> Tensor:
 
 def draw_curves(path: Path, records: list[dict[str, Any]]) -> None:
     """Write what was logged as curves, one panel per phase for its terms and one for what it watched."""
-    names = [name for name in records[-1] if "/" in name] if records else []
+    names = dict.fromkeys(name for record in records for name in record if "/" in name)
     panels: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
     for name in names:
         phase, term = name.split("/", 1)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from anamorph.core.signal import Source
+from anamorph.training.diagnosis import CHECKS, Diagnosis
 from anamorph.training.folder import RunFolder
 from anamorph.training.loop import Tick, train
 from anamorph.training.pictures import draw_curves, draw_progress
@@ -40,7 +41,8 @@ def milestones(total: int) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Status:
-    """How a training is doing. record: a line of the log, when there is a new one. written: a picture, when there is one."""
+    """How a training is doing. record: a line of the log, when there is a new one. written: a picture, when there is one.
+    warnings: what goes wrong, and what to do about it, when that has just been noticed."""
 
     images: int
     total: int
@@ -48,16 +50,26 @@ class Status:
     seconds_left: float
     record: dict[str, Any] | None = None
     written: Path | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass
 class _Log:
-    """Means of what the losses said since the last line; kept in checkpoints, so that a resumed log is the same."""
+    """Means of what the losses said since the last line, and how the training looks; kept in checkpoints, so that a resumed
+    log is the same."""
 
     sums: dict[str, Any] = field(default_factory=dict)
     count: int = 0
     seconds: float = 0.0
     cpu_seconds: float = 0.0
+    diagnosis: Diagnosis = field(default_factory=Diagnosis)
+    looked: int = 0
+
+    @staticmethod
+    def of(text: str) -> _Log:
+        """As it was kept."""
+        values = json.loads(text)
+        return _Log(**{**values, "diagnosis": Diagnosis(**values.get("diagnosis", {}))})
 
     def add(self, tick: Tick, seconds: float, cpu_seconds: float) -> None:
         self.seconds += seconds
@@ -77,6 +89,15 @@ class _Log:
         }
         self.sums, self.count = {}, 0
         return {"images": run.images, "step": run.step, **self._spent(), **means}
+
+    def look(self, run: Run, source: Source, tick: Tick, record: dict[str, Any], plan: Plan) -> tuple[str, ...]:
+        """Now and then, add to a line what shows how the training goes; returns what goes wrong."""
+        if run.images - self.looked < plan.total // CHECKS and run.images < plan.total:
+            return ()
+        self.looked = run.images
+        numbers, warnings = self.diagnosis.check(run, source, tick.stage, record)
+        record |= numbers | ({"warnings": warnings} if warnings else {})
+        return tuple(warnings)
 
     def _spent(self) -> dict[str, float]:
         return {"seconds": round(self.seconds, 3), "cpu_seconds": round(self.cpu_seconds, 3)}
@@ -113,12 +134,14 @@ def pursue(
     for tick in train(run, source):
         seconds, cpu_seconds = pace.lap(run.images)
         log.add(tick, seconds, cpu_seconds)
-        record = None
+        record: dict[str, Any] | None = None
+        warnings: tuple[str, ...] = ()
         done = run.images >= plan.total
         if done or run.images // plan.interval > (run.images - tick.stage.batch) // plan.interval:
             record = log.line(run)
+            warnings = log.look(run, source, tick, record, plan)
             folder.log(record)
-        yield pace.status(run.images, record)
+        yield pace.status(run.images, record, warnings=warnings)
         stopping = stop()
         due = {m for m in plan.pictures if m <= run.images} - pictured
         pictured |= due
@@ -147,7 +170,7 @@ def _save(run: Run, folder: RunFolder, log: _Log, keep: bool) -> None:
 
 def _restored(folder: RunFolder) -> _Log:
     facts = folder.facts()
-    return _Log(**json.loads(facts["log"])) if facts and "log" in facts else _Log()
+    return _Log.of(facts["log"]) if facts and "log" in facts else _Log()
 
 
 class _Pace:
@@ -173,6 +196,12 @@ class _Pace:
         """Time until now was not spent on training."""
         self._wall, self._cpu = time.monotonic(), time.process_time()
 
-    def status(self, images: int, record: dict[str, Any] | None = None, written: Path | None = None) -> Status:
+    def status(
+        self,
+        images: int,
+        record: dict[str, Any] | None = None,
+        written: Path | None = None,
+        warnings: tuple[str, ...] = (),
+    ) -> Status:
         left = (self.total - images) / self.rate if self.rate else float("nan")
-        return Status(images, self.total, self.rate, max(left, 0.0), record, written)
+        return Status(images, self.total, self.rate, max(left, 0.0), record, written, warnings)

@@ -1,0 +1,113 @@
+"""Is a training going well? Some numbers at regular intervals, and a warning, with what to do, when they say it is not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from anamorph.core.model import Draws, Encodes, Grows
+from anamorph.core.random import Seeded
+from anamorph.core.signal import Source
+from anamorph.core.stage import Stage
+from anamorph.training.run import Run
+
+__all__ = ["CHECKS", "Diagnosis"]
+
+CHECKS = 64
+"""How many times a training is looked at."""
+DRAWN = 64
+WON, WON_CHECKS = 0.1, 3
+"""D has won when its logistic loss (2 log 2 = 1.39 for guessing) stays below this for so many checks."""
+DIVERSE, FALLEN = 0.5, 0.5
+"""Samples that have been this diverse, compared with the data, have lost it when they fall below that share of their best."""
+STALLED_CHECKS, STALLED, GAIN = 12, 0.5, 0.02
+"""E has stalled when over so many checks the second half is no better, by this gain, than the first, and leaves this share of
+the variance of codes unexplained."""
+
+
+@dataclass
+class Diagnosis:
+    """What has been seen so far at the present level; kept in checkpoints, so that a resumed training warns alike."""
+
+    level: int = -1
+    won: int = 0
+    best_diversity: float = 0.0
+    errors: list[float] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+
+    def check(self, run: Run, source: Source, stage: Stage, terms: Mapping[str, Any]) -> tuple[dict[str, float], list[str]]:
+        """Numbers for the log, and warnings, each given once per level.
+
+        terms: the means of the losses of late. The average of the weights is looked at, and nothing is changed.
+        """
+        if stage.level != self.level:
+            self.level, self.won, self.best_diversity, self.errors, self.told = stage.level, 0, 0.0, [], []
+        numbers = _numbers(run, source, stage)
+        warnings = {
+            "critic": self._critic(terms.get("critic/adversarial")),
+            "diversity": self._diversity(numbers.get("check/diversity")),
+            "reciprocity": self._reciprocity(numbers.get("check/code_error")),
+        }
+        new = {name: text for name, text in warnings.items() if text and name not in self.told}
+        self.told += new
+        return numbers, list(new.values())
+
+    def _critic(self, loss: float | None) -> str:
+        self.won = self.won + 1 if loss is not None and 0 <= loss < WON else 0
+        if self.won < WON_CHECKS:
+            return ""
+        return (
+            f"the discriminator tells nearly all images apart (its loss is {loss:.3f}): the generator learns little from it. "
+            f"Raise --model.r1, lower --model.rate, or give it more images (--mirror)"
+        )
+
+    def _diversity(self, ratio: float | None) -> str:
+        if ratio is None:
+            return ""
+        self.best_diversity = max(self.best_diversity, ratio)
+        if self.best_diversity < DIVERSE or ratio > FALLEN * self.best_diversity:
+            return ""
+        return (
+            f"samples become alike: they differ {ratio:.2f} times as much as the data do, and did {self.best_diversity:.2f} "
+            f"times. Start again with a higher --model.r1, a lower --model.rate or a larger batch; older checkpoints are kept"
+        )
+
+    def _reciprocity(self, error: float | None) -> str:
+        self.errors = [*self.errors, error][-STALLED_CHECKS:] if error is not None else self.errors
+        half = STALLED_CHECKS // 2
+        if len(self.errors) < STALLED_CHECKS or self.errors[-1] < STALLED:
+            return ""
+        if min(self.errors[half:]) < (1 - GAIN) * min(self.errors[:half]):
+            return ""
+        return (
+            f"the encoder has stopped learning to find codes again: it misses {self.errors[-1]:.0%} of their variance. "
+            f"Give it more channels (--model.channels), or fewer features to find (--model.w-dim)"
+        )
+
+
+@torch.no_grad()
+def _numbers(run: Run, source: Source, stage: Stage) -> dict[str, float]:
+    """diversity: how much samples differ, compared with the data. code_error: the share of codes' variance that E misses."""
+    model = run.average.model
+    view = model.at(stage) if isinstance(model, Grows) else model
+    if not isinstance(view, Draws):
+        return {}
+    codes = view.draw(DRAWN, Seeded(run.seed, "diagnosis", device=run.machine.device))
+    samples = view.decode(codes)
+    real = source.take(0, DRAWN, stage.level).signals
+    found = {"check/diversity": _spread(samples.flatten(1)) / max(_spread(real.flatten(1)), 1e-12)}
+    if isinstance(view, Encodes):
+        space = view.spaces[0].name
+        wanted, again = codes[space].flatten(1), view.encode(samples)[space].flatten(1)
+        variance = (wanted - wanted.mean(0)).square().mean()
+        found["check/code_error"] = float((again - wanted).square().mean() / variance.clamp_min(1e-12))
+    return found
+
+
+def _spread(x: Tensor) -> float:
+    """The mean distance between two different rows."""
+    return float(torch.pdist(x.float()).mean())

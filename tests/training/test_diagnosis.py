@@ -1,0 +1,117 @@
+"""Warnings while training: given when a discriminator wins, samples become alike or an encoder stalls; and only then."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from anamorph.core.stage import Stage
+from anamorph.models.stylealae import StyleALAE
+from anamorph.runs import new_settings, open_training
+from anamorph.training import diagnosis, session
+from anamorph.training.diagnosis import CHECKS, STALLED_CHECKS, WON_CHECKS, Diagnosis
+from anamorph.training.folder import RunFolder
+from anamorph.training.machine import Choice
+from small import BATCH, CASES, differing, images, make_run, state
+
+STAGE = Stage(0, BATCH)
+
+
+@pytest.mark.parametrize("case", list(CASES))
+def test_looking_changes_nothing(case: str) -> None:
+    run, source = make_run(case), images(80, case=case)
+    before, random = state(run), torch.get_rng_state()
+    numbers, warnings = Diagnosis().check(run, source, STAGE, {})
+    assert not differing(before, state(run))
+    assert torch.equal(random, torch.get_rng_state())
+    assert not warnings
+    assert all(value >= 0 for value in numbers.values())
+    assert ("check/diversity" in numbers) == (not case.startswith("autoencoder"))
+    again, _ = Diagnosis().check(run, source, STAGE, {})
+    assert again == numbers
+
+
+def test_diversity_is_that_of_the_data_for_a_model_that_repeats_them() -> None:
+    run, source = make_run("stylealae"), images(80, case="stylealae")
+
+    class Repeats(StyleALAE):
+        def decode(self, codes: object, noise: object = "fixed") -> torch.Tensor:
+            return source.take(0, diagnosis.DRAWN).signals
+
+    run.average.model.__class__ = Repeats
+    assert Diagnosis().check(run, source, STAGE, {})[0]["check/diversity"] == pytest.approx(1.0)
+
+
+def heard(looks: Diagnosis, **values: list[float]) -> list[list[str]]:
+    """The warnings at successive checks of numbers of one kind."""
+    (kind, numbers), found = next(iter(values.items())), []
+    for number in numbers:
+        text = getattr(looks, f"_{kind}")(number)
+        found.append([text] if text else [])
+    return found
+
+
+def test_a_discriminator_that_wins_is_told_after_some_checks() -> None:
+    assert heard(Diagnosis(), critic=[0.01] * (WON_CHECKS - 1)) == [[]] * (WON_CHECKS - 1)
+    won = heard(Diagnosis(), critic=[1.2, 0.01, 0.5, *[0.01] * WON_CHECKS])
+    assert [bool(w) for w in won] == [False] * (2 + WON_CHECKS) + [True]
+    assert "--model.r1" in won[-1][0]
+    assert not any(heard(Diagnosis(), critic=[-3.0] * 10))  # a Wasserstein loss
+    assert not any(heard(Diagnosis(), critic=[1.386] * 10))
+
+
+def test_samples_that_become_alike_are_told() -> None:
+    assert not any(heard(Diagnosis(), diversity=[0.01, 0.02, 0.1, 0.3]))  # they never were diverse: it is early
+    assert not any(heard(Diagnosis(), diversity=[0.2, 0.6, 0.9, 0.95, 0.6, 0.5]))
+    assert [bool(w) for w in heard(Diagnosis(), diversity=[0.2, 0.9, 0.6, 0.4])] == [False, False, False, True]
+
+
+def test_an_encoder_that_stalls_is_told() -> None:
+    half = STALLED_CHECKS // 2
+    assert not any(heard(Diagnosis(), reciprocity=[1.0 - 0.03 * i for i in range(STALLED_CHECKS)]))
+    assert not any(heard(Diagnosis(), reciprocity=[0.2] * 3 * half))  # good enough
+    stalled = heard(Diagnosis(), reciprocity=[0.9] * STALLED_CHECKS)
+    assert [bool(w) for w in stalled] == [False] * (STALLED_CHECKS - 1) + [True]
+
+
+def test_a_warning_is_given_once_per_level(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(diagnosis, "_numbers", lambda *_: {"check/diversity": 0.9})
+    run, source, looks = make_run("stylealae"), images(80, case="stylealae"), Diagnosis()
+    given = [len(looks.check(run, source, STAGE, {"critic/adversarial": 0.001})[1]) for _ in range(WON_CHECKS + 3)]
+    assert given == [0] * (WON_CHECKS - 1) + [1, 0, 0, 0]
+    finer = Stage(1, BATCH)
+    given = [len(looks.check(run, source, finer, {"critic/adversarial": 0.001})[1]) for _ in range(WON_CHECKS)]
+    assert given == [0] * (WON_CHECKS - 1) + [1]
+
+
+def test_a_training_logs_checks_and_warnings_and_a_resumed_one_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(diagnosis, "WON", 100.0)  # every discriminator wins
+    monkeypatch.setattr(session, "CHECKS", 8)
+    machine = Choice("cpu", "float32", 1, False)
+
+    def trained(name: str, *stops: int) -> tuple[list[dict[str, object]], list[str]]:
+        folder = RunFolder(tmp_path / name)
+        told: list[str] = []
+        config = CASES["alae"][1]
+        new_settings("alae", "digits", 640, config=config, batch=BATCH, choice=machine).write(folder)
+        with folder.locked():
+            for end in (*stops, 640):
+                training = open_training(folder)
+                for status in training.pursue(lambda training=training, end=end: training.run.images >= end):  # type: ignore[misc]
+                    told += status.warnings
+        spent = ("seconds", "cpu_seconds")
+        return [{k: v for k, v in record.items() if k not in spent} for record in folder.metrics()], told
+
+    whole, told = trained("whole")
+    assert len(told) == 1
+    assert "discriminator" in told[0]
+    assert sum("check/diversity" in record for record in whole) == 8
+    assert sum("check/code_error" in record for record in whole) == 8
+    assert [record["warnings"] for record in whole if "warnings" in record] == [told]
+    assert trained("resumed", 200, 424) == (whole, told)
+
+
+def test_there_are_as_many_checks_as_are_promised() -> None:
+    assert CHECKS == 64
