@@ -180,7 +180,9 @@ def new_settings(
     data = open_data(settings, progress=progress)
     settings = replace(settings, signal=data.signal, fingerprint=data.fingerprint)
     machine = choose(choice or Choice(), lambda m: _run(replace(settings, machine=m)), data, images)
-    return replace(settings, machine=machine)
+    settings = replace(settings, machine=machine)
+    _run(settings)  # what cannot be built should be told before anything is written
+    return settings
 
 
 def adopt(settings: Settings, source: str, progress: Progress = quiet) -> dict[str, Any]:
@@ -201,7 +203,10 @@ def _run(settings: Settings) -> Run:
     model, recipe = build(settings.model, settings.signal, settings.config, settings.seed, settings.machine.device)
     if settings.growing:
         _check_growing(settings.growing, model)
-    return Run(model, recipe, settings.schedule, settings.seed, settings.machine)
+    run = Run(model, recipe, settings.schedule, settings.seed, settings.machine)
+    for batch in settings.growing.batches if settings.growing else (settings.batch,):
+        run.check_batch(batch)
+    return run
 
 
 def _check_growing(growing: Growing, model: LatentModel) -> None:

@@ -78,7 +78,12 @@ def test_an_imported_run_samples_reconstructs_and_is_trained_further(
 ) -> None:
     run = str(tmp_path / "run")
     imported(golden, Path(run))
-    assert main(["sample", run, "--n", "4", "--psi", "0.7"]) == 0
+    assert main(["sample", run, "--n", "4", "--psi", "0.7", "--cutoff", "4"]) == 0
+    assert main(["sample", run, "--psi", "0.7", "--cutoff", "7"]) == 2
+    assert main(["sample", run, "--cutoff", "4"]) == 2
+    assert main(["sample", run, "--psi", "nan"]) == 2
+    told = capsys.readouterr().err
+    assert all(text in told for text in ("has 6 layers of codes", "give --psi, too", "must be a finite number"))
     assert main(["reconstruct", run, "seed:1", "seed:2"]) == 0
     capsys.readouterr()
     assert main(["reconstruct", run, "data:0"]) == 2

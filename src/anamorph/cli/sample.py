@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
 from anamorph.cli.options import Common, RunArgument, emit, parse
 from anamorph.core.errors import UserError
+
+if TYPE_CHECKING:
+    from anamorph.core.model import Maps
 
 __all__ = ["main"]
 
@@ -24,6 +27,8 @@ class Sample(Common):
     """How many."""
     psi: float | None = None
     """Truncation: 1 leaves the codes as drawn, 0 gives their mean. For models that map."""
+    cutoff: int | None = None
+    """Truncate only so many layers, from the coarsest on (8 in StyleGAN's figures); by default all. For models with layers."""
     noise: Literal["fixed", "off", "fresh"] = "fixed"
     """fixed: each code's own image. off: without noise. fresh: a sample of the images that the code stands for."""
 
@@ -32,6 +37,8 @@ def main(words: Sequence[str]) -> int:
     options = parse(Sample, "sample", words)
     if options.n < 1:
         raise UserError(f"--n must be at least 1, got {options.n}")
+    if options.cutoff is not None and options.psi is None:
+        raise UserError("--cutoff says how many layers --psi acts on: give --psi, too")
 
     from anamorph.core.model import Draws, Maps, require
     from anamorph.core.random import Seeded
@@ -42,10 +49,18 @@ def main(words: Sequence[str]) -> int:
     with options.computing():
         codes = model.draw(options.n, Seeded(options.seed, "samples", device=options.device))
         if options.psi is not None:
-            codes = truncate(codes, require(model, Maps, "truncation").centre, options.psi)
+            mapper = require(model, Maps, "truncation")
+            _check_cutoff(mapper, options.cutoff)
+            codes = truncate(codes, mapper.centre, options.psi, options.cutoff)
         fresh = Seeded(options.seed, "noise", device=options.device)
         images = model.decode(codes, fresh if options.noise == "fresh" else options.noise)
     path = options.out or options.run / "sample.png"
     save_grid(path, images)
     emit(options.json, f"{path}: {options.n} samples, seed {options.seed}", path=path, n=options.n, seed=options.seed)
     return 0
+
+
+def _check_cutoff(model: Maps, cutoff: int | None) -> None:
+    layers = model.spaces[0].shape[0] if model.spaces[0].layered else 0
+    if cutoff is not None and not 0 <= cutoff <= layers:
+        raise UserError(f"this model has {layers or 'no'} layers of codes; got --cutoff {cutoff}")

@@ -28,7 +28,7 @@ from anamorph.nn.mapping import Mapping
 from anamorph.nn.mlp import MLP
 from anamorph.nn.resample import blur, downsample_conv, fade, halve
 from anamorph.nn.styled import Generated, StyleBased
-from anamorph.nn.synthesis import Anatomy, Blend, Synthesis, Widths, blocks_of, instance_norm, mix_blend
+from anamorph.nn.synthesis import Anatomy, Blend, Synthesis, Widths, blocks_of, mix_blend, moments
 
 __all__ = ["Encoder", "StyleALAE", "StyleALAEConfig", "recipe"]
 
@@ -177,25 +177,27 @@ class _Reading(nn.Module):
         return x, first + second
 
     def _read(self, layer: Linear | None, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Feature maps, normalised, and what is read off them; plain features stay as they are."""
+        """Feature maps, normalised, and what is read off their mean and their standard deviation (biased), [B, 2C]; features
+        that are no maps are read as they are."""
         if layer is None:
             return x, torch.zeros((), device=x.device)
-        seen = _statistics(x) if x.dim() == 4 else widened(x)
+        seen = widened(x)
+        if x.dim() == 4:
+            mean, variance, centred = moments(x)
+            seen = torch.cat([mean, _root(variance)], 1).flatten(1)
+            x = (centred * torch.rsqrt(variance + 1e-5)).to(x.dtype)
         with full_precision(x):
-            read = layer(seen)
-        return (instance_norm(x, 1e-5) if x.dim() == 4 else x), read
+            return x, layer(seen)
 
 
 def _activate(x: Tensor) -> Tensor:
     return F.leaky_relu(x, 0.2)
 
 
-def _statistics(x: Tensor) -> Tensor:
-    """The mean and the standard deviation (biased) of every feature map [B, C, h, w], as [B, 2C]."""
-    variance, mean = torch.var_mean(widened(x), (2, 3), correction=0)
-    # The root's slope is infinite at zero: where a map is flat, as rounding to bfloat16 may make it, its spread is a constant.
-    spread = torch.where(variance > FLAT, variance.clamp_min(FLAT).sqrt(), variance.detach().sqrt())
-    return torch.cat([mean, spread], 1)
+def _root(variance: Tensor) -> Tensor:
+    """The standard deviation. Its slope is infinite at zero: where a map is flat, as rounding to bfloat16 may make it, it is
+    taken for a constant."""
+    return torch.where(variance > FLAT, variance.clamp_min(FLAT).sqrt(), variance.detach().sqrt())
 
 
 def recipe(model: StyleALAE) -> Recipe:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from anamorph.core.precision import full_precision
+
 __all__ = ["blur", "double", "downsample_conv", "fade", "halve", "upsample_conv"]
 
 
@@ -36,10 +38,17 @@ def blur(x: Tensor) -> Tensor:
     return (x[..., :-2] + x[..., 2:]) * 0.25 + x[..., 1:-1] * 0.5
 
 
-def _spread(weight: Tensor) -> Tensor:
-    """A kernel [O, I, 3, 3] followed by a 2x2 box of ones, as one kernel [O, I, 4, 4]."""
-    w = F.pad(weight, (1, 1, 1, 1))
-    return w[..., 1:, 1:] + w[..., :-1, 1:] + w[..., 1:, :-1] + w[..., :-1, :-1]
+BOX = [[float(0 <= i // 4 - j // 3 <= 1 and 0 <= i % 4 - j % 3 <= 1) for i in range(16)] for j in range(9)]
+"""What each place of a 3x3 kernel adds to each of the 4x4 kernel that it becomes when a 2x2 box of ones follows it."""
+
+
+def _spread(weight: Tensor, turned: bool = False) -> Tensor:
+    """A kernel [O, I, 3, 3] followed by a 2x2 box of ones, as one kernel [O, I, 4, 4]. turned: upside down and mirrored first.
+
+    As a matrix product: sums of shifted kernels are tens of times slower (measured).
+    """
+    with full_precision(weight):
+        return (weight.flatten(2) @ weight.new_tensor(BOX[::-1] if turned else BOX)).unflatten(2, (4, 4))
 
 
 def upsample_conv(x: Tensor, weight: Tensor, flipped: bool = False) -> Tensor:
@@ -48,8 +57,7 @@ def upsample_conv(x: Tensor, weight: Tensor, flipped: bool = False) -> Tensor:
     Done as one transposed convolution with a 4x4 kernel, which takes four ninths of the products. flipped: as the original's
     fused form, where the kernel acts upside down and mirrored: another function of the same weights.
     """
-    kernel = weight if flipped else weight.flip(2, 3)
-    return F.conv_transpose2d(x, _spread(kernel).transpose(0, 1), stride=2, padding=1)
+    return F.conv_transpose2d(x, _spread(weight, turned=not flipped).transpose(0, 1), stride=2, padding=1)
 
 
 def downsample_conv(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

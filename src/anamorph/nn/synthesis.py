@@ -24,7 +24,7 @@ from anamorph.core.space import Codes, Space
 from anamorph.nn.equalized import Conv, Linear, pixel_norm
 from anamorph.nn.resample import blur, double, upsample_conv
 
-__all__ = ["Anatomy", "Blend", "Synthesis", "Widths", "blocks_of", "instance_norm", "mix_blend"]
+__all__ = ["Anatomy", "Blend", "Synthesis", "Widths", "blocks_of", "instance_norm", "mix_blend", "moments"]
 
 Blend = float | Tensor
 """How far the newest level has faded in, 0 to 1."""
@@ -64,10 +64,21 @@ class Anatomy:
     off: Literal["nothing", "bump"] = "nothing"
 
 
+def moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of feature maps [B, C, H, W]: the mean and the variance (biased) of each, [B, C, 1, 1], and the maps without their mean.
+
+    In two passes, which are each a plain sum: torch's var_mean takes ten times as long on a processor (measured).
+    """
+    wide = widened(x)
+    mean = wide.mean((2, 3), keepdim=True)
+    centred = wide - mean
+    return mean, centred.square().mean((2, 3), keepdim=True), centred
+
+
 def instance_norm(x: Tensor, eps: float) -> Tensor:
     """x [B, C, H, W], each map with mean zero and variance one (biased)."""
-    variance, mean = torch.var_mean(widened(x), (2, 3), correction=0, keepdim=True)
-    return ((x - mean) * torch.rsqrt(variance + eps)).to(x.dtype)
+    _, variance, centred = moments(x)
+    return (centred * torch.rsqrt(variance + eps)).to(x.dtype)
 
 
 def mix_blend(old: Tensor, new: Tensor, blend: Blend) -> Tensor:

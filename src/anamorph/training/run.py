@@ -70,20 +70,25 @@ class Run:
     def enter(self, stage: Stage) -> Stage:
         """Take up a stage: at the start of an era, the optimizers forget their moments.
 
-        Raises: UserError if the stage's batch cannot be divided as the machine asks.
+        Raises: UserError if the stage's batch cannot be divided as the losses and the machine ask.
         """
         if self.era is not None and stage.era != self.era:
             for optimizer in self.recipe.optimizers.values():
                 optimizer.reset()
         self.era = stage.era
+        self.check_batch(stage.batch)
+        return stage
+
+    def check_batch(self, batch: int) -> None:
+        """Raises: UserError if the losses cannot see a batch whole, or divided as the machine asks."""
         pieces, group = world() * self.machine.parts, self.recipe.group
-        if stage.batch % pieces or (pieces > 1 and (group is None or (stage.batch // pieces) % group)):
+        whole = group is None or batch < group or batch % group == 0
+        if not whole or batch % pieces or (pieces > 1 and (group is None or (batch // pieces) % group)):
             wanted = "the whole batch at once" if group is None else f"a multiple of {group} images at a time"
             raise UserError(
-                f"a batch of {stage.batch} cannot be divided into {pieces} pieces (processes times micro-batches) "
+                f"a batch of {batch} cannot be divided into {pieces} pieces (processes times micro-batches) "
                 f"for losses that see {wanted}: change --batch or --parts"
             )
-        return stage
 
     def random(self, phase: Phase) -> Random:
         """The random numbers of a phase in the step that comes, for the whole batch."""

@@ -1,0 +1,252 @@
+"""Images per second of training StyleALAE and StyleGAN, level by level; how long an encoder and a decoder take for one image;
+and the peak memory of the presets."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from functools import partial
+from itertools import islice
+from statistics import median
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from anamorph.catalog import build
+from anamorph.core.optimizer import Adam
+from anamorph.core.random import Seeded
+from anamorph.core.signal import Batch, Image
+from anamorph.core.stage import Constant
+from anamorph.models import stylealae, stylegan
+from anamorph.models.stylealae import StyleALAE
+from anamorph.nn import synthesis
+from anamorph.nn.resample import double, halve
+from anamorph.presets import PRESETS, preset
+from anamorph.training.loop import train
+from anamorph.training.machine import settle
+from anamorph.training.run import Machine, Precision, Run
+from turns import median_of, ratios, turns
+
+SIDES = {8: 128, 16: 64, 32: 32, 64: 32, 128: 16}
+"""Side -> batch, as in the presets."""
+
+
+def settings(name: str, side: int) -> Any:
+    """The preset's network for processors: 32 up to 32 px, 64 above."""
+    return preset(name, 32 if side <= 32 else 64).config
+
+
+class Noise:
+    """Images of no content, as a source."""
+
+    def __init__(self, side: int) -> None:
+        self.signal, self.size, self.labels, self.fingerprint = Image(3, side, side), 1024, (), "noise"
+        self.pixels = torch.rand(256, 3, side, side, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+    def take(self, start: int, n: int, level: int = 0) -> Batch:
+        return Batch(halve(self.pixels[(start + torch.arange(n)) % 256], level))
+
+
+def be_plain() -> None:
+    """Make the library compute as the published code does: convolutions and resizing one after the other, depthwise blurs, an
+    optimizer that goes from parameter to parameter. The maths stays the same."""
+
+    def upsample_conv(x: Tensor, weight: Tensor, flipped: bool = False) -> Tensor:
+        return F.conv2d(double(x), weight.flip(2, 3) if flipped else weight, padding=1)
+
+    def downsample_conv(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        return halve(F.conv2d(x, weight, bias, padding=1))
+
+    def blur(x: Tensor) -> Tensor:
+        row = torch.tensor([1.0, 2.0, 1.0])
+        kernel = (row[:, None] * row / 16).expand(x.shape[1], 1, 3, 3)
+        return F.conv2d(x, kernel, padding=1, groups=x.shape[1])
+
+    @torch.no_grad()
+    def step(self: Adam, gradients: list[Tensor | None], scale: float = 1.0, idle: str = "skip") -> None:
+        for i, (p, g) in enumerate(zip(self.parameters, gradients, strict=True)):
+            g = torch.zeros_like(p) if g is None else g
+            state = counts.setdefault(id(p), [0, torch.zeros_like(p)])
+            state[0] += 1
+            second: Any = state[1]
+            second.mul_(0.99).addcmul_(g, g, value=0.01)
+            rate = self.rate * scale * self.coefficients[i] * math.sqrt(1 - 0.99 ** state[0])
+            p.addcdiv_(g, second.sqrt().add_(1e-8), value=-rate)
+
+    counts: dict[int, list[Any]] = {}
+    for module in (stylealae, stylegan, synthesis):
+        for name, function in (("upsample_conv", upsample_conv), ("downsample_conv", downsample_conv), ("blur", blur)):
+            if hasattr(module, name):
+                setattr(module, name, function)
+    Adam.step = step  # type: ignore[method-assign,assignment]
+
+
+def make_run(name: str, side: int, machine: Machine, seed: int = 0) -> Run:
+    settle(machine)
+    model, recipe = build(name, Image(3, side, side), settings(name, side), seed)
+    return Run(model, recipe, Constant(SIDES[side]), seed, machine)
+
+
+def worker(name: str, side: int, threads: int, precision: Precision, compiled: bool, plain: bool) -> Iterator[float]:
+    """Images per second, a second or so at a time."""
+    if plain:
+        be_plain()
+    ticks = train(make_run(name, side, Machine("cpu", precision, threads, compiled)), Noise(side))
+    for _ in islice(ticks, 2):
+        pass
+    while True:
+        start, steps = time.perf_counter(), 0
+        while time.perf_counter() - start < 1.5:
+            next(ticks)
+            steps += 1
+        yield steps * SIDES[side] / (time.perf_counter() - start)
+
+
+def speed(names: list[str], sides: list[int], threads: int, rounds: int) -> None:
+    for name in names:
+        for side in sides:
+            workers = {
+                "a": partial(worker, name, side, threads, "float32", False, True),
+                "b": partial(worker, name, side, threads, "bfloat16", True, False),
+            }
+            rates = turns(workers, rounds)
+            print(
+                f"{name} at {side:>3} px, batch {SIDES[side]}, {threads} thread{'s' * (threads > 1)}: (a) plain eager float32 "
+                f"{median_of(rates['a'], 1)} images/s, (b) ours {median_of(rates['b'], 1)} images/s; b / a "
+                f"{ratios(rates['b'], rates['a'])}",
+                flush=True,
+            )
+
+
+def curves(name: str, side: int, threads: int, images: int) -> None:
+    """The losses of (a) and (b) over the same images, and of (a) with another seed: is their difference that of seeds?"""
+    from anamorph.data.open import Wanted, open_source
+
+    def losses(seed: int, precision: Precision, compiled: bool) -> dict[str, list[float]]:
+        run = make_run(name, side, Machine("cpu", precision, threads, compiled), seed)
+        source = open_source("avatars-cats", Wanted((side, side)), seed=seed)
+        found: dict[str, list[float]] = {}
+        for tick in train(run, source):
+            for term, value in tick.terms.items():
+                found.setdefault(term, []).append(value)
+            if run.images >= images:
+                return found
+        raise AssertionError
+
+    ours = [losses(seed, "bfloat16", True) for seed in (0, 1, 2)]
+    be_plain()
+    plain = [losses(seed, "float32", False) for seed in (0, 1, 2)]
+    for term in plain[0]:
+        late = len(plain[0][term]) // 2
+        means = [[sum(run[term][late:]) / (len(run[term]) - late) for run in runs] for runs in (plain, ours)]
+        print(
+            f"{name} at {side} px, {term}, mean over the later half of {images:,} images, seeds 0, 1, 2: "
+            f"(a) {', '.join(f'{m:.3f}' for m in means[0])}; (b) {', '.join(f'{m:.3f}' for m in means[1])}",
+            flush=True,
+        )
+
+
+@torch.no_grad()
+def single(rounds: int) -> None:
+    """One image through encoder and decoder, on one thread, beside its convolutions alone."""
+    settle(Machine("cpu", "float32", 1))
+    model, _ = build("stylealae", Image(3, 64, 64), settings("stylealae", 64), 0)
+    assert isinstance(model, StyleALAE)
+    model = model.requires_grad_(False).eval()
+    x = Seeded(0, "image").normal(1, 3, 64, 64)
+    calls: list[tuple[Any, tuple[Any, ...], dict[str, Any]]] = []
+    kept = F.conv2d, F.conv_transpose2d
+
+    def noted(function: Any) -> Any:
+        def call(*arguments: Any, **options: Any) -> Any:
+            calls.append((function, arguments, options))
+            return function(*arguments, **options)
+
+        return call
+
+    F.conv2d, F.conv_transpose2d = map(noted, kept)
+    model.decode(model.encode(x))
+    F.conv2d, F.conv_transpose2d = kept
+
+    def again() -> None:
+        for function, arguments, options in calls:
+            function(*arguments, **options)
+
+    def milliseconds(work: Any) -> list[float]:
+        found = []
+        for _ in range(20):
+            start = time.perf_counter()
+            work()
+            found.append(1000 * (time.perf_counter() - start))
+        return found[3:]
+
+    whole, bare = [], []
+    for _ in range(rounds):  # in turns, each often enough to find its data in the cache
+        whole += milliseconds(lambda: model.decode(model.encode(x)))
+        bare += milliseconds(again)
+    print(
+        f"encode and decode one 64-px image, one thread: {median(whole):.1f} ms, "
+        f"{median(whole) / median(bare):.2f} times its {len(calls)} convolutions alone"
+    )
+
+
+def peak(name: str, size: int, batch: int) -> float:
+    """The most memory, in MB, of two steps of a preset at its full size: in a process of its own."""
+    command = [sys.executable, __file__, "--one", name, "--sides", str(size), "--images", str(batch)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def one(name: str, size: int, batch: int) -> None:
+    settle(Machine("cpu", "float32", 1))
+    model, recipe = build(name, Image(3, size, size), preset(name, size).config, 0)
+    run = Run(model, recipe, Constant(batch), 0, Machine("cpu", "float32", 1))
+    for _ in islice(train(run, Noise(size)), 2):
+        pass
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+def memory(sizes: list[int]) -> None:
+    """Peak memory at the last level; of large presets from batches of 4 and 8, as a straight line."""
+    for p in PRESETS:
+        if p.size not in sizes:
+            continue
+        batch = p.growing.at(p.images).batch
+        low, high = peak(p.model, p.size, 4), peak(p.model, p.size, 8)
+        straight = low + (high - low) / 4 * (batch - 4)
+        print(f"{p.model} --preset {p.size}, batch {batch}, float32: {straight / 1024:.1f} GiB", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--models", nargs="+", default=["stylealae", "stylegan"])
+    parser.add_argument("--sides", nargs="+", type=int, default=[8, 16, 32, 64])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--curves", action="store_true", help="compare losses over 20,000 images instead")
+    parser.add_argument("--single", action="store_true", help="time one image through encoder and decoder instead")
+    parser.add_argument("--memory", action="store_true", help="measure the presets of these sizes instead")
+    parser.add_argument("--images", type=int, default=20_000)
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.one:
+        one(options.one, options.sides[0], options.images)
+    elif options.curves:
+        for name in options.models:
+            curves(name, options.sides[0], options.threads, options.images)
+    elif options.single:
+        single(10)
+    elif options.memory:
+        memory(options.sides)
+    else:
+        speed(options.models, options.sides, options.threads, options.rounds)
+
+
+if __name__ == "__main__":
+    main()
