@@ -28,6 +28,8 @@ EVERY = pytest.mark.parametrize("name", ["committed", "a_style_tiny16", "b_style
 NOISY = {
     # A feature of E lies at the kink of its leaky ReLU: draws changed by 3e-6 move these norms by up to 3e-3.
     ("b_style_fused128", "top_blend1", "critic"): 3e-3,
+    # The same: in float64 it is ours, and draws changed by 3e-7 make it the recorded one, 1.1e-3 away.
+    ("b_style_fused128", "top_blend0.35", "reciprocity"): 1.5e-3,
     # The bias of to_rgb has a sum over all pixels that nearly cancels: float32 and float64 differ by 1.7e-4.
     ("d_style_gray32", "top_blend0.35", "reciprocity"): 5 * 1.7e-4,
 }
