@@ -179,7 +179,8 @@ def new_settings(
     )
     data = open_data(settings, progress=progress)
     settings = replace(settings, signal=data.signal, fingerprint=data.fingerprint)
-    machine = choose(choice or Choice(), lambda m: _run(replace(settings, machine=m)), data, images)
+    kinds = settings.schedule.kinds
+    machine = choose(choice or Choice(), lambda m: _run(replace(settings, machine=m)), data, images, kinds)
     settings = replace(settings, machine=machine)
     _run(settings)  # what cannot be built should be told before anything is written
     return settings

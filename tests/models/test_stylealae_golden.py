@@ -19,6 +19,7 @@ from anamorph.interop.fit import Place, fit
 from anamorph.models.stylealae import Encoder, StyleALAE, StyleALAEConfig, recipe
 from anamorph.nn.mapping import mixed
 from anamorph.nn.resample import fade
+from anamorph.training.average import Average
 from anamorph.training.gradients import gradients
 from anamorph.training.loop import descend
 from anamorph.training.run import Machine, Run
@@ -322,3 +323,31 @@ def test_the_mapping_of_the_ablations_agrees() -> None:
         assert layer.rate == 0.01
     w = mapping(case.tensors["MappingDefault/z"])
     case.close(w.unsqueeze(1).expand(-1, 6, -1), "MappingDefault/w", 1e-6)
+
+
+@pytest.mark.parametrize("name", ["a_style_tiny16", "d_style_gray32"])
+def test_the_average_follows_as_the_originals(name: str) -> None:
+    """After one step, from weights of its own; the tracked mean is copied, not averaged."""
+    at = load(name)
+    t, checked = at.case.tensors, 0
+    for tag in sorted({key.split("/")[1] for key in t if key.startswith("ema/")}):
+        last = max(int(key.split("/")[2][2:]) for key in t if key.startswith(f"train/{tag}/it"))
+        for batch in (512, 4):
+            average = Average(at.model, half_life=10_000)
+            followed = {id(its): mine for its, mine in zip(at.model.parameters(), average.model.parameters(), strict=True)}
+            with torch.no_grad():
+                for key, place in at.places.items():
+                    if f"ema/{tag}/before/{key}" in t:
+                        before = place.converted(t[f"ema/{tag}/before/{key}"])
+                        after = place.converted(t.get(f"train/{tag}/it{last}/after/{key}", t[f"param/{key}"]))
+                        assert before is not None
+                        assert after is not None
+                        followed[id(place.target)].copy_(before)
+                        place.target.copy_(after)
+            average.follow(batch)
+            for key, place in at.places.items():
+                if f"ema/{tag}/batch{batch}/after/{key}" in t:
+                    wanted = place.converted(t[f"ema/{tag}/batch{batch}/after/{key}"])
+                    torch.testing.assert_close(followed[id(place.target)], wanted, atol=1e-6, rtol=0)
+                    checked += 1
+    assert checked >= 6

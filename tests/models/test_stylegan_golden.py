@@ -16,6 +16,7 @@ from anamorph.core.stage import Stage
 from anamorph.edit.truncate import truncate
 from anamorph.interop.fit import Place, fit
 from anamorph.interop.stylegan import discriminator_places, generator_places
+from anamorph.losses.penalty import wasserstein_penalty
 from anamorph.models.stylegan import StyleGAN, StyleGANConfig, recipe
 from anamorph.nn.equalized import rate_coefficients
 from anamorph.nn.resample import double, fade, halve
@@ -237,3 +238,15 @@ def _official(model: Any) -> dict[str, nn.Parameter]:
         here = f"synthesis/ToRGB_lod{synthesis.blocks - 1 - block}"
         names |= {f"{here}/{kind}": getattr(layer, kind) for kind in ("weight", "bias")}
     return names
+
+
+@EVERY
+def test_the_penalty_of_wasserstein_is_taken_where_the_original_takes_it(name: str) -> None:
+    at = load(name)
+    t, model = at.case.tensors, at.model
+    if "wgangp_norm" not in t or at.labels:
+        pytest.skip("this case has no such penalty, or mixes images of two classes")
+    fake = model.decode(model.map(t["z"])).detach()
+    share = 1 - t["wgangp_alpha"].flatten()  # of the real image
+    found = wasserstein_penalty(model.discriminator, t["real"][: len(fake)], fake, share)
+    assert found.item() == pytest.approx(float((t["wgangp_norm"] - 1).square().mean()), rel=1e-5)

@@ -3,10 +3,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
+from torch._dynamo.exc import InternalTorchDynamoError
 
 from anamorph.core.errors import UserError
 from anamorph.core.model import LatentModel, Noise
@@ -17,6 +19,7 @@ from anamorph.core.signal import Batch, Image
 from anamorph.core.space import Codes, Space
 from anamorph.core.stage import Constant, Stage
 from anamorph.training.average import Average
+from anamorph.training.compiled import Compiled
 from anamorph.training.loop import train
 from anamorph.training.prefetch import Prefetch
 from anamorph.training.run import Diverged, Machine, Run
@@ -91,6 +94,7 @@ class Eras:
     """A schedule whose second era begins after some images, with a smaller rate."""
 
     change: int
+    kinds: int = 1
 
     def at(self, images: int) -> Stage:
         late = images >= self.change
@@ -208,3 +212,20 @@ def test_finite_weights_are_checked_before_they_are_kept() -> None:
         next(run.model.parameters())[0] = math.inf
     with pytest.raises(Diverged, match="is not finite at step 0"):
         run.check_finite()
+
+
+def test_where_a_step_cannot_be_compiled_it_is_run_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: object) -> Any:
+        def call(*_: object) -> None:
+            raise InternalTorchDynamoError("no such instruction\nand so on")
+
+        return call
+
+    source = images(80)
+    plain, broken = make_run("alae"), make_run("alae", Machine(compiled=True))
+    list(islice(train(plain, source), 3))
+    monkeypatch.setattr(Compiled, "_compile", failing)
+    with pytest.warns(UserWarning, match=r"cannot be compiled here, and runs slower without \(no such instruction\)"):
+        list(islice(train(broken, source), 3))
+    for name, value in plain.tensors().items():
+        torch.testing.assert_close(broken.tensors()[name], value, atol=1e-5, rtol=1e-4)

@@ -27,6 +27,7 @@ def test_what_is_open_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "_can_compile", lambda: True)
     assert choose(Choice("cpu"), build, images(), 100) == Machine("cpu", "bfloat16", 4, False)
     assert choose(Choice("cpu"), build, images(), 100_000) == Machine("cpu", "bfloat16", 4, True)
+    assert choose(Choice("cpu"), build, images(), 100_000, kinds=100) == Machine("cpu", "bfloat16", 4, False)
     assert choose(Choice("cpu", compiled=False), build, images(), 100_000) == Machine("cpu", "bfloat16", 4, False)
     assert choose(Choice("cpu", "float32"), build, images(), 100) == Machine("cpu", "float32", 4, False)
     speeds["bfloat16", 4] = 17.0  # not worth the loss of precision

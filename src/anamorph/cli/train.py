@@ -69,7 +69,7 @@ class Train:
     threads: int | None = None
     """Processor threads; by default what is fastest now ($OMP_NUM_THREADS is honoured)."""
     compile: Literal["auto", "on", "off"] = "auto"
-    """Compile the training step: takes up to a minute, pays on long runs."""
+    """Compile the training step: takes a minute or a few, at each level, and pays on long runs."""
     logs: tyro.conf.OmitArgPrefixes[Logs] = Logs()
 
 
@@ -169,7 +169,9 @@ def run_training(folder: Any, logs: Logs) -> int:
         f"{f'{training.shown.size:,}' if holds_out(settings) else 'none'} held out; {settings.machine}"
     )
     if settings.machine.compiled:
-        note("compiling the training step: this takes up to a minute, the first time")
+        kinds = settings.schedule.kinds
+        often = "" if kinds == 1 else f", {kinds} times: at each level, and each fade"
+        note(f"compiling the training step: this takes from one to a few minutes{often}; what was compiled once is kept")
     with Stop().listening() as stop, open_logs(logs, folder, settings) as log, Live() as live:
         for status in training.pursue(stop):
             live.show(status)

@@ -29,7 +29,10 @@ class Stage:
 
 
 class Schedule(Protocol):
-    """The stage as a pure function of the images seen."""
+    """The stage as a pure function of the images seen. kinds: how many stages there are that differ in more than numbers."""
+
+    @property
+    def kinds(self) -> int: ...
 
     def at(self, images: int) -> Stage: ...
 
@@ -44,6 +47,10 @@ class Constant:
     def __post_init__(self) -> None:
         if self.batch < 1:
             raise UserError(f"a batch holds at least one image, got {self.batch}")
+
+    @property
+    def kinds(self) -> int:
+        return 1
 
     def at(self, images: int) -> Stage:
         return Stage(self.level, self.batch)
@@ -72,6 +79,10 @@ class Growing:
             raise UserError(f"wanted one batch and one rate per level, got {len(self.batches)} and {len(self.rates)}")
         if min(self.batches) < 1 or min(self.first, self.fade, self.warmup) < 0 or self.fade + self.stable < 1:
             raise UserError(f"batches and the images of a level must be at least 1, and no span negative; got {self}")
+
+    @property
+    def kinds(self) -> int:
+        return len(self.batches) + (len(self.batches) - 1) * bool(self.fade)
 
     def at(self, images: int) -> Stage:
         grown, place = divmod(images - self.first, self.fade + self.stable) if images >= self.first else (-1, 0)

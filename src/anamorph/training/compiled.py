@@ -8,6 +8,7 @@ which), and what changes from step to step (the blend, the optimizers' rates) co
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from types import FunctionType
@@ -15,6 +16,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._dynamo.exc import TorchDynamoException
+from torch._inductor.exc import CppCompileError
 
 from anamorph.core.errors import UserError
 from anamorph.core.random import Draw, Random, Recorder, Replay
@@ -59,21 +62,31 @@ class Compiled:
         draws = [[random.draw(request) for request in k.requests] for random, k in zip(randoms, known, strict=True)]
         factors = [self._advance(phase, k, stage) for phase, k in zip(phases, known, strict=True)]
         key = (*(phase.name for phase in phases), *self._shape(batch, stage))
-        if key not in self._functions:
-            self._functions[key] = self._compile(self._step(phases, stage), key)
-        outcomes: list[Outcome] = self._functions[key](batch, draws, self._blend(stage), factors)
+        outcomes: list[Outcome] = self._call(key, self._step(phases, stage), batch, draws, self._blend(stage), factors)
         return {phase.name: outcome for phase, outcome in zip(phases, outcomes, strict=True)}
 
     def gradients(self, phase: Phase, batch: Batch, stage: Stage, random: Random) -> tuple[Outcome, Gradients]:
         """As `gradients`: for when they are to be averaged before the optimizers step."""
         requests = self._explore(phase, batch, stage).requests
         key = ("gradients", phase.name, *self._shape(batch, stage))
-        if key not in self._functions:
-            self._functions[key] = self._compile(self._gradients(phase, stage), key)
-        found: tuple[Outcome, Gradients] = self._functions[key](
-            batch, [random.draw(request) for request in requests], self._blend(stage)
-        )
+        draws = [random.draw(request) for request in requests]
+        found: tuple[Outcome, Gradients] = self._call(key, self._gradients(phase, stage), batch, draws, self._blend(stage))
         return found
+
+    def _call(self, key: tuple[object, ...], function: Callable[..., Any], *arguments: Any) -> Any:
+        """A function's result, compiled when it is first called; as it is, and told, if the compiler fails at it."""
+        if key not in self._functions:
+            try:
+                compiled = self._compile(function, key)
+                result = compiled(*arguments)
+            except (TorchDynamoException, CppCompileError) as error:
+                reason = str(error).strip().splitlines()[0]
+                warnings.warn(f"the step cannot be compiled here, and runs slower without ({reason:.200})", stacklevel=2)
+                compiled = function
+                result = function(*arguments)
+            self._functions[key] = compiled
+            return result
+        return self._functions[key](*arguments)
 
     def _shape(self, batch: Batch, stage: Stage) -> tuple[object, ...]:
         return (stage.level, stage.blend == 1, len(batch), *batch.labels)

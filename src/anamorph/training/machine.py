@@ -24,7 +24,7 @@ __all__ = ["Choice", "choose", "cores", "settle"]
 WORTH_BFLOAT16 = 1.2
 """How many times as fast bfloat16 must be to be chosen over float32."""
 WORTH_COMPILING_SECONDS = 300
-"""How long a run must be expected to take, uncompiled, for compilation (up to a minute) to pay."""
+"""How long a run must be expected to take, uncompiled, for a compilation (one to four minutes) to pay; per compilation."""
 TRIAL_SECONDS, TRIALS = 1.0, 15
 """How long a candidate is timed: about so many seconds, at most so many steps."""
 
@@ -45,10 +45,10 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def choose(choice: Choice, build: Callable[[Machine], Run], source: Source, images: int) -> Machine:
+def choose(choice: Choice, build: Callable[[Machine], Run], source: Source, images: int, kinds: int = 1) -> Machine:
     """The fastest machine within the user's choice, found by timing a few steps of the run that `build` makes.
 
-    images: how many are to be trained on, which decides whether compiling pays.
+    images: how many are to be trained on; kinds: how many steps would have to be compiled. They decide whether that pays.
     Raises: UserError for a device that is not there, or a compilation that cannot work.
     """
     device = choice.device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -67,7 +67,8 @@ def choose(choice: Choice, build: Callable[[Machine], Run], source: Source, imag
     best = fastest[-1] if speeds[fastest[-1]] > WORTH_BFLOAT16 * speeds[fastest[0]] else fastest[0]
     if choice.compiled is not None:
         return replace(best, compiled=choice.compiled)
-    return replace(best, compiled=images / speeds[best] > WORTH_COMPILING_SECONDS and _can_compile())
+    worth = images / speeds[best] > WORTH_COMPILING_SECONDS * kinds
+    return replace(best, compiled=worth and _can_compile())
 
 
 def settle(machine: Machine) -> None:

@@ -32,7 +32,7 @@ class Diverged(UserError):
 class Machine:
     """How the arithmetic is done. It decides the last bits of the result, so it is chosen once, recorded, and kept by resume.
 
-    compiled: whole phases are compiled (torch.compile), which costs up to a minute at the start and between stages.
+    compiled: whole phases are compiled (torch.compile), which costs a minute or a few at the start, and at each new level.
     parts: micro-batches per step, to save memory.
     """
 
