@@ -15,7 +15,7 @@ from anamorph.core.errors import UserError
 from anamorph.core.model import Grows
 from anamorph.core.signal import Image
 from anamorph.presets import PRESETS, Preset, preset, presets_of
-from anamorph.runs import settings_of
+from anamorph.runs import load, settings_of
 from anamorph.training.folder import RunFolder
 
 
@@ -94,7 +94,19 @@ def test_training_from_a_preset_grows_and_can_be_changed(tmp_path: Path, capsys:
     assert settings.growing is not None
     assert (settings.growing.first, settings.growing.batches) == (16, (8, 8, 4, 4))
     assert main(["sample", str(tmp_path / "run"), "--n", "2"]) == 0
-    assert main(["info", str(tmp_path / "run")]) == 0
+
+
+def test_half_grown_it_is_used_at_the_size_that_it_has(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = str(tmp_path / "run")
+    assert main(["train", "stylealae", "shapes", "--preset", "32", "--images", "20", "--out", run, *SHORT, *TINY]) == 0
+    assert load(run).signal == Image(3, 8, 8)
+    capsys.readouterr()
+    assert main(["info", run]) == 0
+    assert "grown to     8x8" in capsys.readouterr().out
+    for words in (["sample"], ["reconstruct", "data:0", "seed:1"], ["interpolate", "data:0", "seed:1"], ["encode", "data:0"]):
+        assert main([words[0], run, *words[1:]]) == 0
+    assert main(["resume", run, "--images", "44"]) == 0
+    assert load(run).signal == Image(3, 32, 32)
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ from anamorph.data.open import Wanted, open_source, quiet, split_of
 from anamorph.data.shards import Progress
 from anamorph.training.folder import RunFolder
 from anamorph.training.machine import Choice, choose, settle
-from anamorph.training.run import Machine, Run
+from anamorph.training.run import Machine, Run, reached
 from anamorph.training.session import Plan, Status, pursue, take_up
 
 __all__ = [
@@ -326,5 +326,5 @@ def load(path: str | Path, device: str = "cpu", images: int | None = None) -> La
     except RuntimeError as error:
         raise UserError(f"the checkpoint of {folder} does not fit its model: {error}") from error
     model = model.requires_grad_(False).eval().to(device)
-    seen = int(json.loads(found[1]["progress"])["images"])
-    return model.at(settings.schedule.at(seen)) if isinstance(model, Grows) else model
+    stage = reached(json.loads(found[1]["progress"]), settings.schedule)
+    return model.at(stage) if isinstance(model, Grows) else model

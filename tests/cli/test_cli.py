@@ -379,3 +379,13 @@ def test_drawn_and_real_images_mix_where_the_model_reads_noise_beside_w(
 @pytest.mark.parametrize(("seconds", "text"), [(4.4, "4s"), (65, "1m 05s"), (3661, "1h 01m"), (float("nan"), "?"), (0, "0s")])
 def test_durations_read_well(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_a_reader_that_leaves_is_met_with_silence() -> None:
+    command = [sys.executable, "-m", "anamorph", "models"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 141

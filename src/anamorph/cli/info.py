@@ -28,21 +28,24 @@ def main(words: Sequence[str]) -> int:
     from anamorph.core.model import CAPABILITIES
     from anamorph.runs import settings_of
     from anamorph.training.folder import RunFolder
+    from anamorph.training.run import reached
 
     folder = RunFolder(options.run)
     settings = settings_of(folder)
     model, _ = build(settings.model, settings.signal, settings.config, settings.seed)
     found = entry(settings.model)
     capabilities = [c.__name__.lower() for c in CAPABILITIES if isinstance(model, c)]
-    seen = folder.seen()
+    progress = folder.progress()
+    seen, level = int(progress["images"]), reached(progress, settings.schedule).level
     last = folder.metrics()[-1:]
     facts = {
         "model": f"{settings.model}: {found.title} ({found.paper})",
         "parameters": f"{sum(p.numel() for p in model.parameters()):,}",
         "signal": f"{settings.signal}",
         "spaces": "; ".join(str(space) for space in model.spaces),
-        "can": ", ".join(["decode", *(c.removesuffix("s") for c in capabilities)]),
-        "source": settings.source,
+        "can": ", ".join(["decode", *("style" if c == "styled" else c.removesuffix("s") for c in capabilities)]),
+        "grown to": f"{settings.signal.at(level)}" if level else "",
+        "source": settings.source or "imported, none yet",
         "seen": f"{seen:,} of {settings.images:,} images",
         "machine": str(settings.machine),
         "seed": str(settings.seed),

@@ -57,9 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # whoever read our output has gone: nothing more is printed, not even at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            raise
         told = f"{error.strerror}: {error.filename or ''}" if error.errno else str(error)
         print(f"error: {told}", file=sys.stderr)
         return 1

@@ -52,7 +52,7 @@ def pick(model: LatentModel, run: Path, words: Sequence[str]) -> list[Picked]:
             codes = require(model, Draws, word).draw(1, Seeded(_number(word, number), "seed", device=device))
             found.append(Picked(word, model.decode(codes), codes))
             continue
-        image = _held_out(held(), word, number) if kind == "data" else _file(model, word)
+        image = _held_out(model, held(), word, number) if kind == "data" else _file(model, word)
         image = image.to(device)
         found.append(Picked(Path(word).name, image, require(model, Encodes, f"encoding {word}").encode(image)))
     common = set.intersection(*(set(p.codes) for p in found)) if found else set()
@@ -65,10 +65,12 @@ def _number(word: str, number: str) -> int:
     return int(number)
 
 
-def _held_out(data: Images, word: str, number: str) -> Tensor:
+def _held_out(model: LatentModel, data: Images, word: str, number: str) -> Tensor:
+    """An image of the run's own, at the level that the model has grown to."""
     if _number(word, number) >= data.size:
         raise UserError(f"{word}: the run has {data.size} such images, numbered from 0")
-    return data.take(int(number), 1).signals
+    level = (data.signal.shape[-1] // model.signal.shape[-1]).bit_length() - 1
+    return data.take(int(number), 1, level).signals
 
 
 def _file(model: LatentModel, word: str) -> Tensor:

@@ -93,8 +93,13 @@ class RunFolder:
 
         Raises: UserError if there are checkpoints but none can be read.
         """
+        return int(self.progress()["images"])
+
+    def progress(self) -> dict[str, Any]:
+        """How far the newest readable checkpoint has come; as `seen`."""
         facts = self.facts()
-        return int(json.loads(facts["progress"])["images"]) if facts else 0
+        found: dict[str, Any] = json.loads(facts["progress"]) if facts else {"images": 0}
+        return found
 
     def facts(self) -> dict[str, str] | None:
         """The facts of the newest readable checkpoint, without its tensors; as `latest`."""

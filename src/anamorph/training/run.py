@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from anamorph.core.recipe import Phase, Recipe
 from anamorph.core.stage import Schedule, Stage
 from anamorph.training.average import Average
 
-__all__ = ["Diverged", "Machine", "Precision", "Run"]
+__all__ = ["Diverged", "Machine", "Precision", "Run", "reached"]
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -63,6 +63,8 @@ class Run:
     step: int = 0
     images: int = 0
     era: int | None = None
+    reached: Stage | None = None
+    """How far a growing model has come: the stage of the last step."""
 
     def __post_init__(self) -> None:
         self.average = Average(self.model, self.recipe.half_life)
@@ -75,7 +77,7 @@ class Run:
         if self.era is not None and stage.era != self.era:
             for optimizer in self.recipe.optimizers.values():
                 optimizer.reset()
-        self.era = stage.era
+        self.era, self.reached = stage.era, stage
         self.check_batch(stage.batch)
         return stage
 
@@ -105,7 +107,10 @@ class Run:
 
     def facts(self) -> dict[str, str]:
         """The numbers that the next step depends on."""
-        return {"progress": json.dumps({"step": self.step, "images": self.images, "era": self.era})}
+        progress: dict[str, Any] = {"step": self.step, "images": self.images, "era": self.era}
+        if self.reached is not None:
+            progress |= {"level": self.reached.level, "blend": float(self.reached.blend)}
+        return {"progress": json.dumps(progress)}
 
     @torch.no_grad()
     def restore(self, tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
@@ -127,9 +132,17 @@ class Run:
             value.copy_(tensors[name])
         progress = json.loads(facts["progress"])
         self.step, self.images, self.era = progress["step"], progress["images"], progress["era"]
+        self.reached = reached(progress, self.schedule)
 
     def check_finite(self) -> None:
         """Raises: Diverged if a weight is not finite."""
         for name, value in self.tensors().items():
             if value.is_floating_point() and not bool(torch.isfinite(value).all()):
                 raise Diverged(f"{name} is not finite at step {self.step} ({self.images} images)")
+
+
+def reached(progress: Mapping[str, Any], schedule: Schedule) -> Stage:
+    """How far a growing model had come, by what a checkpoint says of its progress."""
+    if "level" not in progress:  # before its first step
+        return schedule.at(int(progress["images"]))
+    return Stage(int(progress["level"]), 1, float(progress["blend"]))

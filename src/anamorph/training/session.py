@@ -158,7 +158,8 @@ def pursue(
 def _picture(run: Run, shown: Source, folder: RunFolder, log: _Log, pace: _Pace) -> Iterator[Status]:
     """Draw the pictures, then keep a checkpoint beside them: killed in between, a run draws them once more."""
     run.check_finite()
-    written = draw_progress(folder.pictures, run.average.model, shown, run.images, run.seed, run.schedule.at(run.images))
+    stage = run.reached or run.schedule.at(0)
+    written = draw_progress(folder.pictures, run.average.model, shown, run.images, run.seed, stage)
     draw_curves(folder.pictures / "curves.png", folder.metrics())
     _save(run, folder, log, keep=True)
     yield pace.status(run.images, written=written)
