@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import multiprocessing
 import resource
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from itertools import islice
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 import torch
@@ -48,10 +49,10 @@ class Noise:
 
     def __init__(self, side: int) -> None:
         self.signal, self.size, self.labels, self.fingerprint = Image(3, side, side), 1024, (), "noise"
-        self.pixels = torch.rand(256, 3, side, side, generator=torch.Generator().manual_seed(0)) * 2 - 1
+        self.pixels = torch.rand(128 if side < 256 else 8, 3, side, side, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
     def take(self, start: int, n: int, level: int = 0) -> Batch:
-        return Batch(halve(self.pixels[(start + torch.arange(n)) % 256], level))
+        return Batch(halve(self.pixels[(start + torch.arange(n)) % len(self.pixels)], level))
 
 
 def be_plain() -> None:
@@ -73,14 +74,14 @@ def be_plain() -> None:
     def step(self: Adam, gradients: list[Tensor | None], scale: float = 1.0, idle: str = "skip") -> None:
         for i, (p, g) in enumerate(zip(self.parameters, gradients, strict=True)):
             g = torch.zeros_like(p) if g is None else g
-            state = counts.setdefault(id(p), [0, torch.zeros_like(p)])
+            state = counts.setdefault(p, [0, torch.zeros_like(p)])
             state[0] += 1
             second: Any = state[1]
             second.mul_(0.99).addcmul_(g, g, value=0.01)
             rate = self.rate * scale * self.coefficients[i] * math.sqrt(1 - 0.99 ** state[0])
-            p.addcdiv_(g, second.sqrt().add_(1e-8), value=-rate)
+            p.addcdiv_(g, second.sqrt().add_(self.eps[i]), value=-rate)
 
-    counts: dict[int, list[Any]] = {}
+    counts: dict[Tensor, list[Any]] = {}
     for module in (stylealae, stylegan, synthesis):
         for name, function in (("upsample_conv", upsample_conv), ("downsample_conv", downsample_conv), ("blur", blur)):
             if hasattr(module, name):
@@ -125,30 +126,34 @@ def speed(names: list[str], sides: list[int], threads: int, rounds: int) -> None
             )
 
 
-def curves(name: str, side: int, threads: int, images: int) -> None:
-    """The losses of (a) and (b) over the same images, and of (a) with another seed: is their difference that of seeds?"""
+def losses(name: str, side: int, threads: int, images: int, plain: bool, seed: int) -> dict[str, float]:
+    """Each loss's mean over the later half of the images."""
     from anamorph.data.open import Wanted, open_source
 
-    def losses(seed: int, precision: Precision, compiled: bool) -> dict[str, list[float]]:
-        run = make_run(name, side, Machine("cpu", precision, threads, compiled), seed)
-        source = open_source("avatars-cats", Wanted((side, side)), seed=seed)
-        found: dict[str, list[float]] = {}
-        for tick in train(run, source):
-            for term, value in tick.terms.items():
-                found.setdefault(term, []).append(value)
-            if run.images >= images:
-                return found
-        raise AssertionError
+    if plain:
+        be_plain()
+    machine = Machine("cpu", "float32" if plain else "bfloat16", threads, not plain)
+    run, found = make_run(name, side, machine, seed), dict[str, list[float]]()
+    for tick in train(run, open_source("avatars-cats", Wanted((side, side)), seed=seed)):
+        for term, value in tick.terms.items():
+            found.setdefault(term, []).append(value)
+        if run.images >= images:
+            break
+    return {term: mean(values[len(values) // 2 :]) for term, values in found.items()}
 
-    ours = [losses(seed, "bfloat16", True) for seed in (0, 1, 2)]
-    be_plain()
-    plain = [losses(seed, "float32", False) for seed in (0, 1, 2)]
-    for term in plain[0]:
-        late = len(plain[0][term]) // 2
-        means = [[sum(run[term][late:]) / (len(run[term]) - late) for run in runs] for runs in (plain, ours)]
+
+def curves(name: str, side: int, threads: int, images: int) -> None:
+    """The losses of (a) and (b), three seeds each: do they differ by more than seeds do? Each in a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    found = {}
+    for arm, plain in (("a", True), ("b", False)):
+        with context.Pool(1, maxtasksperchild=1) as pool:
+            found[arm] = [pool.apply(losses, (name, side, threads, images, plain, seed)) for seed in (0, 1, 2)]
+    for term in found["a"][0]:
+        means = {arm: ", ".join(f"{row[term]:.3f}" for row in rows) for arm, rows in found.items()}
         print(
             f"{name} at {side} px, {term}, mean over the later half of {images:,} images, seeds 0, 1, 2: "
-            f"(a) {', '.join(f'{m:.3f}' for m in means[0])}; (b) {', '.join(f'{m:.3f}' for m in means[1])}",
+            f"(a) {means['a']}; (b) {means['b']}",
             flush=True,
         )
 
@@ -226,7 +231,7 @@ def memory(sizes: list[int]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--models", nargs="+", default=["stylealae", "stylegan"])
-    parser.add_argument("--sides", nargs="+", type=int, default=[8, 16, 32, 64])
+    parser.add_argument("--sides", nargs="+", type=int, default=[8, 16, 32, 64, 128])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--curves", action="store_true", help="compare losses over 20,000 images instead")

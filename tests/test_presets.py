@@ -33,7 +33,8 @@ def test_a_preset_fits_its_model_and_reaches_its_full_size(p: Preset) -> None:
     assert model.at(first).signal.shape == (3, p.size >> first.level, p.size >> first.level)
     assert (last.level, last.blend) == (0, 1.0)
     reached = next(n for n in range(0, p.images, 10_000) if p.growing.at(n).level == 0)
-    assert reached < p.images / 2 or p.size == 1024 or p.model == "stylealae"  # most of the time goes to the full size
+    slow = {"stylealae 256", "stylealae 1024"}  # as released
+    assert reached < p.images * (0.95 if named(p) in slow else 0.6)  # most of the time goes to the full size
     assert all(batch % (recipe.group or 1) == 0 for batch in p.growing.batches)
 
 
@@ -103,7 +104,13 @@ def test_half_grown_it_is_used_at_the_size_that_it_has(tmp_path: Path, capsys: p
     capsys.readouterr()
     assert main(["info", run]) == 0
     assert "grown to     8x8" in capsys.readouterr().out
-    for words in (["sample"], ["reconstruct", "data:0", "seed:1"], ["interpolate", "data:0", "seed:1"], ["encode", "data:0"]):
+    for words in (
+        ["sample"],
+        ["reconstruct"],
+        ["reconstruct", "data:0", "seed:1"],
+        ["interpolate", "data:0", "seed:1"],
+        ["encode", "data:0"],
+    ):
         assert main([words[0], run, *words[1:]]) == 0
     assert main(["resume", run, "--images", "44"]) == 0
     assert load(run).signal == Image(3, 32, 32)

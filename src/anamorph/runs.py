@@ -187,16 +187,18 @@ def new_settings(
 
 
 def adopt(settings: Settings, source: str, progress: Progress = quiet) -> dict[str, Any]:
-    """What changes in config.json when an imported run is given images to train on.
+    """What changes in config.json when an imported run is given images to train on, which are brought to its size.
 
-    Raises: UserError if the run has some already, or these do not fit it.
+    Raises: UserError if the run has others already, or these cannot be read.
     """
+    if settings.source == _absolute(source):
+        return {}
     if settings.source:
         raise UserError(f"this run is trained on {settings.source} and stays so: start a new one for {source}")
     size = (settings.signal.height, settings.signal.width)
-    changes: dict[str, Any] = {"source": _absolute(source), "size": size, "channels": settings.signal.channels}
-    data = open_data(replace(settings, **changes, images=max(settings.images, 1)), progress=progress)
-    return {**changes, "fingerprint": data.fingerprint, "images": max(settings.images, 1)}
+    changes: dict[str, Any] = {"source": _absolute(source), "size": size, "channels": settings.signal.channels, "upscale": True}
+    data = open_data(replace(settings, **changes, images=1), progress=progress)
+    return {**changes, "fingerprint": data.fingerprint}
 
 
 def _run(settings: Settings) -> Run:

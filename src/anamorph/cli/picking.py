@@ -26,7 +26,7 @@ from anamorph.training.folder import RunFolder
 
 NAME = re.compile(r"(seed|data):(?!(?:train|test|all)$)(.*)")
 
-__all__ = ["Picked", "as_source", "fingerprint", "pick"]
+__all__ = ["Picked", "as_source", "fingerprint", "level_in", "pick"]
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,12 @@ def _held_out(model: LatentModel, data: Images, word: str, number: str) -> Tenso
     """An image of the run's own, at the level that the model has grown to."""
     if _number(word, number) >= data.size:
         raise UserError(f"{word}: the run has {data.size} such images, numbered from 0")
-    level = (data.signal.shape[-1] // model.signal.shape[-1]).bit_length() - 1
-    return data.take(int(number), 1, level).signals
+    return data.take(int(number), 1, level_in(model, data)).signals
+
+
+def level_in(model: LatentModel, data: Images) -> int:
+    """How many times a run's images have to be halved for a model that has not grown to their size."""
+    return (data.signal.shape[-1] // model.signal.shape[-1]).bit_length() - 1
 
 
 def _file(model: LatentModel, word: str) -> Tensor:

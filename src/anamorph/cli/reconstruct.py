@@ -29,7 +29,7 @@ def main(words: Sequence[str]) -> int:
 
     import torch
 
-    from anamorph.cli.picking import as_source, pick
+    from anamorph.cli.picking import as_source, level_in, pick
     from anamorph.core.model import Encodes, require
     from anamorph.figures.grid import Row, save_picture, sheet
     from anamorph.runs import settings_of, shown
@@ -41,7 +41,8 @@ def main(words: Sequence[str]) -> int:
         if not options.images:
             source = shown(settings_of(RunFolder(options.run)))
         if source is not None:
-            originals = source.take(0, min(options.n, source.size)).signals.to(options.device)
+            level = level_in(model, source)
+            originals = source.take(0, min(options.n, source.size), level).signals.to(options.device)
             names = [f"{source.name} {i}" for i in range(len(originals))]
         else:
             picked = pick(model, options.run, options.images)

@@ -51,12 +51,16 @@ def main(words: Sequence[str]) -> int:
     settings = settings_of(folder)
     with folder.locked():
         seen = folder.seen()
-        settings = _with_source(folder, settings, options.source)
+        if not settings.source and not (options.source and options.images):
+            raise UserError(f"{folder} was imported: to train it, say on what, and how much: --source SOURCE --images TOTAL")
         total = settings.images if options.images is None else options.images
         if total < max(seen, 1):
             raise UserError(
                 f"{folder} has already seen {seen:,} images, more than --images {total:,}: ask for more, or leave it"
             )
+        if options.source is not None:
+            _adopt(folder, settings, options.source, total)
+            settings = settings_of(folder)
         _amend(folder, settings, total, _machine(options, settings.machine))
         if seen >= total:
             note(f"done: {folder} has seen {seen:,} of {total:,} images; train it further with --images")
@@ -74,15 +78,13 @@ def _machine(options: Resume, machine: Machine) -> Machine:
     )
 
 
-def _with_source(folder: RunFolder, settings: Settings, source: str | None) -> Settings:
-    """The settings with the images that an imported run is to be trained on, from now on."""
-    from anamorph.runs import adopt, settings_of
+def _adopt(folder: RunFolder, settings: Settings, source: str, total: int) -> None:
+    """Give an imported run the images that it is to be trained on, from now on."""
+    from anamorph.runs import adopt
 
-    if source is None:
-        return settings
     with report_progress("reading images") as progress:
-        folder.amend(adopt(settings, source, progress))
-    return settings_of(folder)
+        changes = adopt(settings, source, progress)
+    folder.amend({**changes, "images": total} if changes else {})
 
 
 def _amend(folder: RunFolder, settings: Settings, total: int, machine: Machine) -> None:

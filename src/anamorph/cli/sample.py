@@ -40,7 +40,7 @@ def main(words: Sequence[str]) -> int:
     if options.cutoff is not None and options.psi is None:
         raise UserError("--cutoff says how many layers --psi acts on: give --psi, too")
 
-    from anamorph.core.model import Draws, Maps, require
+    from anamorph.core.model import Draws, Maps, decode_in_parts, require
     from anamorph.core.random import Seeded
     from anamorph.edit.truncate import truncate
     from anamorph.figures.grid import save_grid
@@ -52,8 +52,10 @@ def main(words: Sequence[str]) -> int:
             mapper = require(model, Maps, "truncation")
             _check_cutoff(mapper, options.cutoff)
             codes = truncate(codes, mapper.centre, options.psi, options.cutoff)
-        fresh = Seeded(options.seed, "noise", device=options.device)
-        images = model.decode(codes, fresh if options.noise == "fresh" else options.noise)
+        if options.noise == "fresh":
+            images = model.decode(codes, Seeded(options.seed, "noise", device=options.device))
+        else:
+            images = decode_in_parts(model, codes, options.noise)
     path = options.out or options.run / "sample.png"
     save_grid(path, images)
     emit(options.json, f"{path}: {options.n} samples, seed {options.seed}", path=path, n=options.n, seed=options.seed)

@@ -122,8 +122,11 @@ def _with_model(words: Sequence[str]) -> type[Any]:
 def _preset(name: str, words: Sequence[str]) -> Preset | None:
     """The preset that is asked for; None if none is, or no size (which the parser will say)."""
     split = [part for word in words for part in word.split("=", 1)]
-    size = next((after for word, after in pairwise(split) if word == "--preset"), "")
-    return preset(name, int(size)) if size.isdecimal() else None
+    sizes = [after for word, after in pairwise(split) if word == "--preset"]
+    try:
+        return preset(name, int(sizes[-1])) if sizes else None
+    except ValueError:
+        return None
 
 
 def _chosen(options: Any) -> dict[str, Any]:
@@ -170,7 +173,7 @@ def run_training(folder: Any, logs: Logs) -> int:
     )
     if settings.machine.compiled:
         kinds = settings.schedule.kinds
-        often = "" if kinds == 1 else f", {kinds} times: at each level, and each fade"
+        often = "" if kinds == 1 else f", {kinds} times, as it grows"
         note(f"compiling the training step: this takes from one to a few minutes{often}; what was compiled once is kept")
     with Stop().listening() as stop, open_logs(logs, folder, settings) as log, Live() as live:
         for status in training.pursue(stop):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from anamorph.core.errors import UserError
@@ -27,8 +29,12 @@ __all__ = [
     "Noise",
     "Scores",
     "Styled",
+    "decode_in_parts",
     "require",
 ]
+
+MOST_VALUES = 1 << 24
+"""That are decoded at a time where parts will do: 64 images of 256x256, 5 of 1024x1024."""
 
 C = TypeVar("C", bound="LatentModel")
 
@@ -120,6 +126,14 @@ class Grows(LatentModel):
 
 
 CAPABILITIES = (Encodes, Draws, Maps, Styled, Scores, Bounds, Grows)
+
+
+def decode_in_parts(model: LatentModel, codes: Codes, noise: Literal["fixed", "off"] = "fixed") -> Tensor:
+    """As `decode`, a few at a time where signals are large, so that many of them fit into memory."""
+    n = len(next(iter(codes.values())))
+    most = max(1, MOST_VALUES // math.prod(model.signal.shape))
+    parts = [{name: code[start : start + most] for name, code in codes.items()} for start in range(0, n, most)]
+    return torch.cat([model.decode(part, noise) for part in parts])
 
 
 def require(model: LatentModel, capability: type[C], purpose: str) -> C:

@@ -182,8 +182,8 @@ def _measured(
 @torch.no_grad()
 def _measure(study: Study, model: LatentModel, reader: FactorReader, held: Images) -> dict[str, Any]:
     found: dict[str, Any] = {}
+    level = _level(study, model)
     if isinstance(model, Encodes):
-        level = study.size.bit_length() - model.signal.shape[-1].bit_length()
         originals = held.take(0, study.n, level)
         again = torch.cat([model.decode(model.encode(x)) for x in originals.signals.split(250)])
         found["kept"] = agreement(reader.read(double(again, level)), originals.labels)
@@ -191,8 +191,13 @@ def _measure(study: Study, model: LatentModel, reader: FactorReader, held: Image
     if isinstance(model, Draws):
         drawn = [_samples(model, 250, place) for place in range(-(-study.n // 250))]
         samples = torch.cat(drawn)[: study.n]
-        found["spread"] = effective_classes(reader.read(double(samples, (study.size // samples.shape[-1]).bit_length() - 1)))
+        found["spread"] = effective_classes(reader.read(double(samples, level)))
     return found
+
+
+def _level(study: Study, model: LatentModel) -> int:
+    """How many times a model's images have to be doubled to be of the study's size."""
+    return (study.size // int(model.signal.shape[-1])).bit_length() - 1
 
 
 def _samples(model: Draws, n: int, place: int) -> Tensor:
@@ -203,9 +208,10 @@ def _facts(study: Study, reader: FactorReader, read: Mapping[str, float], held: 
     """By factor: its classes, how well it is read, what always guessing the commonest gives, and how real images spread."""
     batch = held.take(0, study.n)
     spread = effective_classes(reader.read(batch.signals))
+    classes = {label.name: len(label.classes) for label in held.labels}
     return {
         name: {
-            "classes": int(labels.max()) + 1,
+            "classes": classes[name],
             "read": read[name],
             "chance": float(labels.bincount().max() / len(labels)),
             "spread": spread[name],
@@ -250,15 +256,16 @@ def _hours(row: Mapping[str, Any]) -> str:
 @torch.no_grad()
 def _pictures(study: Study, out: Path, held: Images, rows: list[dict[str, Any]]) -> None:
     """cats.png: the first held-out images, reconstructions and samples of all models; kept.png: the shares over training."""
-    originals = held.take(0, SHOWN).signals
-    lines = [Row("held out", originals)]
+    lines = [Row("held out", held.take(0, SHOWN).signals)]
     drawn = []
     for name in study.contestants:
         model = load(out / name.replace(" ", "-"))
+        level = _level(study, model)
         if isinstance(model, Encodes):
-            lines.append(Row(f"{name}: reconstructions", model.decode(model.encode(originals))))
+            again = model.decode(model.encode(held.take(0, SHOWN, level).signals))
+            lines.append(Row(f"{name}: reconstructions", double(again, level)))
         if isinstance(model, Draws):
-            drawn.append(Row(f"{name}: samples", _samples(model, SHOWN, 0)))
+            drawn.append(Row(f"{name}: samples", double(_samples(model, SHOWN, 0), level)))
     save_picture(out / "cats.png", sheet([*lines, *drawn], f"The first {SHOWN}, unpicked. {CREDIT}"))
     panels: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
     for row in rows:

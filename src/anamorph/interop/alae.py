@@ -11,7 +11,7 @@ from torch import Tensor
 from anamorph.catalog import build
 from anamorph.core.errors import UserError
 from anamorph.core.signal import Image
-from anamorph.interop.fit import Place, as_is, fit
+from anamorph.interop.fit import MOST_BLOCKS, Place, as_is, fit, fitting, without_memory
 from anamorph.interop.imported import Imported
 from anamorph.interop.pickles import read_pickle
 from anamorph.models.stylealae import StyleALAE, StyleALAEConfig
@@ -96,14 +96,19 @@ def read_alae(path: Path) -> Imported:
     trained, averaged = (_flat(models, suffix) for suffix in ("", "_s"))
     if not trained and not averaged:
         raise UserError(f"{path} is no StyleALAE: wanted {', '.join(NETWORKS)} under 'models', found {', '.join(models)[:200]}")
+    notes = () if trained and averaged else (f"it holds only {'averaged' if averaged else 'trained'} weights: they are both",)
     trained, averaged = trained or averaged, averaged or trained
     image, config = _sizes(path, averaged)
+    shape = without_memory("stylealae", image, config)
+    assert isinstance(shape, StyleALAE)
+    for weights in (trained, averaged):
+        fitting(places(shape), weights, str(path))
     model, average = (build("stylealae", image, config, seed=0)[0] for _ in range(2))
     assert isinstance(model, StyleALAE)
     assert isinstance(average, StyleALAE)
     fit(places(model), trained, str(path))
     fit(places(average), averaged, str(path))
-    return Imported("stylealae", image, config, model, average, _level(averaged, len(model.encoder.blocks)))
+    return Imported("stylealae", image, config, model, average, _level(averaged, len(model.encoder.blocks)), notes)
 
 
 def _flat(models: Mapping[str, Any], suffix: str) -> dict[str, Tensor]:
@@ -130,6 +135,8 @@ def _sizes(path: Path, tensors: Mapping[str, Tensor]) -> tuple[Image, StyleALAEC
             tensors["discriminator.from_rgb.0.from_rgb.weight"],
         )
         most = tensors[f"discriminator.encode_block.{blocks - 1}.conv_2.weight"].shape[0]
+        if not 2 <= blocks <= MOST_BLOCKS or not all((w_dim, channels, most, start.shape[0])):
+            raise IndexError(f"between 2 and {MOST_BLOCKS} blocks of some size")
     except (KeyError, IndexError) as error:
         raise UserError(f"{path} is no StyleALAE: its networks lack {error}") from error
     layers = [

@@ -57,6 +57,6 @@ def write_run(imported: Imported, out: Path, raw: bool = False) -> Settings:
         run = Run(model, recipe, settings.schedule, settings.seed, settings.machine)
         run.model.load_state_dict(imported.model.state_dict())
         run.average.model.load_state_dict((imported.model if raw else imported.average).state_dict())
-        settings.write(folder)
         folder.save(run, {}, keep=True)
+        settings.write(folder)  # last: until then, there is no run
     return settings

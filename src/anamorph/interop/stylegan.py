@@ -19,11 +19,13 @@ from torch import Tensor
 from anamorph.catalog import build
 from anamorph.core.errors import UserError
 from anamorph.core.files import read_tensors
+from anamorph.core.model import LatentModel
 from anamorph.core.signal import Image
 from anamorph.data.arrays import load_arrays
-from anamorph.interop.fit import Place, as_is, fit
+from anamorph.interop.fit import MOST_BLOCKS, Place, as_is, fit, fitting, without_memory
 from anamorph.interop.imported import Imported
-from anamorph.interop.pickles import Record, read_pickle
+from anamorph.interop.pickles import read_pickle
+from anamorph.interop.standins import Record
 from anamorph.models.stylegan import StyleGAN, StyleGANConfig
 from anamorph.nn.equalized import rate_coefficients
 
@@ -31,6 +33,7 @@ __all__ = ["discriminator_places", "generator_places", "official_names", "read_s
 
 NETWORKS = {"generator": "G", "discriminator": "D", "generator_smooth": "Gs", "G": "G", "D": "D", "Gs": "Gs", "G_ema": "Gs"}
 """How files name the networks; Gs is the averaged generator."""
+OUTPUT = re.compile(r"synthesis\.output\d+\.bias")
 SCOPE = re.compile(r"^(G_mapping|G_synthesis|mapping|synthesis)(_\d+)?/")
 Convert = Callable[[Tensor], Tensor]
 
@@ -140,19 +143,31 @@ def read_stylegan(path: Path) -> Imported:
     average = nets.get("Gs") or nets.get("G")
     if not average or not any(name.startswith("synthesis.") for name in average):
         raise UserError(f"{path} is no StyleGAN: it has no generator with the known names (it may be of another version)")
-    notes = () if "D" in nets else ("it holds no discriminator: training would begin with a new one",)
+    notes: tuple[str, ...] = () if "D" in nets else ("it holds no discriminator: training would begin with a new one",)
     level = _level(path, average)
+    if not ("G" in nets and "Gs" in nets):
+        notes += (f"it holds only {'averaged' if 'Gs' in nets else 'trained'} weights of the generator: they are both",)
     nets = {net: {name: t for name, t in tensors.items() if not name.endswith("lod")} for net, tensors in nets.items()}
-    image, config = _sizes(path, nets.get("Gs") or nets["G"], nets.get("D", {}))
+    image, config = _sizes(path, nets.get("Gs") or nets["G"])
+    generators = [nets.get("G") or nets["Gs"], nets.get("Gs") or nets["G"]]
     models: list[StyleGAN] = []
-    for net in ("G", "Gs"):
+    for weights in generators:
+        _bring(fitting, without_memory("stylegan", image, config), weights, nets.get("D"), path)
+    for weights in generators:
         model, _ = build("stylegan", image, config, seed=0)
-        assert isinstance(model, StyleGAN)
-        fit(generator_places(model), nets.get(net) or nets["G" if net == "Gs" else "Gs"], f"the generator of {path}")
-        if "D" in nets:
-            fit(discriminator_places(model), nets["D"], f"the discriminator of {path}")
-        models.append(model)
+        models.append(_bring(fit, model, weights, nets.get("D"), path))
     return Imported("stylegan", image, config, models[0], models[1], level, notes)
+
+
+def _bring(
+    way: Callable[..., Any], model: LatentModel, g: Mapping[str, Tensor], d: Mapping[str, Tensor] | None, path: Path
+) -> StyleGAN:
+    """A model, with the tensors of its networks brought to it, or only held against it."""
+    assert isinstance(model, StyleGAN)
+    way(generator_places(model), g, f"the generator of {path}")
+    if d is not None:
+        way(discriminator_places(model), d, f"the discriminator of {path}")
+    return model
 
 
 def _networks(path: Path) -> dict[str, dict[str, Tensor]]:
@@ -165,15 +180,20 @@ def _networks(path: Path) -> dict[str, dict[str, Tensor]]:
     if isinstance(tree, list) and all(isinstance(net, Record) for net in tree):  # the official (G, D, Gs)
         return {name: _variables(net) for name, net in zip(("G", "D", "Gs"), tree, strict=False)}
     if isinstance(tree, Mapping):
-        return _sorted(_flat(tree))
+        nets = tree.get("models", tree)  # genforce's own checkpoints keep more beside the networks
+        nets = nets if isinstance(nets, Mapping) else tree
+        known = {name: value for name, value in nets.items() if name in NETWORKS}
+        return _sorted(_flat(known or nets))
     raise UserError(f"{path} is no StyleGAN: it holds no networks")
 
 
 def _variables(net: Mapping[str, Any]) -> dict[str, Tensor]:
     """The variables of an official network and of its components."""
-    found = _tensors({str(pair[0]): pair[1] for pair in net.get("variables", []) if len(pair) == 2})
-    for component in net.get("components", {}).values():
-        found |= _variables(component)
+    variables, components = net.get("variables"), net.get("components")
+    pairs = [pair for pair in variables if isinstance(pair, list) and len(pair) == 2] if isinstance(variables, list) else []
+    found = _tensors({str(name): value for name, value in pairs})
+    for component in components.values() if isinstance(components, Mapping) else ():
+        found |= _variables(component) if isinstance(component, Mapping) else {}
     return found
 
 
@@ -185,8 +205,13 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _tensors(values: Mapping[str, Any]) -> dict[str, Tensor]:
-    numbers = {n: torch.as_tensor(v) for n, v in values.items() if isinstance(v, (Tensor, np.ndarray, float, int))}
-    return {name: value.float() for name, value in numbers.items()}
+    found = {}
+    for name, value in values.items():
+        if isinstance(value, Tensor):
+            found[name] = value.float()
+        elif isinstance(value, (float, int)) or (isinstance(value, np.ndarray) and value.dtype.kind in "fiub"):
+            found[name] = torch.from_numpy(np.array(value, np.float32))
+    return found
 
 
 def _sorted(values: Mapping[str, Any]) -> dict[str, dict[str, Tensor]]:
@@ -205,35 +230,41 @@ def _as_genforce(net: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Tensors by genforce's names, whichever they came by, without what is constant (blurs)."""
     plain = {SCOPE.sub("", name): value for name, value in tensors.items()}
     if not any("/" in name for name in plain):
-        return {n.replace("module.", "", 1): v for n, v in tensors.items() if not n.endswith((".kernel", ".blur.weight"))}
+        return {n.removeprefix("module."): v for n, v in tensors.items() if not n.endswith((".kernel", ".blur.weight"))}
     blocks = sum(name.startswith(("ToRGB_lod", "FromRGB_lod")) and name.endswith("bias") for name in plain)
     known, found = official_names(blocks)["D" if net == "D" else "G"], {}
     for name, value in plain.items():
         theirs, convert = known.get(name, (name, as_is))
-        found[theirs] = convert(value)
+        try:
+            found[theirs] = convert(value)
+        except (RuntimeError, IndexError):  # of another shape, which will be told
+            found[theirs] = value
     return found
 
 
 def _level(path: Path, generator: Mapping[str, Tensor]) -> int:
     """How many halvings of the full resolution have not been grown through; within a fade, those that have begun count."""
     lod = next((float(value) for name, value in generator.items() if name.endswith("lod") and value.numel() == 1), 0.0)
-    if not 0 <= lod < 16:
-        raise UserError(f"{path} says that it is {lod} levels below its full size, which cannot be")
+    blocks = sum(OUTPUT.fullmatch(name) is not None for name in generator)
+    if not 0 <= lod < max(blocks, 1):
+        raise UserError(f"{path} says that it is {lod} levels below its full size, and it has {blocks}")
     return int(lod)
 
 
-def _sizes(path: Path, g: Mapping[str, Tensor], d: Mapping[str, Tensor]) -> tuple[Image, StyleGANConfig]:
+def _sizes(path: Path, g: Mapping[str, Tensor]) -> tuple[Image, StyleGANConfig]:
     """What shape of model the tensors are of."""
-    blocks = sum(re.fullmatch(r"synthesis\.output\d+\.bias", name) is not None for name in g)
+    blocks = sum(OUTPUT.fullmatch(name) is not None for name in g)
     dense = sum(re.fullmatch(r"mapping\.dense\d+\.bias", name) is not None for name in g)
     try:
         widths = [g[f"synthesis.output{i}.weight"].shape[1] for i in range(blocks)]
         w_dim = g["synthesis.layer0.style.weight"].shape[1]
         label = g.get("mapping.label_weight")
         z_dim = g["mapping.dense0.weight"].shape[1] // (1 if label is None else 2) if dense else w_dim
-        start = g["synthesis.layer0.const"].shape[-2:] if "synthesis.layer0.const" in g else (4, 4)
+        start = g["synthesis.layer0.const"].shape[2:] if "synthesis.layer0.const" in g else (4, 4)
         channels = g["synthesis.output0.weight"].shape[0]
         width = g["mapping.dense0.weight"].shape[0] if dense else w_dim
+        if not 2 <= blocks <= MOST_BLOCKS or not all((*widths, w_dim, z_dim, channels, width)) or len(start) != 2:
+            raise IndexError(f"between 2 and {MOST_BLOCKS} resolutions of some size")
     except (KeyError, IndexError) as error:
         raise UserError(f"{path} is no StyleGAN: its generator lacks {error}") from error
     side = 4 << blocks - 1
@@ -242,7 +273,7 @@ def _sizes(path: Path, g: Mapping[str, Tensor], d: Mapping[str, Tensor]) -> tupl
         w_dim=w_dim,
         mapping_width=width,
         mapping_layers=dense,
-        channels=widths[-1] * side if widths[-1] < max(widths) else max(widths) * side,
+        channels=widths[-1] * side,
         most_channels=max(widths),
         classes=0 if label is None else label.shape[0],
         constant="synthesis.layer0.const" in g,

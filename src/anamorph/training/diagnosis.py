@@ -9,17 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from anamorph.core.model import Draws, Encodes, Grows
+from anamorph.core.model import Draws, Encodes, Grows, decode_in_parts
 from anamorph.core.random import Seeded
 from anamorph.core.signal import Source
 from anamorph.core.stage import Stage
 from anamorph.training.run import Run
 
-__all__ = ["CHECKS", "Diagnosis"]
+__all__ = ["Diagnosis"]
 
-CHECKS = 64
-"""How many times a training is looked at."""
-DRAWN = 64
+DRAWN, AT_A_TIME = 64, 4
 WON, WON_CHECKS = 0.1, 3
 """D has won when its logistic loss (2 log 2 = 1.39 for guessing) stays below this for so many checks."""
 DIVERSE, FALLEN = 0.5, 0.5
@@ -47,10 +45,11 @@ class Diagnosis:
         if stage.level != self.level:
             self.level, self.won, self.best_diversity, self.errors, self.told = stage.level, 0, 0.0, [], []
         numbers = _numbers(run, source, stage)
+        logistic = "critic/adversarial" in terms and "critic/slope" not in terms  # a Wasserstein loss has no bound
         warnings = {
-            "critic": self._critic(terms.get("critic/adversarial")),
-            "diversity": self._diversity(numbers.get("check/diversity")),
-            "reciprocity": self._reciprocity(numbers.get("check/code_error")),
+            "critic": self._critic(terms["critic/adversarial"]) if logistic else "",
+            "diversity": self._diversity(numbers.get("check/diversity")) if "critic/adversarial" in terms else "",
+            "reciprocity": self._reciprocity(numbers.get("check/code_error")) if "reciprocity/latent" in terms else "",
         }
         new = {name: text for name, text in warnings.items() if text and name not in self.told}
         self.told += new
@@ -85,7 +84,7 @@ class Diagnosis:
             return ""
         return (
             f"the encoder has stopped learning to find codes again: it misses {self.errors[-1]:.0%} of their variance. "
-            f"Give it more channels (--model.channels), or fewer features to find (--model.w-dim)"
+            f"Give it a larger network, or fewer features to find (--model.w-dim)"
         )
 
 
@@ -97,12 +96,13 @@ def _numbers(run: Run, source: Source, stage: Stage) -> dict[str, float]:
     if not isinstance(view, Draws):
         return {}
     codes = view.draw(DRAWN, Seeded(run.seed, "diagnosis", device=run.machine.device))
-    samples = view.decode(codes)
+    samples = decode_in_parts(view, codes)
     real = source.take(0, DRAWN, stage.level).signals
     found = {"check/diversity": _spread(samples.flatten(1)) / max(_spread(real.flatten(1)), 1e-12)}
     if isinstance(view, Encodes):
         space = view.spaces[0].name
-        wanted, again = codes[space].flatten(1), view.encode(samples)[space].flatten(1)
+        again = torch.cat([view.encode(part)[space] for part in samples.split(AT_A_TIME)]).flatten(1)
+        wanted = codes[space].flatten(1)
         variance = (wanted - wanted.mean(0)).square().mean()
         found["check/code_error"] = float((again - wanted).square().mean() / variance.clamp_min(1e-12))
     return found

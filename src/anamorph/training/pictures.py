@@ -10,7 +10,7 @@ import torch
 from PIL import Image as Pillow
 from torch import Tensor
 
-from anamorph.core.model import Draws, Encodes, Grows, LatentModel
+from anamorph.core.model import Draws, Encodes, Grows, LatentModel, decode_in_parts
 from anamorph.core.random import Seeded
 from anamorph.core.signal import Source
 from anamorph.core.stage import Stage
@@ -28,7 +28,7 @@ WALL = 64
 def samples(model: Draws, n: int, seed: int, place: str = "samples") -> Tensor:
     """n images [n, C, H, W] from latents that depend on the seed alone."""
     device = next(model.parameters()).device
-    return model.decode(model.draw(n, Seeded(seed, place, device=device)))
+    return decode_in_parts(model, model.draw(n, Seeded(seed, place, device=device)))
 
 
 @torch.no_grad()

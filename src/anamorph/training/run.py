@@ -89,7 +89,7 @@ class Run:
             wanted = "the whole batch at once" if group is None else f"a multiple of {group} images at a time"
             raise UserError(
                 f"a batch of {batch} cannot be divided into {pieces} pieces (processes times micro-batches) "
-                f"for losses that see {wanted}: change --batch or --parts"
+                f"for losses that see {wanted}: change --batch (--growing.batches of a preset) or --parts"
             )
 
     def random(self, phase: Phase) -> Random:

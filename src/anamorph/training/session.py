@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from anamorph.core.signal import Source
-from anamorph.training.diagnosis import CHECKS, Diagnosis
+from anamorph.training.diagnosis import Diagnosis
 from anamorph.training.folder import RunFolder
 from anamorph.training.loop import Tick, train
 from anamorph.training.pictures import draw_curves, draw_progress
@@ -19,6 +19,8 @@ from anamorph.training.run import Run
 __all__ = ["Plan", "Status", "milestones", "pursue", "take_up"]
 
 SAVE_SECONDS = 60.0
+CHECKS = 64
+"""How many times it is looked at how a training goes."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,232 @@
+"""What stands in for the names in other people's pickles: inert, and able to keep numbers."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = [
+    "KNOWN",
+    "STANDINS",
+    "Array",
+    "Budget",
+    "Damaged",
+    "Dtype",
+    "Kind",
+    "Object",
+    "Record",
+    "Refused",
+    "Storage",
+    "Strided",
+    "is_count",
+]
+
+MOST_AXES = 8
+"""Of a tensor or an array."""
+GROWTH, ALLOWANCE = 4, 64 << 20
+"""What is read may take so many times the file's size, and so many bytes besides."""
+DTYPES = {
+    "DoubleStorage": torch.float64,
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+}
+"""What PyTorch's storages hold, by the name of their class."""
+ARRAYS = {"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"}
+
+
+class Record(dict[str, Any]):
+    """What an object of a foreign class kept: its attributes by name."""
+
+
+class Refused(Exception):
+    """Something that no checkpoint needs."""
+
+
+class Damaged(Exception):
+    """Something that does not add up."""
+
+
+class Budget:
+    """How many bytes may still be made of a file."""
+
+    def __init__(self, size: int) -> None:
+        self.left = GROWTH * size + ALLOWANCE
+
+    def charge(self, size: int) -> None:
+        self.left -= size
+        if self.left < 0:
+            raise Refused("far more memory than it is long")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A class of storages."""
+
+    dtype: torch.dtype
+
+
+@dataclass
+class Storage:
+    """Numbers in a row; their bytes may come later in the file."""
+
+    dtype: torch.dtype
+    count: int
+    data: bytes = b""
+    numbers: Tensor | None = None
+
+    def flat(self, budget: Budget) -> Tensor:
+        if len(self.data) != self.count * self.dtype.itemsize:
+            raise Damaged(f"a storage of {self.count} numbers has {len(self.data)} bytes")
+        if self.numbers is None:
+            budget.charge(len(self.data))
+            self.numbers = torch.frombuffer(bytearray(self.data), dtype=self.dtype) if self.count else torch.empty(0)
+        return self.numbers
+
+
+@dataclass(frozen=True)
+class Strided:
+    """A tensor as the file describes it."""
+
+    storage: Storage
+    offset: int
+    size: tuple[Any, ...]
+    stride: tuple[Any, ...]
+
+    def tensor(self, budget: Budget) -> Tensor:
+        sizes = [*self.size, *self.stride, self.offset]
+        if len(self.size) != len(self.stride) or len(self.size) > MOST_AXES or not all(map(is_count, sizes)):
+            raise Damaged("a tensor's size and stride are no such thing")
+        count, flat = math.prod(self.size), self.storage.flat(budget)
+        if not count:
+            return torch.empty(self.size, dtype=self.storage.dtype) if max(self.size) < 2**31 else torch.empty(0)
+        last = self.offset + sum((n - 1) * step for n, step in zip(self.size, self.stride, strict=True))
+        if count > self.storage.count or last >= self.storage.count:
+            raise Damaged(f"a tensor of {count} numbers reaches out of its storage of {self.storage.count} numbers")
+        budget.charge(count * self.storage.dtype.itemsize)
+        return flat.as_strided(self.size, self.stride, self.offset).clone()
+
+
+def is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 2**48
+
+
+def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Strided:
+    if not isinstance(storage, Storage) or type(size) is not tuple or type(stride) is not tuple:
+        raise Refused(f"a tensor made of {type(storage).__name__}")
+    return Strided(storage, offset, size, stride)
+
+
+def _rebuild_parameter(data: Any, *_: Any) -> Any:
+    return data
+
+
+def _size(values: tuple[Any, ...] = ()) -> tuple[Any, ...]:
+    if type(values) is not tuple or len(values) > MOST_AXES:
+        raise Refused("a torch.Size of something else")
+    return values
+
+
+def _empty() -> OrderedDict[str, Any]:
+    return OrderedDict()
+
+
+class Dtype:
+    """A NumPy type, as its name and its order of bytes."""
+
+    def __init__(self, name: Any = "", *_: Any) -> None:
+        if type(name) is not str or name not in ARRAYS:
+            raise Refused(f"an array of type {ascii(name)[:20] if type(name) is str else type(name).__name__}")
+        self.name, self.order = name, "<"
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.order = ">" if state[1] == ">" else "<"
+
+    @property
+    def numpy(self) -> np.dtype[Any]:
+        return np.dtype(self.order + self.name)
+
+
+class Array:
+    """A NumPy array."""
+
+    def __init__(self, *_: Any) -> None:
+        self.value: np.ndarray[Any, Any] = np.empty(0, np.float32)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, shape, dtype, fortran, data = state
+        if not isinstance(dtype, Dtype) or type(data) is not bytes:
+            raise Refused("an array of objects")
+        if type(shape) is not tuple or len(shape) > MOST_AXES or not all(map(is_count, shape)):
+            raise Damaged("an array's shape is no such thing")
+        if len(data) != math.prod(shape) * dtype.numpy.itemsize:
+            raise Damaged(f"an array of shape {shape} has {len(data)} bytes")
+        array = np.frombuffer(data, dtype.numpy).reshape(shape, order="F" if fortran else "C")
+        self.value = array.astype(array.dtype.newbyteorder("="))  # a copy that may be written
+
+
+def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any) -> Array:
+    array = Array()
+    array.__setstate__((1, shape, dtype, order == "F", data))
+    return array
+
+
+def _scalar(dtype: Any, data: Any) -> float:
+    if not isinstance(dtype, Dtype) or type(data) is not bytes or len(data) != dtype.numpy.itemsize:
+        raise Refused("a number of an unknown type")
+    return float(np.frombuffer(data, dtype.numpy)[0])
+
+
+class Object(Record):
+    """Stands in for an object whose class is known to be harmless: its state is kept, and nothing is done with it."""
+
+    def __init__(self, *_: Any) -> None:
+        super().__init__()
+
+    def __setstate__(self, state: Any) -> None:
+        self.update(state if isinstance(state, dict) else {"state": state})
+
+
+def _bytes(text: Any = "", encoding: Any = "latin1") -> bytes:
+    """How the pickles that Python 2 can read write bytes."""
+    if type(text) is not str or encoding != "latin1":
+        raise Refused("bytes that are no text in latin1")
+    return text.encode("latin1")
+
+
+KNOWN: dict[tuple[str, str], Any] = {
+    ("collections", "OrderedDict"): _empty,
+    ("collections", "defaultdict"): Object,
+    ("builtins", "dict"): _empty,
+    ("__builtin__", "dict"): _empty,
+    ("__builtin__", "bytes"): _bytes,
+    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
+    ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
+    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+    ("torch", "Size"): _size,
+    ("_codecs", "encode"): _bytes,
+    ("numpy", "ndarray"): Array,
+    ("numpy", "dtype"): Dtype,
+    ("dnnlib.tflib.network", "Network"): Object,
+    ("dnnlib.util", "EasyDict"): Object,
+    ("dnnlib", "EasyDict"): Object,
+}
+KNOWN |= {("torch", name): Kind(dtype) for name, dtype in DTYPES.items()}
+KNOWN |= {("tracker", name): Object for name in ("LossTracker", "RunningMean", "RunningMeanTorch")}
+for _module in ("numpy.core.multiarray", "numpy._core.multiarray"):
+    KNOWN |= {(_module, "_reconstruct"): Array, (_module, "scalar"): _scalar}
+    KNOWN[_module.replace("multiarray", "numeric"), "_frombuffer"] = _from_buffer
+STANDINS = {id(value) for value in KNOWN.values()}
+"""All that a pickle can get hold of by name."""
