@@ -88,8 +88,13 @@ def test_an_imported_run_samples_reconstructs_and_is_trained_further(
     capsys.readouterr()
     assert main(["reconstruct", run, "data:0"]) == 2
     assert "was imported, and has no images of its own" in capsys.readouterr().err
+    assert main(["resume", run]) == 2
+    assert main(["resume", run, "--source", "shapes"]) == 2
+    assert capsys.readouterr().err.count("say on what, and how much") == 2
+    assert main(["resume", run, "--images", "32", "--source", "digits-of-nobody"]) == 2
     assert main(["resume", run, "--images", "32", "--source", "shapes"]) == 0
     assert RunFolder(run).seen() == 32
+    assert main(["resume", run, "--images", "48", "--source", "shapes"]) == 0  # the same command again
     assert main(["resume", run, "--images", "64", "--source", "digits"]) == 2
     assert "stays so" in capsys.readouterr().err
     assert main(["import", "alae", str(golden), "--out", run]) == 2
@@ -121,6 +126,48 @@ def test_the_level_that_was_reached_is_found_and_kept(tmp_path: Path, new: bool,
     assert settings_of(RunFolder(tmp_path / "run")).level == 3 - reached
     assert main(["sample", str(tmp_path / "run"), "--n", "1"]) == 0
     assert main(["resume", str(tmp_path / "run"), "--images", "16", "--source", "shapes"]) == 0
+    assert load(tmp_path / "run").signal == Image(3, side, side)
+    assert main(["reconstruct", str(tmp_path / "run"), "--n", "2"]) == 0
+
+
+def spoiled(random: np.random.Generator, tree: Any) -> Any:
+    """A tree in which one thing, somewhere, is not what it was."""
+    if isinstance(tree, dict) and tree and random.random() < 0.9:
+        name = list(tree)[random.integers(len(tree))]
+        return {**tree, name: spoiled(random, tree[name])}
+    if isinstance(tree, dict) and tree and random.random() < 0.5:
+        return {name: value for name, value in tree.items() if random.random() < 0.5}
+    others = [torch.ones(()), torch.ones(3), torch.ones(0, 5), torch.ones(2, 3, 4, 5, 1), torch.full((4, 4), float("inf"))]
+    things: list[Any] = [None, 3, "text", [], {}, {"weight": torch.ones(2)}, *others]
+    if isinstance(tree, Tensor) and tree.dim() and random.random() < 0.5:
+        return [tree.flatten(), tree.unsqueeze(0), tree[..., :1], tree.repeat(*[2] * tree.dim()), tree.double()][
+            random.integers(5)
+        ]
+    return things[random.integers(len(things))]
+
+
+@pytest.mark.parametrize("kind", ["alae", "stylegan"])
+def test_spoiled_checkpoints_are_opened_or_refused_and_nothing_else(kind: str, tmp_path: Path) -> None:
+    random, path, refused = np.random.default_rng(0), tmp_path / "file.pth", 0
+    case = stylegan_case("committed")
+    whole = released() if kind == "alae" else {"generator": weights(case, "G"), "discriminator": weights(case, "D")}
+    for _ in range(120):
+        torch.save(spoiled(random, whole), path)
+        try:
+            (read_alae if kind == "alae" else read_stylegan)(path)
+        except UserError:  # anything else fails the test
+            refused += 1
+    assert refused > 40
+
+
+def test_a_model_of_absurd_size_takes_no_memory(tmp_path: Path) -> None:
+    tree = released()
+    for suffix in ("", "_s"):
+        tree["models"][f"generator{suffix}"]["decode_block.0.style_1.weight"] = torch.ones(1, 1).expand(1, 1)[:0].view(0, 1)
+        tree["models"][f"discriminator{suffix}"]["from_rgb.0.from_rgb.weight"] = torch.empty(3_000_000, 0, 1, 1)
+    torch.save(tree, tmp_path / "model.pth")
+    with pytest.raises(UserError, match="does not fit|no StyleALAE"):
+        read_alae(tmp_path / "model.pth")
 
 
 def test_all_that_does_not_fit_is_listed(tmp_path: Path) -> None:
@@ -198,8 +245,9 @@ def official(case: Case, net: str) -> dict[str, np.ndarray[Any, Any]]:
 
 
 def as_genforce(case: Case, path: Path) -> Path:
-    nets = {"generator": weights(case, "G"), "generator_smooth": weights(case, "G"), "discriminator": weights(case, "D")}
-    torch.save(nets, path.with_suffix(".pth"))
+    trained = {name: -value for name, value in weights(case, "G").items()}
+    nets = {"generator": trained, "generator_smooth": weights(case, "G"), "discriminator": weights(case, "D")}
+    torch.save({"models": nets, "running_metadata": {"iter": 7}}, path.with_suffix(".pth"))
     return path.with_suffix(".pth")
 
 
@@ -239,11 +287,12 @@ def as_pickle(case: Case, path: Path) -> Path:
     top = {k: v for k, v in g.items() if k in ("dlatent_avg", "lod")}
     synthesis = {k: v for k, v in g.items() if k not in mapping and k != "dlatent_avg"}
     generator = net(top, mapping=net(mapping), synthesis=net(synthesis))
+    trained = net(top, mapping=net({k: -v for k, v in mapping.items()}), synthesis=net({k: -v for k, v in synthesis.items()}))
     with pytest.MonkeyPatch.context() as patch:
         for name in ("dnnlib", "dnnlib.tflib"):
             patch.setitem(sys.modules, name, types.ModuleType(name))
         patch.setitem(sys.modules, module.__name__, module)
-        path.with_suffix(".pkl").write_bytes(pickle.dumps((generator, net(d), generator), 4))
+        path.with_suffix(".pkl").write_bytes(pickle.dumps((trained, net(d), generator), 4))
     return path.with_suffix(".pkl")
 
 
@@ -269,8 +318,21 @@ def test_stylegans_are_opened_in_every_layout(name: str, write: Any, tmp_path: P
         assert "no discriminator" in found.notes[0]
 
 
+def test_averaged_weights_are_used_and_trained_ones_are_gone_on_from(tmp_path: Path) -> None:
+    found = read_stylegan(as_genforce(stylegan_case("committed"), tmp_path / "file"))
+    its, mine = found.model.state_dict(), found.average.state_dict()
+    assert torch.equal(its["synthesis.constant"], -mine["synthesis.constant"])
+    write_run(found, tmp_path / "run")
+    write_run(found, tmp_path / "raw", raw=True)
+    assert torch.equal(load(tmp_path / "run").state_dict()["synthesis.constant"], mine["synthesis.constant"])
+    assert torch.equal(load(tmp_path / "raw").state_dict()["synthesis.constant"], its["synthesis.constant"])
+
+
 def test_the_level_of_a_stylegan_is_read(tmp_path: Path) -> None:
     case = stylegan_case("committed")
+    case.tensors["G.synthesis.lod"] = torch.tensor(-7.0)  # the trained network's, negated
+    with pytest.raises(UserError, match="below its full size, and it has 3"):
+        read_stylegan(as_genforce(case, tmp_path / "file"))
     case.tensors["G.synthesis.lod"] = torch.tensor(1.0)
     write_run(read_stylegan(as_genforce(case, tmp_path / "file")), tmp_path / "run")
     model: LatentModel = load(tmp_path / "run")
