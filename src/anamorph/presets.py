@@ -53,7 +53,9 @@ def _official(batches: tuple[int, ...], rates: tuple[float, ...]) -> Growing:
 
 
 PRESETS = (
-    Preset("stylealae", 32, SMALL, _abrupt((128, 128, 64, 32), 40_000, 60_000), 600_000, "for processors"),
+    Preset(
+        "stylealae", 32, SMALL, _abrupt((128, 128, 64, 32), 40_000, 60_000), 600_000, "for processors; trained on cats, to 60 %"
+    ),
     Preset("stylealae", 64, MEDIUM, _abrupt((128, 128, 64, 32, 32), 60_000, 90_000), 1_000_000, "for processors; not trained"),
     Preset(
         "stylealae",
@@ -79,7 +81,14 @@ PRESETS = (
         18_000_000,
         "the released configuration for FFHQ, for one large GPU; not trained",
     ),
-    Preset("stylegan", 32, SMALL | NARROW, _abrupt((128, 128, 64, 32), 40_000, 60_000), 900_000, "for processors"),
+    Preset(
+        "stylegan",
+        32,
+        SMALL | NARROW,
+        _abrupt((128, 128, 64, 32), 40_000, 60_000),
+        900_000,
+        "for processors; trained on cats, to 27 %",
+    ),
     Preset(
         "stylegan",
         64,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import torch
 import torch.nn.functional as F
@@ -45,15 +45,8 @@ class FactorReader(nn.Module):
         return {name: torch.cat([part[name] for part in parts]).argmax(1) for name in self.heads}
 
 
-def train_reader(
-    source: Source,
-    image: Image,
-    labels: tuple[Label, ...],
-    images: int,
-    seed: int = 0,
-    tell: Callable[[int, int], None] = lambda _, __: None,
-) -> FactorReader:
-    """A reader of every label that has classes, trained on so many images by cross-entropy (Adam, one cycle of its rate)."""
+def train_reader(source: Source, image: Image, labels: tuple[Label, ...], images: int, seed: int = 0) -> FactorReader:
+    """A reader of every label that has classes, trained on so many images by cross-entropy (AdamW, one cycle of its rate)."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         reader = FactorReader(image, {label.name: len(label.classes) for label in labels if label.classes})
@@ -67,7 +60,6 @@ def train_reader(
         loss.backward()
         optimizer.step()
         cycle.step()
-        tell(step + 1, steps)
     return reader.eval().requires_grad_(False)
 
 
