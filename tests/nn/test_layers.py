@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
 
+from anamorph.nn import resample
 from anamorph.nn.equalized import Linear, pixel_norm
 from anamorph.nn.mlp import MLP, leaky
 from anamorph.nn.running import RunningMean
@@ -53,3 +55,11 @@ def test_ranges_are_each_others_inverse() -> None:
     assert to_range(x, "unit").tolist() == [0.0, 0.5, 1.0]
     assert torch.equal(from_range(to_range(x, "unit"), "unit"), x)
     assert to_range(x, "signed") is x
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_kernels_are_widened_alike_compiled_and_not(turned: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    weight = torch.randn(3, 2, 3, 3)
+    plain = resample._spread(weight, turned)
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    torch.testing.assert_close(resample._spread(weight, turned), plain, atol=1e-6, rtol=0)
