@@ -158,6 +158,7 @@ def run_training(folder: Any, logs: Logs) -> int:
     """Train the run in a locked folder to its total, showing how it goes; returns the exit status."""
     from anamorph.cli.live import Live, Stop
     from anamorph.cli.logs import open_logs
+    from anamorph.core.model import Draws
     from anamorph.runs import holds_out, open_training
 
     with report_progress("reading images") as progress:
@@ -183,5 +184,6 @@ def run_training(folder: Any, logs: Logs) -> int:
     if training.run.images < settings.images:
         note(f"stopped and saved at {training.run.images:,} images: `anamorph resume {folder}` goes on")
         return 130
-    note(f"done: {folder}/pictures/timeline.png shows how it went; `anamorph sample {folder}` draws from it")
+    can = "sample" if isinstance(training.run.model, Draws) else "reconstruct"
+    note(f"done: {folder}/pictures/timeline.png shows how it went; next: `anamorph {can} {folder}`")
     return 0
