@@ -182,7 +182,8 @@ def new_settings(
     kinds = settings.schedule.kinds
     machine = choose(choice or Choice(), lambda m: _run(replace(settings, machine=m)), data, images, kinds)
     settings = replace(settings, machine=machine)
-    _run(settings)  # what cannot be built should be told before anything is written
+    with torch.device("meta"):  # without memory: what cannot be built should be told before anything is written
+        _run(replace(settings, machine=replace(machine, device="meta")))
     return settings
 
 

@@ -90,7 +90,7 @@ def test_a_study_runs_is_resumed_and_reports(tmp_path: Path) -> None:
 
 
 def test_the_named_studies_are_what_they_say() -> None:
-    cats, ablation = STUDIES["cats"](), STUDIES["alae-ablation"]()
+    cats, ablation = STUDIES["cats"], STUDIES["alae-ablation"]
     assert set(cats.contestants) == {"stylealae", "stylegan", "autoencoder"}
     full, *ablated = (c.config for c in ablation.contestants.values())
     assert [

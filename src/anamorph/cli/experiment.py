@@ -77,6 +77,6 @@ def _run(options: Experiment, out: Path, choice: Choice, stop: Callable[[], bool
         return mnist_probes(out, choice, note, IMAGES if options.images is None else options.images, stop)
     from anamorph.experiments.cats import STUDIES, factor_study
 
-    study = STUDIES[options.name]()
+    study = STUDIES[options.name]
     study = study if options.images is None else replace(study, images=options.images)
     return factor_study(study, out, choice, note, stop)

@@ -29,12 +29,13 @@ __all__ = [
     "Noise",
     "Scores",
     "Styled",
+    "at_a_time",
     "decode_in_parts",
     "require",
 ]
 
 MOST_VALUES = 1 << 24
-"""That are decoded at a time where parts will do: 64 images of 256x256, 5 of 1024x1024."""
+"""That are worked on at a time where parts will do: 64 images of 256x256, 5 of 1024x1024."""
 
 C = TypeVar("C", bound="LatentModel")
 
@@ -128,10 +129,14 @@ class Grows(LatentModel):
 CAPABILITIES = (Encodes, Draws, Maps, Styled, Scores, Bounds, Grows)
 
 
+def at_a_time(model: LatentModel) -> int:
+    """How many signals are worked on at once where parts will do."""
+    return max(1, MOST_VALUES // math.prod(model.signal.shape))
+
+
 def decode_in_parts(model: LatentModel, codes: Codes, noise: Literal["fixed", "off"] = "fixed") -> Tensor:
     """As `decode`, a few at a time where signals are large, so that many of them fit into memory."""
-    n = len(next(iter(codes.values())))
-    most = max(1, MOST_VALUES // math.prod(model.signal.shape))
+    n, most = len(next(iter(codes.values()))), at_a_time(model)
     parts = [{name: code[start : start + most] for name, code in codes.items()} for start in range(0, n, most)]
     return torch.cat([model.decode(part, noise) for part in parts])
 

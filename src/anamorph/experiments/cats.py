@@ -58,31 +58,30 @@ class Study:
     n: int = 2000
 
 
-def _grown(model: str, size: int = 32, **changes: Any) -> Contestant:
-    found = preset(model, size)
+def _grown(model: str, **changes: Any) -> Contestant:
+    found = preset(model, 32)
     return Contestant(model, replace(found.config, **changes), found.growing)
 
 
-def _cats() -> Study:
-    contestants = {
-        "stylealae": _grown("stylealae"),
-        "stylegan": _grown("stylegan"),
-        "autoencoder": Contestant("autoencoder", AutoencoderConfig(z_dim=128)),
-    }
-    return Study(contestants, images=600_000)
-
-
-def _ablation() -> Study:
-    contestants = {
-        "full": _grown("stylealae"),
-        "no style encoder": _grown("stylealae", reads="features"),
-        "separate D": _grown("stylealae", judges="images"),
-        "regression in z": _grown("stylealae", regression="z"),
-    }
-    return Study(contestants, images=300_000)
-
-
-STUDIES = {"cats": _cats, "alae-ablation": _ablation}
+STUDIES = {
+    "cats": Study(
+        {
+            "stylealae": _grown("stylealae"),
+            "stylegan": _grown("stylegan"),
+            "autoencoder": Contestant("autoencoder", AutoencoderConfig(z_dim=128)),
+        },
+        images=600_000,
+    ),
+    "alae-ablation": Study(
+        {
+            "full": _grown("stylealae"),
+            "no style encoder": _grown("stylealae", reads="features"),
+            "separate D": _grown("stylealae", judges="images"),
+            "regression in z": _grown("stylealae", regression="z"),
+        },
+        images=300_000,
+    ),
+}
 """By the name of the experiment."""
 
 

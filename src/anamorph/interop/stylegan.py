@@ -150,24 +150,23 @@ def read_stylegan(path: Path) -> Imported:
     nets = {net: {name: t for name, t in tensors.items() if not name.endswith("lod")} for net, tensors in nets.items()}
     image, config = _sizes(path, nets.get("Gs") or nets["G"])
     generators = [nets.get("G") or nets["Gs"], nets.get("Gs") or nets["G"]]
-    models: list[StyleGAN] = []
+    shape = without_memory("stylegan", image, config)
     for weights in generators:
-        _bring(fitting, without_memory("stylegan", image, config), weights, nets.get("D"), path)
-    for weights in generators:
-        model, _ = build("stylegan", image, config, seed=0)
-        models.append(_bring(fit, model, weights, nets.get("D"), path))
+        _bring(fitting, shape, weights, nets.get("D"), path)
+    models = [build("stylegan", image, config, seed=0)[0] for _ in generators]
+    for model, weights in zip(models, generators, strict=True):
+        _bring(fit, model, weights, nets.get("D"), path)
     return Imported("stylegan", image, config, models[0], models[1], level, notes)
 
 
 def _bring(
     way: Callable[..., Any], model: LatentModel, g: Mapping[str, Tensor], d: Mapping[str, Tensor] | None, path: Path
-) -> StyleGAN:
-    """A model, with the tensors of its networks brought to it, or only held against it."""
+) -> None:
+    """Bring the tensors of its networks to a model, or only hold them against it."""
     assert isinstance(model, StyleGAN)
     way(generator_places(model), g, f"the generator of {path}")
     if d is not None:
         way(discriminator_places(model), d, f"the discriminator of {path}")
-    return model
 
 
 def _networks(path: Path) -> dict[str, dict[str, Tensor]]:

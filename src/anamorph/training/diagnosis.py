@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from anamorph.core.model import Draws, Encodes, Grows, decode_in_parts
+from anamorph.core.model import Draws, Encodes, Grows, at_a_time, decode_in_parts
 from anamorph.core.random import Seeded
 from anamorph.core.signal import Source
 from anamorph.core.stage import Stage
@@ -17,7 +17,7 @@ from anamorph.training.run import Run
 
 __all__ = ["Diagnosis"]
 
-DRAWN, AT_A_TIME = 64, 4
+DRAWN = 64
 WON, WON_CHECKS = 0.1, 3
 """D has won when its logistic loss (2 log 2 = 1.39 for guessing) stays below this for so many checks."""
 DIVERSE, FALLEN = 0.5, 0.5
@@ -55,8 +55,8 @@ class Diagnosis:
         self.told += new
         return numbers, list(new.values())
 
-    def _critic(self, loss: float | None) -> str:
-        self.won = self.won + 1 if loss is not None and 0 <= loss < WON else 0
+    def _critic(self, loss: float) -> str:
+        self.won = self.won + 1 if loss < WON else 0
         if self.won < WON_CHECKS:
             return ""
         return (
@@ -101,7 +101,7 @@ def _numbers(run: Run, source: Source, stage: Stage) -> dict[str, float]:
     found = {"check/diversity": _spread(samples.flatten(1)) / max(_spread(real.flatten(1)), 1e-12)}
     if isinstance(view, Encodes):
         space = view.spaces[0].name
-        again = torch.cat([view.encode(part)[space] for part in samples.split(AT_A_TIME)]).flatten(1)
+        again = torch.cat([view.encode(part)[space] for part in samples.split(at_a_time(view))]).flatten(1)
         wanted = codes[space].flatten(1)
         variance = (wanted - wanted.mean(0)).square().mean()
         found["check/code_error"] = float((again - wanted).square().mean() / variance.clamp_min(1e-12))
