@@ -32,7 +32,7 @@ from anamorph.training.session import Plan, Status, pursue, take_up
 __all__ = [
     "Settings",
     "Training",
-    "adopt",
+    "changed",
     "holds_out",
     "load",
     "new_settings",
@@ -180,31 +180,53 @@ def new_settings(
     data = open_data(settings, progress=progress)
     settings = replace(settings, signal=data.signal, fingerprint=data.fingerprint)
     kinds = settings.schedule.kinds
-    machine = choose(choice or Choice(), lambda m: _run(replace(settings, machine=m)), data, images, kinds)
+    machine = choose(choice or Choice(), lambda m: _run(replace(settings, machine=m), data), data, images, kinds)
     settings = replace(settings, machine=machine)
-    with torch.device("meta"):  # without memory: what cannot be built should be told before anything is written
-        _run(replace(settings, machine=replace(machine, device="meta")))
+    _try(settings, data)
     return settings
 
 
-def adopt(settings: Settings, source: str, progress: Progress = quiet) -> dict[str, Any]:
-    """What changes in config.json when an imported run is given images to train on, which are brought to its size.
+def changed(
+    settings: Settings,
+    images: int,
+    machine: Machine,
+    *,
+    batch: int | None = None,
+    source: str | None = None,
+    progress: Progress = quiet,
+) -> Settings:
+    """Settings to go on with: to a total of images, on a machine; with another batch, where the model does not grow. An
+    imported run is given a source to train on, whose images are brought to its size.
 
-    Raises: UserError if the run has others already, or these cannot be read.
+    Raises: UserError if the run cannot take a batch, or has other images already, or these cannot be read or do not fit.
     """
-    if settings.source == _absolute(source):
-        return {}
-    if settings.source:
-        raise UserError(f"this run is trained on {settings.source} and stays so: start a new one for {source}")
-    size = (settings.signal.height, settings.signal.width)
-    changes: dict[str, Any] = {"source": _absolute(source), "size": size, "channels": settings.signal.channels, "upscale": True}
-    data = open_data(replace(settings, **changes, images=1), progress=progress)
-    return {**changes, "fingerprint": data.fingerprint}
+    new = replace(settings, images=images, machine=machine)
+    if batch is not None:
+        if settings.growing:
+            raise UserError("this run has a batch for each level, and stays so: divide them with --parts")
+        new = replace(new, batch=batch)
+    if source is not None and _absolute(source) != settings.source:
+        if settings.source:
+            raise UserError(f"this run is trained on {settings.source} and stays so: start a new one for {source}")
+        size = (settings.signal.height, settings.signal.width)
+        new = replace(new, source=_absolute(source), size=size, channels=settings.signal.channels, upscale=True)
+        new = replace(new, fingerprint=open_data(new, progress=progress).fingerprint)
+    decisive = [(s.source, s.batch, s.machine.parts) for s in (settings, new)]
+    if new.source and decisive[0] != decisive[1]:
+        _try(new, open_data(new, progress=progress))
+    return new
 
 
-def _run(settings: Settings) -> Run:
-    """A run at its very beginning."""
+def _try(settings: Settings, data: Images) -> None:
+    """Build a run without memory: what does not go together should be told before anything is written."""
+    with torch.device("meta"):
+        _run(replace(settings, machine=replace(settings.machine, device="meta")), data)
+
+
+def _run(settings: Settings, data: Images) -> Run:
+    """A run on these images at its very beginning."""
     model, recipe = build(settings.model, settings.signal, settings.config, settings.seed, settings.machine.device)
+    _check_classes(model, data)
     if settings.growing:
         _check_growing(settings.growing, model)
     run = Run(model, recipe, settings.schedule, settings.seed, settings.machine)
@@ -220,6 +242,17 @@ def _check_growing(growing: Growing, model: LatentModel) -> None:
             f"{type(model).__name__} of {model.signal} has {levels} level{'s'[: levels > 1]} to grow through, and the schedule "
             f"has {len(growing.batches)}: leave the first ones out, or choose a larger --size"
         )
+
+
+def _check_classes(model: LatentModel, data: Images) -> None:
+    there = {label.name: len(label.classes) for label in data.labels}
+    for name, classes in model.classes.items():
+        if there.get(name) != classes:
+            has = ", ".join(f"{name} of {n}" for name, n in there.items() if n) or "none"
+            raise UserError(
+                f"the model learns images of a class, the label {name!r} of {classes}, and {data.name} has {has}: choose "
+                f"--model.label and --model.classes to fit, or other images"
+            )
 
 
 @dataclass(frozen=True)
@@ -252,7 +285,7 @@ def open_training(folder: RunFolder, progress: Progress = quiet) -> Training:
             f"the images of {settings.source} are not those that {folder} was started on ({source.size} now): "
             f"bring them back, or start a new run"
         )
-    run = _run(settings)
+    run = _run(settings, source)
     problems = take_up(run, folder)
     return Training(settings, folder, run, source, shown(settings), tuple(problems))
 

@@ -365,6 +365,43 @@ def test_resuming_on_another_machine_is_told(runs: Path, tmp_path: Path, capsys:
     fails(["resume", str(run), "--images", "0"], "has already seen 512 images", capsys)
 
 
+def test_a_run_goes_on_with_another_batch_and_in_parts(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(runs / "vae", run)
+    before = RunFolder(run).config()
+    fails(["resume", str(run), "--images", "9999", "--batch", "0"], "batch must be at least 1", capsys)
+    fails(["resume", str(run), "--images", "9999", "--batch", "30", "--parts", "4"], "cannot be divided into 4", capsys)
+    assert RunFolder(run).config() == before
+    seen = RunFolder(run).seen()
+    assert main(["resume", str(run), "--images", str(seen + 64), "--batch", "32", "--parts", "2"]) == 0
+    assert RunFolder(run).seen() == seen + 64
+    assert (RunFolder(run).config()["batch"], RunFolder(run).config()["machine"]["parts"]) == (32, 2)
+
+
+def test_classes_that_the_images_do_not_have_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train = [
+        "train",
+        "stylegan",
+        "digits",
+        "--images",
+        "16",
+        "--batch",
+        "16",
+        "--threads",
+        "1",
+        "--compile",
+        "off",
+        "--size",
+        "8",
+        "--out",
+        str(tmp_path / "r"),
+    ]
+    small = ["--model.channels", "64", "--model.most-channels", "8", "--model.w-dim", "8", "--model.mapping-width", "8"]
+    fails([*train, *small, "--model.classes", "7"], "the label 'class' of 7, and digits has class of 10", capsys)
+    assert not (tmp_path / "r").exists()
+    assert main([*train, *small, "--model.classes", "10"]) == 0
+
+
 def test_drawn_and_real_images_mix_where_the_model_reads_noise_beside_w(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 
 from anamorph.core.errors import UserError, nearest
@@ -73,5 +74,8 @@ def _dispatch(command: str, words: list[str]) -> int:
         raise UserError(f"no command {command!r}: {nearest(command, COMMANDS)}")
     os.environ.setdefault("KMP_WARNINGS", "0")
     module = importlib.import_module(f"anamorph.cli.{'importing' if command == 'import' else command}")
-    result: int = module.main(words)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default", UserWarning)
+        warnings.showwarning = lambda message, *_: print(f"warning: {message}", file=sys.stderr)
+        result: int = module.main(words)
     return result

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -54,12 +53,7 @@ class Common:
 
         threads = torch.get_num_threads() if self.threads is None else self.threads
         settle(Machine(self.device, self.precision, threads))
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", UserWarning)
-            model = load(run, self.device)
-        for warning in caught:
-            note(f"warning: {warning.message}")
-        return model
+        return load(run, self.device)
 
     @contextmanager
     def computing(self) -> Iterator[None]:

@@ -34,6 +34,10 @@ class Resume:
     """Go on with another device than the run was started with: its last bits will differ."""
     threads: int | None = None
     """Go on with another number of threads: its last bits may differ."""
+    batch: int | None = None
+    """Go on with another number of images per step (16 for an imported run at first)."""
+    parts: int | None = None
+    """Go on with each batch divided into so many, one after the other, to save memory."""
     compile: Literal["auto", "on", "off"] = "auto"
     """Go on with or without compiling the training step: its last bits will differ. auto: as before."""
     logs: tyro.conf.OmitArgPrefixes[Logs] = Logs()
@@ -43,7 +47,7 @@ def main(words: Sequence[str]) -> int:
     options = parse(Resume, "resume", words)
 
     from anamorph.cli.logs import check_logs
-    from anamorph.runs import settings_of
+    from anamorph.runs import changed, settings_of
     from anamorph.training.folder import RunFolder
 
     check_logs(options.logs)
@@ -58,10 +62,16 @@ def main(words: Sequence[str]) -> int:
             raise UserError(
                 f"{folder} has already seen {seen:,} images, more than --images {total:,}: ask for more, or leave it"
             )
-        if options.source is not None:
-            _adopt(folder, settings, options.source, total)
-            settings = settings_of(folder)
-        _amend(folder, settings, total, _machine(options, settings.machine))
+        with report_progress("reading images") as progress:
+            new = changed(
+                settings,
+                total,
+                _machine(options, settings.machine),
+                batch=options.batch,
+                source=options.source,
+                progress=progress,
+            )
+        _amend(folder, settings, new)
         if seen >= total:
             note(f"done: {folder} has seen {seen:,} of {total:,} images; train it further with --images")
             return 0
@@ -75,29 +85,19 @@ def _machine(options: Resume, machine: Machine) -> Machine:
         device=options.device or machine.device,
         threads=machine.threads if options.threads is None else options.threads,
         compiled=machine.compiled if compiled is None else compiled,
+        parts=machine.parts if options.parts is None else options.parts,
     )
 
 
-def _adopt(folder: RunFolder, settings: Settings, source: str, total: int) -> None:
-    """Give an imported run the images that it is to be trained on, from now on."""
-    from anamorph.runs import adopt
-
-    with report_progress("reading images") as progress:
-        changes = adopt(settings, source, progress)
-    folder.amend({**changes, "images": total} if changes else {})
-
-
-def _amend(folder: RunFolder, settings: Settings, total: int, machine: Machine) -> None:
+def _amend(folder: RunFolder, settings: Settings, new: Settings) -> None:
     """Write down what is done differently from now on, and tell it where it costs exactness."""
     from anamorph.core.config import to_plain
     from anamorph.runs import versions
 
-    changes: dict[str, object] = {}
-    if total != settings.images:
-        changes["images"] = total
-    if machine != settings.machine:
-        note(f"going on with {machine} instead of {settings.machine}: the last bits will differ")
-        changes["machine"] = to_plain(machine)
+    before = to_plain(settings)
+    changes: dict[str, object] = {name: value for name, value in to_plain(new).items() if value != before[name]}
+    if new.machine != settings.machine:
+        note(f"going on with {new.machine} instead of {settings.machine}: the last bits will differ")
     config = folder.config()
     then, now = config.get("resumed", config.get("versions")), versions()
     if then != now:

@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal, TypeVar
 
 import torch
@@ -53,10 +54,11 @@ class Likelihood:
 
 
 class LatentModel(nn.Module, ABC):
-    """Decodes codes of its spaces into signals."""
+    """Decodes codes of its spaces into signals. classes: of each label that it is trained with, how many it knows."""
 
     signal: Signal
     spaces: tuple[Space, ...]
+    classes: Mapping[str, int] = MappingProxyType({})
 
     @abstractmethod
     def decode(self, codes: Codes, noise: Noise = "fixed") -> Tensor:

@@ -95,7 +95,10 @@ def factor_study(
     Raises: UserError if the folder holds other runs.
     """
     train, held = (open_source(study.source, Wanted((study.size, study.size)), split=split) for split in ("train", "test"))
-    reader, read = _reader(study, train, held, out, say)
+    found = _reader(study, train, held, out, say, stop)
+    if found is None:
+        return False
+    reader, read = found
     rows = []
     for name, contestant in study.contestants.items():
         folder = RunFolder(out / name.replace(" ", "-"))
@@ -111,9 +114,9 @@ def factor_study(
 
 
 def _reader(
-    study: Study, train: Images, held: Images, out: Path, say: Callable[[str], None]
-) -> tuple[FactorReader, dict[str, float]]:
-    """The classifier of the factors, and how often it is right on held-out images."""
+    study: Study, train: Images, held: Images, out: Path, say: Callable[[str], None], stop: Callable[[], bool]
+) -> tuple[FactorReader, dict[str, float]] | None:
+    """The classifier of the factors, and how often it is right on held-out images; None if its training was stopped."""
     path = out / "reader.safetensors"
     wanted = f"{study.reader} images of {study.source} at {study.size}"
     if path.is_file() and read_tensors(path)[1].get("trained") == wanted:
@@ -122,11 +125,13 @@ def _reader(
         reader.load_state_dict(tensors)
         return reader.eval().requires_grad_(False), json.loads(facts["accuracy"])
     say(f"training a classifier of {', '.join(label.name for label in train.labels)}")
-    reader = train_reader(train, train.signal, train.labels, study.reader)
-    read = accuracy(reader, held, 2 * study.n)
-    write_tensors(path, reader.state_dict(), {"trained": wanted, "accuracy": json.dumps(read)})
+    trained = train_reader(train, train.signal, train.labels, study.reader, stop=stop)
+    if trained is None:
+        return None
+    read = accuracy(trained, held, 2 * study.n)
+    write_tensors(path, trained.state_dict(), {"trained": wanted, "accuracy": json.dumps(read)})
     say("it is right on held-out images: " + ", ".join(f"{name} {share:.1%}" for name, share in read.items()))
-    return reader, read
+    return trained, read
 
 
 def _trained(

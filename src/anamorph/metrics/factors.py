@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -45,8 +45,16 @@ class FactorReader(nn.Module):
         return {name: torch.cat([part[name] for part in parts]).argmax(1) for name in self.heads}
 
 
-def train_reader(source: Source, image: Image, labels: tuple[Label, ...], images: int, seed: int = 0) -> FactorReader:
-    """A reader of every label that has classes, trained on so many images by cross-entropy (AdamW, one cycle of its rate)."""
+def train_reader(
+    source: Source,
+    image: Image,
+    labels: tuple[Label, ...],
+    images: int,
+    seed: int = 0,
+    stop: Callable[[], bool] = lambda: False,
+) -> FactorReader | None:
+    """A reader of every label that has classes, trained on so many images by cross-entropy (AdamW, one cycle of its rate);
+    None if it was stopped."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         reader = FactorReader(image, {label.name: len(label.classes) for label in labels if label.classes})
@@ -54,6 +62,8 @@ def train_reader(source: Source, image: Image, labels: tuple[Label, ...], images
     steps = max(1, images // BATCH)
     cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=3e-3, total_steps=steps)
     for step in range(steps):
+        if stop():
+            return None
         batch = source.take(step * BATCH, BATCH)
         loss = torch.stack([F.cross_entropy(z, batch.labels[name]) for name, z in reader(batch.signals).items()]).sum()
         optimizer.zero_grad()

@@ -48,6 +48,7 @@ class StyleBased(Maps, Styled, Grows):
         self.layers = 2 * synthesis.blocks
         self.mean = RunningMean(self.layers, w_dim, beta=mean_beta)
         self.prior = Space("z", (z_dim,))
+        self.classes = {} if mapping.embedding is None else {label: len(mapping.embedding)}
         self.spaces = (Space("w", (self.layers, w_dim), layered=True), *synthesis.noise_spaces)
 
     @property
