@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from anamorph.core.recipe import Recipe
     from anamorph.core.signal import Image
 
-__all__ = ["MODELS", "Entry", "build", "config_class", "entry"]
+__all__ = ["MODELS", "Entry", "build", "capable", "config_class", "entry"]
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,12 @@ def entry(name: str) -> Entry:
     if name not in MODELS:
         raise UserError(f"no model {name!r}: {nearest(name, MODELS)}")
     return MODELS[name]
+
+
+def capable(capability: type[LatentModel]) -> list[str]:
+    """The names of the models that have a capability. Imports all of them."""
+    classes = {e.name: getattr(importlib.import_module(e.module), e.model) for e in MODELS.values()}
+    return [name for name, model in classes.items() if issubclass(model, capability)]
 
 
 def config_class(name: str) -> type[Any]:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import base64
+import io
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +12,8 @@ from PIL import Image as Pillow
 
 from anamorph.core.errors import UserError
 from anamorph.figures.curves import save_curves
-from anamorph.figures.grid import LARGEST_SIDE, Row, as_picture, rows_of, save_grid, sheet
+from anamorph.figures.grid import LARGEST_SIDE, Row, as_picture, rows_of, save_grid, save_picture, sheet
+from anamorph.figures.video import save_video
 
 
 def test_a_picture_has_the_values_of_its_image() -> None:
@@ -29,7 +33,7 @@ def test_images_fill_rows(count: int, columns: int | None, wanted: list[int]) ->
 
 def test_a_sheet_shows_every_image_where_it_belongs() -> None:
     values = torch.linspace(-1, 1, 6).view(6, 1, 1, 1).expand(6, 1, 64, 64)
-    page = np.asarray(sheet(rows_of(values, 3)).convert("L")).astype(int)
+    page = np.asarray(sheet(rows_of(values, 3)).paint().convert("L")).astype(int)
     found = [page[12 + 32 + 68 * r, 12 + 32 + 68 * c] for r in range(2) for c in range(3)]
     assert found == [0, 51, 102, 153, 204, 255]
     assert (page[:12] == 255).all()
@@ -37,17 +41,65 @@ def test_a_sheet_shows_every_image_where_it_belongs() -> None:
 
 def test_small_images_are_enlarged_by_whole_pixels() -> None:
     checks = (torch.arange(64).view(8, 8) + torch.arange(8)[:, None]) % 2 * 2.0 - 1
-    page = np.asarray(sheet([Row("", [checks[None]])]).convert("L"))[12:76, 12:76]
+    page = np.asarray(sheet([Row("", [checks[None]])]).paint().convert("L"))[12:76, 12:76]
     assert np.array_equal(page, np.kron((checks.numpy() > 0) * 255, np.ones((8, 8))))
+
+
+def test_heads_stand_over_their_columns_and_are_cut_to_their_width() -> None:
+    cell = torch.zeros(1, 64, 64)
+    page = sheet([Row("row", [cell, cell])], "Title", ["left", "a head that is much too long"])
+    assert [text for *_, text in page.texts][:2] == ["Title", "left"]
+    assert page.texts[2][2] in "a head that is much too long"
+    assert [x for x, *_ in page.texts[1:3]] == [x for x, *_ in page.cells]
+    assert page.texts[2][1] < page.cells[0][1]
+
+
+def test_a_sheet_is_drawn_as_svg_too(tmp_path: Path) -> None:
+    import xml.etree.ElementTree as ElementTree
+
+    page = sheet([Row("<row> & more", torch.linspace(-1, 1, 8).view(2, 1, 2, 2))], "Title")
+    save_picture(tmp_path / "page.svg", page)
+    root = ElementTree.parse(tmp_path / "page.svg").getroot()
+    assert (root.get("width"), root.get("height")) == tuple(map(str, page.paint().size))
+    texts = [e.text for e in root if e.tag.endswith("text")]
+    assert texts == ["Title", "<row> & more"]
+    cells = [e for e in root if e.tag.endswith("image")]
+    assert [(int(e.get("x", "")), int(e.get("width", ""))) for e in cells] == [(x, w) for x, _, w, _, _ in page.cells]
+    data = base64.b64decode(cells[1].get("href", "").removeprefix("data:image/png;base64,"))
+    assert np.asarray(Pillow.open(io.BytesIO(data))).tolist() == np.asarray(page.cells[1][4]).tolist()
+    save_picture(tmp_path / "again.svg", page)
+    assert (tmp_path / "again.svg").read_bytes() == (tmp_path / "page.svg").read_bytes()
+
+
+@pytest.mark.parametrize("kind", [".webp", ".png"])
+def test_a_film_runs_forth_and_back(tmp_path: Path, kind: str) -> None:
+    frames = torch.linspace(-1, 1, 5).view(5, 1, 1, 1).expand(5, 3, 8, 10)
+    save_video(tmp_path / f"film{kind}", frames, rate=10)
+    with Pillow.open(tmp_path / f"film{kind}") as film:
+        assert (film.n_frames, film.size) == (8, (250, 200))  # type: ignore[attr-defined]
+        seen = []
+        for i in range(8):
+            film.seek(i)
+            seen.append(np.asarray(film.convert("L"))[0, 0].item())
+    assert seen == [0, 64, 128, 191, 255, 191, 128, 64]
+
+
+def test_other_films_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match=r"\.webp, \.png, \.mp4; got film.gif"):
+        save_video(tmp_path / "film.gif", torch.zeros(3, 1, 8, 8))
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
+    with pytest.raises(UserError, match=r"anamorph\[video\]"):
+        save_video(tmp_path / "film.mp4", torch.zeros(3, 1, 8, 8))
+    assert not list(tmp_path.iterdir())
 
 
 def test_captions_empty_cells_and_transparency_have_their_place() -> None:
     clear = torch.full((4, 64, 64), -1.0)
     page = np.asarray(
-        sheet([Row("first", [None, torch.full((1, 64, 64), -1.0)]), Row("second", clear[None])], "Title").convert("L")
+        sheet([Row("first", [None, torch.full((1, 64, 64), -1.0)]), Row("second", clear[None])], "Title").paint().convert("L")
     )
     assert page.min() == 0
-    plain = np.asarray(sheet([Row("", [None, torch.full((1, 64, 64), -1.0)])]).convert("L"))
+    plain = np.asarray(sheet([Row("", [None, torch.full((1, 64, 64), -1.0)])]).paint().convert("L"))
     assert (plain[12:76, 12:76] == 255).all()
     assert (plain[12:76, 80:144] == 0).all()
     assert page.shape[0] > plain.shape[0]
@@ -61,7 +113,7 @@ def test_pictures_that_make_no_sense_are_refused() -> None:
 
 def test_a_picture_that_would_be_too_large_is_shrunk() -> None:
     for rows in (rows_of(torch.zeros(400, 1, 64, 64) - 1, 400), [Row("wide", torch.zeros(16, 3, 8, 1100) - 1)]):
-        page = sheet(rows)
+        page = sheet(rows).paint()
         assert 10_000 < max(page.size) <= LARGEST_SIDE
         assert 0 in np.asarray(page.convert("L"))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import tyro
@@ -12,9 +13,8 @@ from anamorph.cli.options import Common, ImageArguments, RunArgument, emit, pars
 from anamorph.core.errors import UserError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from anamorph.core.model import LatentModel
+    from anamorph.core.space import Codes
 
 __all__ = ["main"]
 
@@ -31,6 +31,10 @@ class Interpolate(Common):
     """Images from one end to the other, both included."""
     space: Literal["w", "z"] = "w"
     """w: along a line between codes. z: along a great arc between the noises that seeds draw and the model maps."""
+    layers: str = "all"
+    """Only these layers go over, the others stay as in the first image: coarse, middle, fine, all, 0-3 or 0-1,6."""
+    video: Path | None = None
+    """Also write a film of a strip: .webp or .png, or .mp4 (needs anamorph[video]); `--steps 50` make two seconds."""
 
 
 def main(words: Sequence[str]) -> int:
@@ -38,26 +42,39 @@ def main(words: Sequence[str]) -> int:
     if len(options.images) not in (2, 4):
         raise UserError(f"interpolate between two images, or four (the corners of a grid); got {len(options.images)}")
 
+    if options.video and len(options.images) != 2:
+        raise UserError("a film goes between two images: leave out --video, or two of the images")
+
     from anamorph.cli.picking import pick
+    from anamorph.core.model import decode_in_parts
     from anamorph.edit.interpolate import plane, strip
+    from anamorph.edit.layers import layered, parse_layers
+    from anamorph.edit.mix import mix
     from anamorph.figures.grid import save_grid
+    from anamorph.figures.video import save_video
 
     model = options.load(options.run)
     with options.computing():
         if options.space == "z":
-            images = _through_z(model, options.images, options.steps)
+            codes = _through_z(model, options.images, options.steps)
         else:
             ends = [{k: v[0] for k, v in p.codes.items()} for p in pick(model, options.run, options.images)]
             corners = len(ends) == 4
             codes = plane(ends, options.steps, options.steps) if corners else strip(ends[0], ends[1], options.steps)
-            images = model.decode(codes)
+        if options.layers != "all":
+            layers = parse_layers(options.layers, layered(model.spaces).shape[0])
+            codes = mix({name: value[:1].expand_as(value) for name, value in codes.items()}, codes, layers, model.spaces)
+        images = decode_in_parts(model, codes)
     path = options.out or options.run / "interpolate.png"
-    save_grid(path, images, columns=options.steps)
+    few = images if len(options.images) == 4 else images[:: max(1, len(images) // 12)]
+    save_grid(path, few, columns=options.steps if len(options.images) == 4 else len(few))
+    if options.video:
+        save_video(options.video, images)
     emit(options.json, f"{path}: {len(images)} images between {', '.join(options.images)}", path=path, n=len(images))
     return 0
 
 
-def _through_z(model: LatentModel, words: Sequence[str], steps: int) -> Tensor:
+def _through_z(model: LatentModel, words: Sequence[str], steps: int) -> Codes:
     import torch
 
     from anamorph.core.model import Maps, require
@@ -69,4 +86,4 @@ def _through_z(model: LatentModel, words: Sequence[str], steps: int) -> Tensor:
         raise UserError("in z one can only go between two seeds, as in seed:1 seed:2: images have no known z; use --space w")
     device = next(model.parameters()).device
     a, b = (Seeded(int(word[5:]), "seed", device=device).normal(1, *mapper.prior.shape)[0] for word in words)
-    return mapper.decode(mapper.map(slerp(a, b, torch.linspace(0, 1, steps, device=device))))
+    return mapper.map(slerp(a, b, torch.linspace(0, 1, steps, device=device)))

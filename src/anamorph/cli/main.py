@@ -18,6 +18,11 @@ COMMANDS = {
     "sample": "RUN --n 16                        draw new images",
     "reconstruct": "RUN IMAGE... or SOURCE            encode and decode images, and tell the error",
     "interpolate": "RUN IMAGE IMAGE [IMAGE IMAGE]     a strip between two images, a grid between four",
+    "mix": "RUN --rows IMAGE... --columns ...  a table of images that share layers of their codes",
+    "vary": "RUN IMAGE... --psi -1:1.5         towards the mean and beyond; with --noise, other noise",
+    "directions": "RUN [SOURCE] --method pca         ways to go in the latent space, found with labels or without",
+    "traverse": "RUN IMAGE... --directions FILE    images moved along directions, and what else changes",
+    "project": "RUN IMAGE...                      find or refine the codes of images by optimisation",
     "encode": "RUN IMAGE... or SOURCE            write the codes of images to a file",
     "decode": "RUN CODES                         images from a file of codes",
     "import": "alae|stylegan FILE --out RUN     open the weights of the original code as a run",
@@ -56,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _dispatch(words[0], words[1:])
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error}{_remedy(error)}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # whoever read our output has gone: nothing more is printed, not even at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -67,6 +72,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _remedy(error: UserError) -> str:
+    """Where a model lacks a capability, those that have it."""
+    capability = getattr(error, "capability", None)
+    if capability is None:
+        return ""
+    from anamorph.catalog import capable
+
+    return f": {', '.join(capable(capability)) or 'none'} can"
 
 
 def _dispatch(command: str, words: list[str]) -> int:

@@ -26,7 +26,7 @@ from anamorph.training.folder import RunFolder
 
 NAME = re.compile(r"(seed|data):(?!(?:train|test|all)$)(.*)")
 
-__all__ = ["Picked", "as_source", "fingerprint", "level_in", "pick"]
+__all__ = ["Picked", "as_source", "fingerprint", "fitted", "gather", "level_in", "pick", "read"]
 
 
 @dataclass(frozen=True)
@@ -43,20 +43,48 @@ def pick(model: LatentModel, run: Path, words: Sequence[str]) -> list[Picked]:
 
     Raises: UserError for what is none of these, or cannot be drawn or encoded by this model.
     """
+    found = []
+    for word, image in read(model, run, words):
+        kind, number = _named(word)
+        drawn = _drawn(model, word, number) if kind == "seed" else None
+        codes = drawn or require(model, Encodes, f"encoding {word}").encode(image)
+        found.append(Picked(word if kind else Path(word).name, image, codes))
+    common = set.intersection(*(set(p.codes) for p in found)) if found else set()
+    return [Picked(p.name, p.image, {name: p.codes[name] for name in p.codes if name in common}) for p in found]
+
+
+def read(model: LatentModel, run: Path, words: Sequence[str]) -> list[tuple[str, Tensor]]:
+    """The images [1, C, H, W] that the words of a command name, each with its word; seeds are drawn.
+
+    Raises: UserError for what is none of these, or cannot be drawn.
+    """
     device = next(model.parameters()).device
     held = cache(lambda: shown(settings_of(RunFolder(run))))
     found = []
     for word in words:
-        kind, number = named.groups() if (named := NAME.fullmatch(word)) else ("file", "")
+        kind, number = _named(word)
         if kind == "seed":
-            codes = require(model, Draws, word).draw(1, Seeded(_number(word, number), "seed", device=device))
-            found.append(Picked(word, model.decode(codes), codes))
-            continue
-        image = _held_out(model, held(), word, number) if kind == "data" else _file(model, word)
-        image = image.to(device)
-        found.append(Picked(Path(word).name, image, require(model, Encodes, f"encoding {word}").encode(image)))
-    common = set.intersection(*(set(p.codes) for p in found)) if found else set()
-    return [Picked(p.name, p.image, {name: p.codes[name] for name in p.codes if name in common}) for p in found]
+            image = model.decode(_drawn(model, word, number))
+        else:
+            image = _held_out(model, held(), word, number) if kind == "data" else _file(model, word)
+        found.append((word, image.to(device)))
+    return found
+
+
+def _named(word: str) -> tuple[str, str]:
+    """seed or data, and what is behind the colon; or nothing, for a file."""
+    found = NAME.fullmatch(word)
+    return (found[1], found[2]) if found else ("", "")
+
+
+def _drawn(model: LatentModel, word: str, number: str) -> Codes:
+    device = next(model.parameters()).device
+    return require(model, Draws, word).draw(1, Seeded(_number(word, number), "seed", device=device))
+
+
+def gather(picked: Sequence[Picked]) -> Codes:
+    """The codes of several images, [n, ...]."""
+    return {name: torch.cat([p.codes[name] for p in picked]) for name in picked[0].codes}
 
 
 def _number(word: str, number: str) -> int:
@@ -93,13 +121,18 @@ def as_source(model: LatentModel, words: Sequence[str]) -> Images | None:
     arrays = (".npz", ".npy", ".zip", "-ubyte", "-ubyte.gz")
     if not (name in BUILT_IN or name in NAMED or Path(name).is_dir() or name.lower().endswith(arrays)):
         return None
+    return fitted(model, words[0], "test")
+
+
+def fitted(model: LatentModel, source: str, split: str) -> Images:
+    """A source's images, read as the model's own."""
     signal = model.signal
     assert isinstance(signal, Image)
     wanted = Wanted((signal.height, signal.width), signal.channels, upscale=True)
-    source = open_source(words[0], wanted, split="test", seed=None)
-    for told in source.notes:
+    opened = open_source(source, wanted, split=split, seed=None)
+    for told in opened.notes:
         note(told)
-    return source
+    return opened
 
 
 def fingerprint(model: LatentModel) -> str:

@@ -24,10 +24,12 @@ __all__ = [
     "Draws",
     "Encodes",
     "Grows",
+    "Lacking",
     "LatentModel",
     "Likelihood",
     "Maps",
     "Noise",
+    "Noisy",
     "Scores",
     "Styled",
     "at_a_time",
@@ -104,6 +106,15 @@ class Styled(LatentModel):
         """One matrix [styles, D] per layer, for closed-form directions."""
 
 
+class Noisy(LatentModel):
+    """Also reads noise maps, which `decode` has an answer without."""
+
+    @property
+    @abstractmethod
+    def fixed_noise(self) -> Codes:
+        """The maps [1, 1, h, w] that are used where none are given, by the name of their space, the coarsest first."""
+
+
 class Scores(LatentModel):
     """Also has a likelihood of signals."""
 
@@ -128,7 +139,7 @@ class Grows(LatentModel):
         """A view with that level's signal and spaces; nothing is changed."""
 
 
-CAPABILITIES = (Encodes, Draws, Maps, Styled, Scores, Bounds, Grows)
+CAPABILITIES = (Encodes, Draws, Maps, Styled, Noisy, Scores, Bounds, Grows)
 
 
 def at_a_time(model: LatentModel) -> int:
@@ -146,13 +157,26 @@ def decode_in_parts(model: LatentModel, codes: Codes, noise: Literal["fixed", "o
 def require(model: LatentModel, capability: type[C], purpose: str) -> C:
     """The model, known to have a capability.
 
-    Raises: UserError naming the capability that is missing, and what it was wanted for.
+    Raises: Lacking, naming the capability that is missing, and what it was wanted for.
     """
     if not isinstance(model, capability):
-        has = [c.__name__ for c in CAPABILITIES if isinstance(model, c)]
-        raise UserError(
-            f"{purpose} needs a model that {capability.__name__.lower()}; {type(model).__name__} "
-            f"{'only ' if has else ''}{', '.join(h.lower() for h in has) or 'only decodes'}: "
-            f"`anamorph models` tells which ones do"
+        has = [_phrase(c) for c in CAPABILITIES if isinstance(model, c)]
+        raise Lacking(
+            f"{purpose} needs a model that {_phrase(capability)}; {type(model).__name__} only {', '.join(has) or 'decodes'}",
+            capability,
         )
     return model
+
+
+class Lacking(UserError):
+    """A model lacks a capability."""
+
+    def __init__(self, message: str, capability: type[LatentModel]) -> None:
+        super().__init__(message)
+        self.capability = capability
+
+
+def _phrase(capability: type[LatentModel]) -> str:
+    """As in: a model that draws, a model that is styled."""
+    name = capability.__name__.lower()
+    return name if name.endswith("s") else f"is {name}"

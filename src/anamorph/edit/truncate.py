@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from anamorph.core.errors import UserError
 from anamorph.core.space import Codes
+from anamorph.edit.layers import Layers
 
 __all__ = ["truncate"]
 
 
-def truncate(codes: Codes, centre: Codes, psi: float, layers: int | None = None) -> Codes:
+def truncate(codes: Codes, centre: Codes, psi: float, layers: int | Layers | None = None) -> Codes:
     """centre + psi * (codes - centre), for every space that has a centre (Karras et al. 2018, arXiv:1812.04948, appendix B).
 
-    layers: in layered spaces, only so many, from the coarsest on; more than there are mean all.
-    Raises: UserError if psi is not finite, or layers is negative.
+    layers: in layered spaces, only these; or so many, from the coarsest on (more than there are mean all).
+    Raises: UserError if psi is not finite, a number of layers is negative, or the codes have no layers to choose from.
     """
-    if not torch.isfinite(torch.tensor(psi)):
+    if not math.isfinite(psi):
         raise UserError(f"psi must be a finite number, got {psi}")
-    if layers is not None and layers < 0:
+    if isinstance(layers, int) and layers < 0:
         raise UserError(f"a number of layers cannot be negative, got {layers}")
     out = dict(codes)
     for name, middle in centre.items():
         moved = middle + psi * (codes[name] - middle)
         if layers is not None:
-            moved = torch.cat([moved[:, :layers], codes[name][:, layers:]], 1)
+            if codes[name].dim() < 3:
+                raise UserError(f"codes of {name!r} have no layers to choose from: truncate them whole")
+            chosen = torch.zeros(codes[name].shape[1], 1, dtype=torch.bool, device=moved.device)
+            chosen[slice(layers) if isinstance(layers, int) else list(layers)] = True
+            moved = torch.where(chosen, moved, codes[name])
         out[name] = moved
     return out

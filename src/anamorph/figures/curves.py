@@ -15,7 +15,7 @@ Curve = tuple[Sequence[float], Sequence[float]]
 
 
 def save_curves(path: Path, panels: Mapping[str, Mapping[str, Curve]]) -> None:
-    """Write a PNG with one panel per title, and in it each named curve (x, y) against images seen."""
+    """Write a picture with one panel per title, and in it each named curve (x, y) against images seen: PNG, or SVG by name."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -35,7 +35,8 @@ def save_curves(path: Path, panels: Mapping[str, Mapping[str, Curve]]) -> None:
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(fontsize=8, frameon=False)
     with replacing(path) as temporary:
-        figure.savefig(temporary, format="png")
+        svg = path.suffix.lower() == ".svg"
+        figure.savefig(temporary, format="svg" if svg else "png", metadata={"Date": None} if svg else None)
 
 
 def _smooth(y: np.ndarray[tuple[int], np.dtype[np.float64]]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

@@ -1,10 +1,13 @@
-"""Images laid out in rows, with captions, as one picture."""
+"""Images laid out in rows, with captions, as one picture: pixels (PNG) or a drawing (SVG)."""
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from html import escape
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +19,7 @@ from torch import Tensor
 from anamorph.core.errors import UserError
 from anamorph.core.files import replacing
 
-__all__ = ["Row", "as_picture", "rows_of", "save_grid", "save_picture", "sheet"]
+__all__ = ["Row", "Sheet", "as_picture", "rows_of", "save_grid", "save_picture", "sheet"]
 
 INK, PAPER, MARGIN, TEXT = "#333333", "#ffffff", 12, 14
 SMALLEST_CELL = 64
@@ -48,8 +51,48 @@ def rows_of(images: Tensor, columns: int | None = None) -> list[Row]:
     return [Row("", images[i : i + columns]) for i in range(0, len(images), columns)]
 
 
-def sheet(rows: Sequence[Row], title: str = "") -> Pillow.Image:
-    """Rows of images of one size on white paper, captions on the left, a title above; shrunk where they would not fit.
+@dataclass(frozen=True)
+class Sheet:
+    """A laid out page: its size, texts at places, and pictures at places, each with the size that it is shown at."""
+
+    size: tuple[int, int]
+    texts: list[tuple[int, float, str]]
+    cells: list[tuple[int, int, int, int, Pillow.Image]]
+
+    def paint(self) -> Pillow.Image:
+        """As pixels, on white paper."""
+        paper = Pillow.new("RGB", self.size, PAPER)
+        draw = ImageDraw.Draw(paper)
+        for x, y, text in self.texts:
+            draw.text((x, y), text, INK, _font())
+        for x, y, width, height, cell in self.cells:
+            smaller = width < cell.width
+            shown = cell.resize((width, height), Pillow.Resampling.BOX if smaller else Pillow.Resampling.NEAREST)
+            paper.paste(shown.convert("RGB"), (x, y), shown if shown.mode == "RGBA" else None)
+        return paper
+
+    def svg(self) -> str:
+        """As a drawing that holds each picture at its own resolution."""
+        width, height = self.size
+        lines = [
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}">',
+            f'<rect width="100%" height="100%" fill="{PAPER}"/>',
+        ]
+        for x, y, text in self.texts:
+            place = f'x="{x}" y="{y:g}" dominant-baseline="hanging"'
+            lines.append(f'<text {place} font-family="sans-serif" font-size="{TEXT}" fill="{INK}">{escape(text)}</text>')
+        for x, y, w, h, cell in self.cells:
+            stream = BytesIO()
+            cell.save(stream, "PNG")
+            data = b64encode(stream.getvalue()).decode()
+            place = f'x="{x}" y="{y}" width="{w}" height="{h}" style="image-rendering:pixelated"'
+            lines.append(f'<image {place} href="data:image/png;base64,{data}"/>')
+        return "\n".join([*lines, "</svg>", ""])
+
+
+def sheet(rows: Sequence[Row], title: str = "", heads: Sequence[str] = ()) -> Sheet:
+    """Rows of images of one size, captions on the left, a title above, and a head over each column; shrunk where they would
+    not fit.
 
     Raises: UserError if there is nothing to show, or more than fits into one picture.
     """
@@ -64,39 +107,37 @@ def sheet(rows: Sequence[Row], title: str = "") -> Pillow.Image:
     space = max(4, max(height, width) // 24)
     left = MARGIN + max((_width(row.caption) for row in rows), default=0)
     left += MARGIN if left > MARGIN else 0
-    top = MARGIN + (TEXT + MARGIN if title else 0)
+    top = MARGIN + (TEXT + MARGIN if title else 0) + (TEXT + MARGIN // 2 if heads else 0)
     page = (
         max(left + columns * (width + space) - space, MARGIN + _width(title)) + MARGIN,
         top + len(rows) * (height + space) - space + MARGIN,
     )
     if max(page) > LARGEST_SIDE:
         raise UserError(f"the picture would be {page[0]}x{page[1]} pixels: show fewer images")
-    paper = Pillow.new("RGB", page, PAPER)
-    draw = ImageDraw.Draw(paper)
-    draw.text((MARGIN, MARGIN), title, INK, _font())
+    texts: list[tuple[int, float, str]] = [(MARGIN, MARGIN, title)] if title else []
+    texts += [(left + j * (width + space), top - TEXT - MARGIN // 2, _fit(head, width)) for j, head in enumerate(heads)]
+    pictures = []
     for i, row in enumerate(rows):
         y = top + i * (height + space)
-        draw.text((MARGIN, y + (height - TEXT) / 2), row.caption, INK, _font())
+        texts += [(MARGIN, y + (height - TEXT) / 2, row.caption)] if row.caption else []
         for j, image in enumerate(row.images):
             if image is not None:
-                _paste(paper, as_picture(image), (width, height), (left + j * (width + space), y))
-    return paper
-
-
-def _paste(paper: Pillow.Image, cell: Pillow.Image, size: tuple[int, int], place: tuple[int, int]) -> None:
-    cell = cell.resize(size, Pillow.Resampling.BOX if size[0] < cell.width else Pillow.Resampling.NEAREST)
-    paper.paste(cell.convert("RGB"), place, cell if cell.mode == "RGBA" else None)
+                pictures.append((left + j * (width + space), y, width, height, as_picture(image)))
+    return Sheet(page, texts, pictures)
 
 
 def save_grid(path: Path | str, images: Tensor, columns: int | None = None, title: str = "") -> None:
-    """Write images [n, C, H, W] in [-1, 1] as one PNG."""
+    """Write images [n, C, H, W] in [-1, 1] as one picture."""
     save_picture(Path(path), sheet(rows_of(images, columns), title))
 
 
-def save_picture(path: Path, picture: Pillow.Image) -> None:
-    """Write a PNG, whole or not at all."""
+def save_picture(path: Path, picture: Sheet | Pillow.Image) -> None:
+    """Write a PNG, or a sheet as an SVG if the name ends so; whole or not at all."""
     with replacing(path) as temporary:
-        picture.save(temporary, "PNG")
+        if path.suffix.lower() == ".svg" and isinstance(picture, Sheet):
+            temporary.write_text(picture.svg(), encoding="utf-8")
+        else:
+            (picture.paint() if isinstance(picture, Sheet) else picture).save(temporary, "PNG")
 
 
 @cache
@@ -106,3 +147,10 @@ def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 def _width(text: str) -> int:
     return int(np.ceil(_font().getlength(text)))
+
+
+def _fit(text: str, width: int) -> str:
+    """As much of a text as a column is wide."""
+    while len(text) > 1 and _width(text) > width:
+        text = text[:-1]
+    return text

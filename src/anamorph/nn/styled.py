@@ -10,7 +10,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from anamorph.core.model import Grows, Maps, Noise, Styled
+from anamorph.core.model import Grows, Maps, Noise, Noisy, Styled
 from anamorph.core.random import Random
 from anamorph.core.signal import Batch, Image
 from anamorph.core.space import Codes, Space
@@ -31,7 +31,7 @@ class Generated:
     w: Tensor
 
 
-class StyleBased(Maps, Styled, Grows):
+class StyleBased(Maps, Styled, Noisy, Grows):
     """Maps z [B, Z] ~ N(0, I) to styles w [B, L, D], two per resolution, and those and noise maps to images [B, C, H, W].
 
     label: the label whose class the mapping network reads, if it reads one.
@@ -92,6 +92,12 @@ class StyleBased(Maps, Styled, Grows):
     def layers_at(self, level: int) -> int:
         """How many layers make images of a level."""
         return self.layers - 2 * level
+
+    @property
+    def fixed_noise(self) -> Codes:
+        names = [space.name for space in self.spaces if space.optional]
+        maps = self.synthesis.noise(1, "fixed", self.stage.level)
+        return {name: map_ for name, map_ in zip(names, maps, strict=True) if map_ is not None} if names else {}
 
     def style_weights(self) -> list[Tensor]:
         return self.synthesis.style_weights()

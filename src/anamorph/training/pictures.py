@@ -15,7 +15,7 @@ from anamorph.core.random import Seeded
 from anamorph.core.signal import Source
 from anamorph.core.stage import Stage
 from anamorph.figures.curves import save_curves
-from anamorph.figures.grid import Row, as_picture, save_grid, save_picture, sheet
+from anamorph.figures.grid import Row, Sheet, as_picture, save_grid, save_picture, sheet
 from anamorph.nn.resample import double
 
 __all__ = ["draw_curves", "draw_progress", "samples"]
@@ -59,7 +59,7 @@ def draw_progress(folder: Path, model: LatentModel, shown: Source, images: int, 
     return timeline
 
 
-def _timeline(strips: Path, originals: Tensor, model: LatentModel) -> Pillow.Image:
+def _timeline(strips: Path, originals: Tensor, model: LatentModel) -> Sheet:
     width = originals.shape[-1]
     left: list[Tensor | None] = [None] * SHOWN if isinstance(model, Draws) else []
     right = list(originals) if isinstance(model, Encodes) else []

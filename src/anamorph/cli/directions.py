@@ -1,0 +1,178 @@
+"""`anamorph directions RUN [SOURCE --label NAME] --method pca|sefa|svm|logistic|linear`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from anamorph.cli.options import Common, RunArgument, emit, parse, report_progress
+from anamorph.core.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from anamorph.core.model import LatentModel
+    from anamorph.core.space import Space
+    from anamorph.data.images import Images
+    from anamorph.edit.directions import Directions
+    from anamorph.edit.layers import Layers
+
+__all__ = ["main"]
+
+BATCH = 256
+
+
+@dataclass(frozen=True)
+class Find(Common):
+    """Find directions in the latent space and write them to a file, for `anamorph traverse`.
+
+    pca: principal components of drawn codes (or of those of a SOURCE). sefa: what changes a style-based model's styles most.
+    svm, logistic, linear: what tells a class of a label from the others, in the codes of a SOURCE that has labels.
+    """
+
+    run: RunArgument = tyro.MISSING
+    """The run's folder."""
+    source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SOURCE")] = ""
+    """Images to encode: a name, a folder, a file; its training images, or write :test or :all behind it."""
+    method: Literal["pca", "sefa", "svm", "logistic", "linear"] = "pca"
+    """How they are found."""
+    k: int = 10
+    """How many, for pca and sefa."""
+    n: int = 10_000
+    """Codes to find them from."""
+    label: str | None = None
+    """The label whose classes are told apart; all labels by default."""
+    layers: str = "all"
+    """The layers that they act on (and, for sefa, are found from): coarse, middle, fine, all, 0-3 or 0-1,6."""
+    without: tuple[str, ...] = ()
+    """Directions, by their names, that the others are to leave alone: what they share with these is left out."""
+
+
+def main(words: Sequence[str]) -> int:
+    options = parse(Find, "directions", words)
+    if options.n < 2:
+        raise UserError(f"--n must be at least 2, got {options.n}")
+
+    from anamorph.edit.directions import conditioned
+
+    model = options.load(options.run)
+    with options.computing():
+        found = _supervised(model, options) if options.method in ("svm", "logistic", "linear") else _free(model, options)
+    if options.without:
+        found = conditioned(found, options.without)
+    path = options.out or options.run / f"directions-{options.method}.safetensors"
+    found.write(path)
+    emit(options.json, f"{path}: {len(found)} directions in {found.space}\n{_told(found)}", path=path, **_facts(found))
+    return 0
+
+
+def _facts(found: Directions) -> dict[str, Any]:
+    return {"names": found.names, "measures": found.measures, "space": found.space, "layers": found.layers}
+
+
+def _told(found: Directions) -> str:
+    lines = []
+    for i, name in enumerate(found.names):
+        told = ", ".join(f"{what} {values[i]:.3g}" for what, values in found.measures.items())
+        lines.append(f"  {name:<24} {told}")
+    return "\n".join(lines)
+
+
+def _space(model: LatentModel) -> Space:
+    return next(space for space in model.spaces if not space.optional)
+
+
+def _layers(space: Space, text: str) -> Layers | None:
+    from anamorph.edit.layers import layered, parse_layers
+
+    return None if text == "all" else parse_layers(text, layered([space]).shape[0])
+
+
+def _free(model: LatentModel, options: Find) -> Directions:
+    """Without labels."""
+    from anamorph.cli.picking import fingerprint
+    from anamorph.core.model import Styled, require
+    from anamorph.edit.directions import Directions, principal, style_factors
+
+    space, layers = _space(model), _layers(_space(model), options.layers)
+    codes = _codes(model, space, options)
+    if options.method == "pca":
+        vectors, scales, shares = principal(codes, options.k)
+        measures = {"variance": tuple(shares.tolist())}
+    else:
+        weights = require(model, Styled, "factorising styles (sefa)").style_weights()[: space.shape[0]]
+        vectors, gains = style_factors([w for i, w in enumerate(weights) if layers is None or i in layers], options.k)
+        scales, measures = ((codes - codes.mean(0)) @ vectors.T.to(codes)).std(0), {"gain": tuple(gains.tolist())}
+    names = tuple(f"{options.method}{i}" for i in range(options.k))
+    return Directions(
+        space.name, names, vectors.cpu(), scales.float().cpu(), layers, measures, options.method, fingerprint(model)
+    )
+
+
+def _codes(model: LatentModel, space: Space, options: Find) -> Tensor:
+    """Drawn codes, or those of a source, as vectors [N, D]."""
+    from anamorph.core.model import Draws, require
+    from anamorph.core.random import Seeded
+    from anamorph.edit.directions import flat
+
+    if options.source:
+        return _encoded(model, space, _opened(model, options.source), options.n, options.device)
+    drawer = require(model, Draws, "finding directions without a SOURCE of images")
+    return flat(drawer.draw(options.n, Seeded(options.seed, "directions", device=options.device))[space.name], space)
+
+
+def _opened(model: LatentModel, source: str) -> Images:
+    from anamorph.cli.picking import fitted
+
+    return fitted(model, source, "train").shuffled()
+
+
+def _encoded(model: LatentModel, space: Space, source: Images, n: int, device: str) -> Tensor:
+    import torch
+
+    from anamorph.core.model import Encodes, require
+    from anamorph.edit.directions import flat
+
+    encoder, found = require(model, Encodes, "finding directions from images"), []
+    n = min(n, source.size)
+    with report_progress("encoding") as progress:
+        for start in range(0, n, BATCH):
+            batch = source.take(start, min(BATCH, n - start)).signals.to(device)
+            found.append(flat(encoder.encode(batch)[space.name], space))
+            progress(start + len(batch), n)
+    return torch.cat(found)
+
+
+def _supervised(model: LatentModel, options: Find) -> Directions:
+    import torch
+
+    from anamorph.cli.picking import fingerprint
+    from anamorph.edit.directions import Directions, separating
+
+    if not options.source:
+        raise UserError("name a SOURCE whose labels tell what to look for, as in `anamorph directions RUN avatars-cats`")
+    assert options.method != "pca"
+    assert options.method != "sefa"
+    space, source = _space(model), _opened(model, options.source)
+    labels = [label for label in source.labels if label.classes]
+    if options.label is not None:
+        labels = list(source.with_labels([options.label]).labels)
+    if not labels:
+        raise UserError(f"{options.source} has no labels: --method pca and sefa need none")
+    codes = _encoded(model, space, source, options.n, options.device).float().cpu()
+    values = source.take(0, len(codes)).labels
+    names: list[str] = []
+    normals, accuracies = [], []
+    for label in labels:
+        found, right, classes = separating(codes, values[label.name], options.method, options.seed)
+        names += [f"{label.name}={label.classes[c]}" for c in classes]
+        normals.append(found)
+        accuracies.append(right)
+    vectors = torch.cat(normals)
+    scales = ((codes - codes.mean(0)) @ vectors.T).std(0)
+    measures = {"balanced accuracy": tuple(torch.cat(accuracies).tolist())}
+    layers = _layers(space, options.layers)
+    return Directions(space.name, tuple(names), vectors, scales, layers, measures, options.method, fingerprint(model))

@@ -1,0 +1,87 @@
+"""`anamorph traverse RUN IMAGE... --directions FILE`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tyro
+
+from anamorph.cli.options import Common, ImageArguments, RunArgument, emit, note, parse
+from anamorph.core.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from anamorph.edit.directions import Directions
+
+__all__ = ["main"]
+
+
+@dataclass(frozen=True)
+class Traverse(Common):
+    """Rows of an image moved along directions, and how much each changes what the others are about."""
+
+    run: RunArgument = tyro.MISSING
+    """The run's folder."""
+    images: ImageArguments = ()
+    """Files, seed:7, data:12."""
+    directions: Path = tyro.MISSING
+    """A file that `anamorph directions` wrote."""
+    names: tuple[str, ...] = ()
+    """Only these directions; the first ten by default."""
+    layers: str | None = None
+    """Move only these layers: coarse, middle, fine, all, 0-3 or 0-1,6; by default those that the file says."""
+    reach: float = 3.0
+    """How far to go either way, in standard deviations of codes."""
+    steps: int = 9
+    """Images in a row."""
+
+
+def main(words: Sequence[str]) -> int:
+    options = parse(Traverse, "traverse", words)
+    if not options.images or options.steps < 2:
+        raise UserError("name the images to move (files, seed:7, data:12), and at least 2 --steps")
+
+    import torch
+
+    from anamorph.cli.picking import fingerprint, gather, pick
+    from anamorph.core.model import decode_in_parts
+    from anamorph.edit.directions import Directions
+    from anamorph.edit.layers import layered, parse_layers
+    from anamorph.edit.traverse import leakage, traversal
+    from anamorph.figures.grid import Row, save_picture, sheet
+
+    directions = Directions.read(options.directions)
+    directions = directions.only(options.names or directions.names[:10])
+    model = options.load(options.run)
+    space = directions.check([space for space in model.spaces if not space.optional])
+    if directions.model not in ("", fingerprint(model)):
+        note(f"{options.directions} was made for another model, or for this one when it had seen fewer images")
+    layers = None if options.layers is None else parse_layers(options.layers, layered([space]).shape[0])
+    steps = torch.linspace(-options.reach, options.reach, options.steps, device=options.device)
+    with options.computing():
+        codes = gather(pick(model, options.run, options.images))
+        images = decode_in_parts(model, traversal(codes, directions, steps, space, layers))
+        matrix = leakage(model, codes, directions, space, options.reach / 2, layers)
+    ways = [f"{name}, {way}" if len(options.images) > 1 else way for name in options.images for way in directions.names]
+    rows = [Row(way, row) for way, row in zip(ways, images.split(len(steps)), strict=True)]
+    path = options.out or options.run / "traverse.png"
+    title = f"standard deviations along {directions.method} directions"
+    save_picture(path, sheet(rows, title, [f"{step:+.3g}" for step in steps.tolist()]))
+    told = _told(directions, matrix)
+    emit(options.json, f"{path}: {title}\n{told}", path=path, names=directions.names, moved=matrix.tolist())
+    return 0
+
+
+def _told(directions: Directions, matrix: Tensor) -> str:
+    """How far the image of a moved code moves along its own direction, and along which other it moves most."""
+    lines = ["of a step along a direction, the share that is found in the image, and where most of the rest goes:"]
+    for i, name in enumerate(directions.names):
+        row = matrix[i, :-1].tolist()
+        others = sorted(((abs(v), j) for j, v in enumerate(row) if j != i), reverse=True)[:1]
+        rest = "".join(f", {directions.names[j]} {row[j]:+.2f}" for _, j in others)
+        lines.append(f"  {name:<24} {row[i]:+.2f}{rest}; pixels {float(matrix[i, -1]):.3f}")
+    return "\n".join(lines)

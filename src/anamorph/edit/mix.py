@@ -1,0 +1,53 @@
+"""Mixing: some layers of one image's code, the rest of another's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from anamorph.core.errors import UserError
+from anamorph.core.space import Codes, Space
+from anamorph.edit.layers import Layers, layered
+
+__all__ = ["blend", "every_pair", "mix"]
+
+
+def mix(codes: Codes, source: Codes, layers: Layers, spaces: Sequence[Space]) -> Codes:
+    """Codes whose given layers are the source's (Karras et al. 2018, section 3.1). Both hold as many.
+
+    Raises: UserError if no space of theirs has layers, or not those.
+    """
+    space = layered([space for space in spaces if space.name in codes])
+    if not all(0 <= layer < space.shape[0] for layer in layers):
+        raise UserError(f"{space.name!r} has layers 0-{space.shape[0] - 1}, got {', '.join(map(str, layers)) or 'none'}")
+    chosen = torch.zeros(space.shape[0], 1, dtype=torch.bool, device=codes[space.name].device)
+    chosen[list(layers)] = True
+    return {**codes, space.name: torch.where(chosen, source[space.name], codes[space.name])}
+
+
+def blend(codes: Codes, source: Codes, share: float) -> Codes:
+    """Codes that have gone a share of the way to the source's: for spaces without layers.
+
+    Raises: UserError for codes that are whole numbers, or a share that is not finite.
+    """
+    if not torch.isfinite(torch.tensor(share)):
+        raise UserError(f"a share is a finite number, got {share}")
+    for name, value in codes.items():
+        if not value.is_floating_point():
+            raise UserError(f"codes of {name!r} are whole numbers: there is nothing between them")
+    return {name: _between(value, source[name], share) for name, value in codes.items()}
+
+
+def _between(a: Tensor, b: Tensor, share: float) -> Tensor:
+    return a + share * (b - a) if share < 0.5 else b - (1 - share) * (b - a)
+
+
+def every_pair(rows: Codes, columns: Codes) -> tuple[Codes, Codes]:
+    """The codes of a table's cells, row by row: those of each cell's row, and those of its column, [R * C, ...] each."""
+    n, m = (len(next(iter(codes.values()))) for codes in (rows, columns))
+    return (
+        {name: value.repeat_interleave(m, 0) for name, value in rows.items()},
+        {name: value.repeat(n, *[1] * (value.dim() - 1)) for name, value in columns.items()},
+    )

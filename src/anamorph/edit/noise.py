@@ -1,0 +1,34 @@
+"""Stochastic variation: the noise maps of some layers drawn anew, while the rest of an image stays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from anamorph.core.errors import UserError
+from anamorph.core.random import Random
+from anamorph.core.space import Codes, Space
+from anamorph.edit.layers import Layers
+
+__all__ = ["draw_noise", "noise_spaces"]
+
+
+def noise_spaces(spaces: Sequence[Space]) -> list[Space]:
+    """The spaces of noise maps, the coarsest first.
+
+    Raises: UserError if there are none.
+    """
+    found = [space for space in spaces if space.optional and space.name.startswith("noise.")]
+    if not found:
+        raise UserError("this model has no noise maps to vary: style-based models have (stylealae, stylegan)")
+    return found
+
+
+def draw_noise(n: int, spaces: Sequence[Space], random: Random, layers: Layers) -> Codes:
+    """Fresh maps [n, 1, h, w] for some layers; `decode` uses its fixed ones for the others.
+
+    Raises: UserError if there are no such layers.
+    """
+    maps = noise_spaces(spaces)
+    if not layers or not all(0 <= layer < len(maps) for layer in layers):
+        raise UserError(f"this model has noise at layers 0-{len(maps) - 1}, got {', '.join(map(str, layers)) or 'none'}")
+    return {maps[layer].name: random.normal(n, *maps[layer].shape) for layer in layers}

@@ -1,0 +1,176 @@
+"""The latent tools as commands: mix, vary, interpolate, directions, traverse, project."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image as Pillow
+
+from anamorph.cli.main import main
+from anamorph.core.space import read_codes
+from anamorph.edit.directions import Directions
+
+PLAIN = ["--images", "64", "--batch", "16", "--threads", "1", "--compile", "off", "--precision", "float32"]
+SMALL = ["--model.w-dim", "8", "--model.channels", "64", "--model.most-channels", "8", "--model.mapping-layers", "2"]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Hardly trained runs of a model with layers, an encoder and noise; of one without an encoder; of two without layers."""
+    root = tmp_path_factory.mktemp("runs")
+    for name, more in (
+        ("stylealae", SMALL),
+        ("stylegan", [*SMALL, "--model.z-dim", "4", "--model.mapping-width", "8"]),
+        ("vae", ["--model.z-dim", "6"]),
+        ("autoencoder", ["--model.z-dim", "6"]),
+    ):
+        assert main(["train", name, "shapes", "--size", "16", *PLAIN, *more, "--out", str(root / name)]) == 0
+    return root
+
+
+def size(path: Path) -> tuple[int, int]:
+    with Pillow.open(path) as picture:
+        picture.load()
+        return picture.size
+
+
+def fails(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert main(words) == 2
+    told = capsys.readouterr().err.strip().splitlines()[-1]
+    assert told.startswith("error: ")
+    assert message in told
+
+
+def test_a_table_of_mixes_from_real_and_drawn_images(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, out = str(root / "stylealae"), tmp_path / "m.png"
+    table = ["mix", run, "--rows", "data:0", "seed:1", "--columns", "data:2", "seed:3", "seed:4", "--out", str(out)]
+    assert main([*table, "--layers", "0-1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["n"] == 6
+    assert size(out)[1] > 3 * 64
+    both = ["mix", run, "--rows", "seed:1+data:0", "--columns", "seed:3", "--out", str(out)]
+    assert main([*both, "--layers", "coarse", "fine"]) == 0
+    fails([*both, "--layers", "coarse"], "one source for each of --layers (coarse); got seed:1+data:0", capsys)
+    fails([*table, "--layers", "0-9"], "has layers 0-5, got 0-9", capsys)
+    fails([*table, "--share", "0.5"], "--share is for models without layers", capsys)
+    fails(["mix", run, "--rows", "seed:1"], "name the images of the table", capsys)
+
+
+def test_codes_without_layers_are_blended(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "m.png"
+    table = ["mix", str(root / "vae"), "--rows", "data:0", "--columns", "data:1", "seed:3", "--out", str(out)]
+    assert main([*table, "--share", "0.25"]) == 0
+    assert "between the left and the images above" in capsys.readouterr().out
+    fails([*table, "--share", "nan"], "a share is a finite number", capsys)
+
+
+def test_an_image_varies_in_psi_and_in_noise(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, out = str(root / "stylealae"), ["--out", str(tmp_path / "v.svg")]
+    assert main(["vary", run, "data:0", "seed:1", "--psi", "-1:1.5", *out]) == 0
+    assert (tmp_path / "v.svg").read_text().count("<image") == 12
+    assert main(["vary", run, "data:0", "--psi", "0:1", "--layers", "coarse", "--steps", "3", *out]) == 0
+    assert main(["vary", run, "data:0", "--noise", "--layers", "2-5", *out]) == 0
+    assert "std x 4" in (tmp_path / "v.svg").read_text()
+    fails(["vary", run, "data:0"], "say what is to vary", capsys)
+    fails(["vary", run, "data:0", "--psi", "1", *out], "written as two numbers", capsys)
+    fails(["vary", run, "data:0", "--psi", "nan:1", *out], "psi must be a finite number", capsys)
+    fails(["vary", run, "--psi", "0:1"], "name the images", capsys)
+    fails(["vary", str(root / "vae"), "seed:0", "--noise"], "no noise maps", capsys)
+    fails(["vary", str(root / "vae"), "seed:0", "--psi", "0:1"], "truncation needs a model that maps", capsys)
+
+
+def test_a_way_goes_through_some_layers_and_into_a_film(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, film = str(root / "stylealae"), tmp_path / "f.webp"
+    way = ["interpolate", run, "data:0", "seed:1", "--steps", "30", "--out", str(tmp_path / "i.png")]
+    assert main([*way, "--layers", "fine", "--video", str(film)]) == 0
+    with Pillow.open(film) as opened:
+        assert opened.n_frames == 58  # type: ignore[attr-defined]
+    fails([*way, "--layers", "7"], "has layers 0-5", capsys)
+    fails(["interpolate", run, *(f"seed:{i}" for i in range(4)), "--video", str(film)], "between two images", capsys)
+    fails(["interpolate", str(root / "vae"), "seed:0", "seed:1", "--layers", "0"], "have no layers", capsys)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("stylealae", ["--method", "pca", "--k", "3", "--n", "50"]),
+        ("stylealae", ["shapes", "--method", "pca", "--k", "3", "--n", "50"]),
+        ("stylealae", ["--method", "sefa", "--k", "3", "--layers", "fine", "--n", "50"]),
+        ("stylegan", ["--method", "sefa", "--k", "3", "--n", "50"]),
+        ("vae", ["shapes", "--method", "svm", "--label", "shape", "--n", "200"]),
+        ("autoencoder", ["shapes", "--method", "logistic", "--label", "shape", "--n", "200", "--without", "shape=triangle"]),
+    ],
+)
+def test_directions_are_found_and_gone_along(
+    root: Path, tmp_path: Path, name: str, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    found, out, image = tmp_path / "d", tmp_path / "t.png", "data:0" if name != "stylegan" else "seed:0"
+    assert main(["directions", str(root / name), *words, "--out", str(found)]) == 0
+    ways = Directions.read(found)
+    assert all(way in capsys.readouterr().out for way in ways.names[:1])
+    torch.testing.assert_close(ways.vectors.norm(dim=1), torch.ones(len(ways)))
+    assert bool((ways.scales > 0).all())
+    assert "shape=triangle" not in ways.names or "--without" not in words
+    go = ["traverse", str(root / name), image, "--directions", str(found), "--out", str(out)]
+    assert main([*go, "--steps", "3", "--json"]) == 0
+    moved = json.loads(capsys.readouterr().out)["moved"]
+    assert (len(moved), len(moved[0])) == (len(ways), len(ways) + 1)
+    assert size(out)[1] > len(ways) * 64
+    assert main([*go, "--names", ways.names[0], "--reach", "1"]) == 0
+    fails([*go, "--names", "sideways"], "no direction 'sideways'", capsys)
+    other = "vae" if name != "vae" else "autoencoder"
+    if name.startswith("style"):
+        fails(
+            ["traverse", str(root / other), "data:0", "--directions", str(found)], "of the space 'w', the model has z", capsys
+        )
+    else:
+        assert main(["traverse", str(root / other), "data:0", "--directions", str(found), "--out", str(out)]) == 0
+        assert "was made for another model" in capsys.readouterr().err
+
+
+def test_directions_that_cannot_be_found_are_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = str(root / "stylealae")
+    fails(["directions", run, "--method", "svm"], "name a SOURCE", capsys)
+    fails(["directions", run, "--n", "8"], "more than 8 codes, got 8", capsys)
+    fails(["directions", run, "--n", "1"], "--n must be at least 2", capsys)
+    fails(["directions", run, "--k", "9", "--n", "50"], "1 to 8 directions, got 9", capsys)
+    fails(["directions", run, "shapes", "--method", "svm", "--label", "mood"], "no label 'mood'", capsys)
+    fails(
+        ["directions", str(root / "vae"), "--method", "sefa"],
+        "needs a model that is styled; VAE only encodes, draws, bounds: stylealae, stylegan can",
+        capsys,
+    )
+    fails(["directions", str(root / "autoencoder")], "needs a model that draws", capsys)
+    fails(["directions", str(root / "stylegan"), "shapes"], "needs a model that encodes", capsys)
+    fails(["traverse", run, "seed:0", "--directions", str(root / "nothing")], "no such file", capsys)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("stylealae", ["data:0", "seed:1", "--space", "w+"]),
+        ("stylealae", ["data:0", "--space", "noise", "--drawn"]),
+        ("stylegan", ["data:0"]),
+        ("autoencoder", ["data:0"]),
+    ],
+)
+def test_images_are_projected(
+    root: Path, tmp_path: Path, name: str, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "p.png"
+    assert main(["project", str(root / name), *words, "--steps", "5", "--out", str(out), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert all(row["after"] <= row["before"] for row in told["images"])
+    assert ("outside" in told["images"][0]) == (name != "autoencoder")
+    codes, _, _ = read_codes(tmp_path / "p.safetensors")
+    assert main(["decode", str(root / name), str(tmp_path / "p.safetensors"), "--out", str(out)]) == 0
+    assert len(next(iter(codes.values()))) == sum(not word.startswith("-") and ":" in word for word in words)
+
+
+def test_what_cannot_be_projected_is_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fails(["project", str(root / "vae")], "name the images", capsys)
+    fails(["project", str(root / "vae"), "data:0", "--space", "w+"], "no layers to free", capsys)
+    fails(["project", str(root / "vae"), "data:0", "--steps", "0"], "at least one step", capsys)
