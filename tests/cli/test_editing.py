@@ -54,6 +54,8 @@ def test_a_table_of_mixes_from_real_and_drawn_images(root: Path, tmp_path: Path,
     both = ["mix", run, "--rows", "seed:1+data:0", "--columns", "seed:3", "--out", str(out)]
     assert main([*both, "--layers", "coarse", "fine"]) == 0
     fails([*both, "--layers", "coarse"], "one source for each of --layers (coarse); got seed:1+data:0", capsys)
+    assert main([*table, "--statistics"]) == 0
+    assert size(tmp_path / "m-statistics.png")[0] > 300
     fails([*table, "--layers", "0-9"], "has layers 0-5, got 0-9", capsys)
     fails([*table, "--share", "0.5"], "--share is for models without layers", capsys)
     fails(["mix", run, "--rows", "seed:1"], "name the images of the table", capsys)
@@ -63,7 +65,7 @@ def test_codes_without_layers_are_blended(root: Path, tmp_path: Path, capsys: py
     out = tmp_path / "m.png"
     table = ["mix", str(root / "vae"), "--rows", "data:0", "--columns", "data:1", "seed:3", "--out", str(out)]
     assert main([*table, "--share", "0.25"]) == 0
-    assert "between the left and the images above" in capsys.readouterr().out
+    assert "between left and above" in capsys.readouterr().out
     fails([*table, "--share", "nan"], "a share is a finite number", capsys)
 
 

@@ -12,10 +12,13 @@ from anamorph.core.errors import UserError
 from anamorph.core.files import read_json
 from anamorph.core.stage import Growing
 from anamorph.data.open import Wanted, open_source
+from anamorph.experiments import cat_directions
 from anamorph.experiments.cats import STUDIES, Contestant, Study, factor_study
 from anamorph.metrics.factors import FactorReader, accuracy, agreement, effective_classes, train_reader
 from anamorph.models.autoencoder import AutoencoderConfig
 from anamorph.models.stylealae import StyleALAEConfig
+from anamorph.models.stylegan import StyleGANConfig
+from anamorph.models.vae import VAEConfig
 from anamorph.training.machine import Choice
 
 HERE = Choice("cpu", "float32", 1, False)
@@ -91,6 +94,39 @@ def test_a_study_runs_is_resumed_and_reports(tmp_path: Path) -> None:
     other = replace(SMALL, contestants={"stylealae": SMALL.contestants["no encoder at all"]})
     with pytest.raises(UserError, match="other settings"):
         factor_study(other, tmp_path, HERE, told.append)
+
+
+def test_directions_for_known_factors_are_found_and_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cat_directions, "READ_WELL", 0.0)
+    monkeypatch.setattr(cat_directions, "CODES", 300)
+    monkeypatch.setattr(cat_directions, "PROJECTION", 3)
+    small = Study(
+        {
+            "vae": Contestant("vae", VAEConfig(z_dim=6, widths=(32,))),
+            "stylegan": Contestant("stylegan", StyleGANConfig(w_dim=8, z_dim=8, mapping_width=8, channels=64, most_channels=8)),
+        },
+        images=512,
+        source="shapes",
+        size=8,
+        reader=6400,
+        n=100,
+    )
+    told: list[str] = []
+    assert not cat_directions.direction_study(small, tmp_path, HERE, told.append, stop=lambda: True)
+    assert cat_directions.direction_study(small, tmp_path, HERE, told.append)
+    facts = read_json(tmp_path / "directions.json")
+    assert list(facts) == ["vae", "stylegan"]
+    for row in facts.values():
+        for factor, found in row["factors"].items():
+            assert 0 <= found["became"] <= 1
+            assert found["became"] <= found["changed"][factor]
+            assert (found["steps"] in cat_directions.STEPS) == (found["classes"] > 0)
+    assert max(found["classes"] for found in facts["vae"]["factors"].values()) > 1
+    assert (tmp_path / "directions.png").stat().st_size > 1000
+    assert "**became** the class meant" in (tmp_path / "directions.md").read_text()
+    told.clear()
+    assert cat_directions.direction_study(small, tmp_path, HERE, told.append)
+    assert not any("looking" in text for text in told)
 
 
 def test_the_named_studies_are_what_they_say() -> None:

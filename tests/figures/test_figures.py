@@ -11,8 +11,10 @@ import torch
 from PIL import Image as Pillow
 
 from anamorph.core.errors import UserError
+from anamorph.figures.bars import save_bars
 from anamorph.figures.curves import save_curves
 from anamorph.figures.grid import LARGEST_SIDE, Row, as_picture, rows_of, save_grid, save_picture, sheet
+from anamorph.figures.matrix import save_matrices
 from anamorph.figures.video import save_video
 
 
@@ -123,6 +125,12 @@ def test_grids_and_curves_are_written_whole_and_alike(tmp_path: Path) -> None:
         save_grid(tmp_path / name, torch.zeros(5, 3, 8, 8))
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     save_curves(tmp_path / "c.png", {"critic": {"r1": ([1, 2, 3], [3.0, 2.0, 1.0])}, "one": {"point": ([1], [1.0])}})
-    with Pillow.open(tmp_path / "c.png") as picture:
-        assert np.asarray(picture.convert("RGB")).std() > 5
-    assert len(list(tmp_path.iterdir())) == 3
+    save_bars(tmp_path / "d.png", {"one": {"mean": 1.0, "variance": 0.5}, "two": {"mean": 0.0, "variance": 2.0}}, "Bars")
+    save_matrices(tmp_path / "e.png", {"left": [[1.0, 0.2], [0.0, 0.5]], "right": [[0.0, 0.0], [1, 1]]}, ["a", "b"], "x", "y")
+    for name in ("c.png", "d.png", "e.png"):
+        with Pillow.open(tmp_path / name) as picture:
+            assert np.asarray(picture.convert("RGB")).std() > 5
+    for name in ("f.svg", "g.svg"):
+        save_bars(tmp_path / name, {"one": {"mean": 1.0}})
+    assert (tmp_path / "f.svg").read_bytes() == (tmp_path / "g.svg").read_bytes()
+    assert len(list(tmp_path.iterdir())) == 7

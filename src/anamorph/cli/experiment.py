@@ -19,7 +19,8 @@ __all__ = ["main"]
 
 EXPERIMENTS = {
     "cats": "stylealae, stylegan, autoencoder on avatars-cats at 32 px: what reconstructions keep, how samples spread (hours)",
-    "alae-ablation": "stylealae without style encoder, with a separate D, with regression in z, on the same cats (hours)",
+    "alae-ablation": "stylealae without style encoder, with a separate D, with regression in z, on the same cats at 16 px (an hour)",
+    "cats-directions": "stylealae, stylegan, alae, vae on the same cats: whether directions change what they should (hours)",
     "mnist-probes": "alae, vae and autoencoder on MNIST, 4.5 M images, 3 seeds: 1-NN and linear SVM on their codes (hours)",
 }
 
@@ -75,8 +76,10 @@ def _run(options: Experiment, out: Path, choice: Choice, stop: Callable[[], bool
         from anamorph.experiments.mnist_probes import IMAGES, mnist_probes
 
         return mnist_probes(out, choice, note, IMAGES if options.images is None else options.images, stop)
+    from anamorph.experiments.cat_directions import DIRECTIONS, direction_study
     from anamorph.experiments.cats import STUDIES, factor_study
 
-    study = STUDIES[options.name]
+    study = {**STUDIES, "cats-directions": DIRECTIONS}[options.name]
     study = study if options.images is None else replace(study, images=options.images)
-    return factor_study(study, out, choice, note, stop)
+    run = direction_study if options.name == "cats-directions" else factor_study
+    return run(study, out, choice, note, stop)

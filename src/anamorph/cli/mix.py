@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tyro
@@ -34,6 +35,8 @@ class Mix(Common):
     """The layers that come from the source: coarse, middle, fine, all, 0-3 or 0-1,6; as many of these as a row has sources."""
     share: float | None = None
     """For models without layers: how far to go from the column's code to the row's, 0 to 1; half the way by default."""
+    statistics: bool = False
+    """Also draw how far other styles, and other noise, move the statistics of 64 drawn images' features."""
 
 
 def main(words: Sequence[str]) -> int:
@@ -72,8 +75,11 @@ def main(words: Sequence[str]) -> int:
         for i, (name, head) in enumerate(zip(options.rows, heads, strict=True))
     ]
     path = options.out or options.run / "mix.png"
-    what = f"layers {', '.join(ranges)} of the left in the images above" if layered else "between the left and the images above"
+    what = f"layers {', '.join(ranges)} from the left, the others from above" if layered else "between left and above"
     save_picture(path, sheet(lines, what))
+    if options.statistics:
+        with options.computing():
+            _statistics(model, path.with_stem(f"{path.stem}-statistics"), options)
     emit(options.json, f"{path}: {len(images)} mixed images, {what}", path=path, n=len(images))
     return 0
 
@@ -85,3 +91,23 @@ def _mixed(model: LatentModel, codes: Codes, source: Codes, layers: str, share: 
     if not layers:
         return blend(codes, source, share)
     return mix(codes, source, parse_layers(layers, layered(model.spaces).shape[0]), model.spaces)
+
+
+def _statistics(model: LatentModel, path: Path, options: Mix) -> None:
+    from anamorph.core.model import Draws, decode_in_parts, require
+    from anamorph.core.random import Seeded
+    from anamorph.edit.layers import layer_groups, layered
+    from anamorph.edit.mix import mix
+    from anamorph.edit.noise import draw_noise, noise_spaces
+    from anamorph.figures.bars import save_bars
+    from anamorph.metrics.style_statistics import moved
+
+    drawer = require(model, Draws, "drawing images for statistics")
+    groups = {name: layers for name, layers in layer_groups(layered(model.spaces).shape[0]).items() if layers}
+    codes, others = (drawer.draw(64, Seeded(options.seed, name, device=options.device)) for name in ("one", "other"))
+    changed = {f"{name} styles": decode_in_parts(model, mix(codes, others, groups[name], model.spaces)) for name in groups}
+    random = Seeded(options.seed, "noise", device=options.device)
+    maps = draw_noise(64, model.spaces, random, tuple(range(len(noise_spaces(model.spaces)))))
+    changed["noise"] = decode_in_parts(model, {**codes, **maps})
+    found = moved(decode_in_parts(model, codes), changed)
+    save_bars(path, found, "How far a change moves images' features (1: to another image)")

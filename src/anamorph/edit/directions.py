@@ -190,7 +190,7 @@ def _first(vectors: Tensor, k: int) -> Tensor:
 
 def separating(codes: Tensor, classes: Tensor, method: Classifier = "svm", seed: int = 0) -> tuple[Tensor, Tensor, list[int]]:
     """For each class that codes [N, D] have, the unit normal [K, D] of the plane that tells it from the others; with the
-    balanced accuracy [K] on a fifth of the codes, which are held out; and the classes.
+    balanced accuracy [K] on a fifth of each class's codes, which are held out; and the classes.
 
     Of two classes, only the second has a normal: that of the first is its opposite.
     Raises: UserError if there is one class only, or a class has fewer than ten codes.
@@ -203,7 +203,8 @@ def separating(codes: Tensor, classes: Tensor, method: Classifier = "svm", seed:
     if int(counts.min()) < 10:
         raise UserError(f"a class needs at least 10 images, one has {int(counts.min())}: take more images")
     order = torch.randperm(len(codes), generator=torch.Generator().manual_seed(seed))
-    held, rest = order[: len(codes) // 5], order[len(codes) // 5 :]
+    held = torch.cat([order[classes[order] == value][::5] for value in found])
+    rest = order[~torch.isin(order, held)]
     x, y = codes.double().numpy(), classes.numpy()
     names = found.tolist() if len(found) > 2 else found[1:].tolist()
     normals, accuracies = [], []

@@ -28,7 +28,7 @@ from anamorph.runs import load, new_settings, open_training, settings_of
 from anamorph.training.folder import RunFolder
 from anamorph.training.machine import Choice
 
-__all__ = ["STUDIES", "Contestant", "Study", "factor_study"]
+__all__ = ["READ_WELL", "STUDIES", "Contestant", "Started", "Study", "contest", "factor_study", "grown"]
 
 READ_WELL = 0.95
 """A factor counts if its reader is right this often on held-out images."""
@@ -58,28 +58,33 @@ class Study:
     n: int = 2000
 
 
-def _grown(model: str, **changes: Any) -> Contestant:
+def grown(model: str, growing: Growing | None = None, **changes: Any) -> Contestant:
+    """A model by its preset for 32 px, with some of its settings changed, or as it grows."""
     found = preset(model, 32)
-    return Contestant(model, replace(found.config, **changes), found.growing)
+    return Contestant(model, replace(found.config, **changes), growing or found.growing)
 
+
+TWO_LEVELS = Growing((128, 64), (1.0, 1.0), first=40_000, fade=0, stable=80_000)
+"""8 and 16 px."""
 
 STUDIES = {
     "cats": Study(
         {
-            "stylealae": _grown("stylealae"),
-            "stylegan": _grown("stylegan"),
+            "stylealae": grown("stylealae"),
+            "stylegan": grown("stylegan"),
             "autoencoder": Contestant("autoencoder", AutoencoderConfig(z_dim=128)),
         },
         images=600_000,
     ),
     "alae-ablation": Study(
         {
-            "full": _grown("stylealae"),
-            "no style encoder": _grown("stylealae", reads="features"),
-            "separate D": _grown("stylealae", judges="images"),
-            "regression in z": _grown("stylealae", regression="z"),
+            "full": grown("stylealae", TWO_LEVELS),
+            "no style encoder": grown("stylealae", TWO_LEVELS, reads="features"),
+            "separate D": grown("stylealae", TWO_LEVELS, judges="images"),
+            "regression in z": grown("stylealae", TWO_LEVELS, regression="z"),
         },
-        images=300_000,
+        images=120_000,
+        size=16,
     ),
 }
 """By the name of the experiment."""
@@ -94,23 +99,43 @@ def factor_study(
 
     Raises: UserError if the folder holds other runs.
     """
-    train, held = (open_source(study.source, Wanted((study.size, study.size)), split=split) for split in ("train", "test"))
-    found = _reader(study, train, held, out, say, stop)
-    if found is None:
+    started = contest(study, out, choice, say, stop)
+    if started is None:
         return False
-    reader, read = found
-    rows = []
-    for name, contestant in study.contestants.items():
-        folder = RunFolder(out / name.replace(" ", "-"))
-        if not _trained(study, contestant, folder, choice, say, stop):
-            return False
-        rows.append({"name": name, **_measured(study, folder, reader, held, say)})
+    reader, read, held = started.reader, started.read, started.held
+    rows = [
+        {"name": name, **_measured(study, RunFolder(out / name.replace(" ", "-")), reader, held, say)}
+        for name in study.contestants
+    ]
     facts = {"factors": _facts(study, reader, read, held), "rows": rows}
     write_json(out / "results.json", facts)
     (out / "results.md").write_text(_table(facts), encoding="utf-8")
     _pictures(study, out, held, rows)
     say(f"wrote {out / 'results.md'}")
     return True
+
+
+@dataclass(frozen=True)
+class Started:
+    """What a study measures with. read: how often the classifier of the factors is right on held-out images."""
+
+    train: Images
+    held: Images
+    reader: FactorReader
+    read: dict[str, float]
+
+
+def contest(study: Study, out: Path, choice: Choice, say: Callable[[str], None], stop: Callable[[], bool]) -> Started | None:
+    """Train the classifier and every contestant, as far as that has not been done; None if it was stopped.
+
+    Raises: UserError if the folder holds other runs.
+    """
+    train, held = (open_source(study.source, Wanted((study.size, study.size)), split=split) for split in ("train", "test"))
+    found = _reader(study, train, held, out, say, stop)
+    for name, contestant in study.contestants.items():
+        if found is None or not _trained(study, contestant, RunFolder(out / name.replace(" ", "-")), choice, say, stop):
+            return None
+    return None if found is None else Started(train, held, *found)
 
 
 def _reader(

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from anamorph.core.files import replacing
 
-__all__ = ["save_curves"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["save_curves", "save_figure"]
 
 Curve = tuple[Sequence[float], Sequence[float]]
 
 
 def save_curves(path: Path, panels: Mapping[str, Mapping[str, Curve]]) -> None:
     """Write a picture with one panel per title, and in it each named curve (x, y) against images seen: PNG, or SVG by name."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     columns = min(3, max(1, len(panels)))
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(5.2 * columns, 3.4 * rows), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
     for place, (title, curves) in enumerate(panels.items(), 1):
         axes = figure.add_subplot(rows, columns, place)
         for number, (name, (x, y)) in enumerate(curves.items()):
@@ -34,9 +36,16 @@ def save_curves(path: Path, panels: Mapping[str, Mapping[str, Curve]]) -> None:
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(fontsize=8, frameon=False)
-    with replacing(path) as temporary:
-        svg = path.suffix.lower() == ".svg"
-        figure.savefig(temporary, format="svg" if svg else "png", metadata={"Date": None} if svg else None)
+    save_figure(path, figure)
+
+
+def save_figure(path: Path, figure: Figure) -> None:
+    """Write a figure as PNG, or as SVG if the name ends so; the same bytes for the same figure."""
+    import matplotlib
+
+    kind = path.suffix.lower().removeprefix(".")
+    with replacing(path) as temporary, matplotlib.rc_context({"svg.hashsalt": "anamorph"}):
+        figure.savefig(temporary, format="svg" if kind == "svg" else "png", metadata={"Date": None} if kind == "svg" else None)
 
 
 def _smooth(y: np.ndarray[tuple[int], np.dtype[np.float64]]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

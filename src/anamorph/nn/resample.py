@@ -53,12 +53,12 @@ BOX = [[float(0 <= i // 4 - j // 3 <= 1 and 0 <= i % 4 - j % 3 <= 1) for i in ra
 def _spread(weight: Tensor, turned: bool = False) -> Tensor:
     """A kernel [O, I, 3, 3] followed by a 2x2 box of ones, as one kernel [O, I, 4, 4]. turned: upside down and mirrored first.
 
-    A compiler joins the sum of shifted kernels with what is around it; otherwise a matrix product is tens of times faster.
+    Compiled, it is a depthwise convolution with channels last (see `blur`); otherwise a matrix product is faster.
     """
-    if torch.compiler.is_compiling():
-        w = F.pad(weight.flip(2, 3) if turned else weight, (1, 1, 1, 1))
-        return w[..., 1:, 1:] + w[..., :-1, 1:] + w[..., 1:, :-1] + w[..., :-1, :-1]
     with full_precision(weight):
+        if torch.compiler.is_compiling():
+            w = weight.flip(2, 3) if turned else weight
+            return F.conv2d(w, w.new_ones(w.shape[1], 1, 2, 2), padding=1, groups=w.shape[1])
         return (weight.flatten(2) @ weight.new_tensor(BOX[::-1] if turned else BOX)).unflatten(2, (4, 4))
 
 
