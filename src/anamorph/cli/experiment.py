@@ -19,7 +19,7 @@ __all__ = ["main"]
 
 EXPERIMENTS = {
     "cats": "stylealae, stylegan, autoencoder on avatars-cats at 32 px: what reconstructions keep, how samples spread (hours)",
-    "alae-ablation": "stylealae without style encoder, with a separate D, with regression in z, on the same cats at 16 px (an hour)",
+    "alae-ablation": "stylealae without style encoder, with a separate D, with regression in z, on cats at 16 px (an hour)",
     "cats-directions": "stylealae, stylegan, alae, vae on the same cats: whether directions change what they should (hours)",
     "mnist-probes": "alae, vae and autoencoder on MNIST, 4.5 M images, 3 seeds: 1-NN and linear SVM on their codes (hours)",
 }
