@@ -37,6 +37,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/train_alae.py
 	$(BIN)/python benchmarks/train_style.py
 	$(BIN)/python benchmarks/train_style.py --single
+	$(BIN)/python benchmarks/editing.py
 	$(BIN)/python benchmarks/data.py
 	$(BIN)/python benchmarks/loop.py
 	$(BIN)/python benchmarks/memory.py

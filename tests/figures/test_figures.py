@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from imageio_ffmpeg import read_frames
 from PIL import Image as Pillow
 
 from anamorph.core.errors import UserError
@@ -84,6 +85,17 @@ def test_a_film_runs_forth_and_back(tmp_path: Path, kind: str) -> None:
             film.seek(i)
             seen.append(np.asarray(film.convert("L"))[0, 0].item())
     assert seen == [0, 64, 128, 191, 255, 191, 128, 64]
+
+
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # imageio-ffmpeg's own pipes
+def test_a_film_as_mp4_shows_the_same_frames(tmp_path: Path) -> None:
+    frames = torch.linspace(-1, 1, 5).view(5, 1, 1, 1).expand(5, 3, 17, 33)
+    save_video(tmp_path / "film.mp4", frames, rate=10)
+    reader = read_frames(str(tmp_path / "film.mp4"))
+    facts = next(reader)
+    assert facts["fps"] == 10
+    seen = [np.frombuffer(frame, np.uint8).mean() for frame in reader]
+    assert seen == pytest.approx([0, 64, 128, 191, 255, 191, 128, 64], abs=12)
 
 
 def test_other_films_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
