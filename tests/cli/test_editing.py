@@ -53,10 +53,13 @@ def test_a_table_of_mixes_from_real_and_drawn_images(root: Path, tmp_path: Path,
     assert size(out)[1] > 3 * 64
     both = ["mix", run, "--rows", "seed:1+data:0", "--columns", "seed:3", "--out", str(out)]
     assert main([*both, "--layers", "coarse", "fine"]) == 0
-    fails([*both, "--layers", "coarse"], "one source for each of --layers (coarse); got seed:1+data:0", capsys)
-    assert main([*table, "--statistics"]) == 0
+    fails([*both, "--layers", "coarse"], "one source for each of --layers; got seed:1+data:0 for 1", capsys)
+    capsys.readouterr()
+    assert main([*table, "--statistics", "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)["statistics"]) == {"coarse styles", "middle styles", "fine styles", "noise"}
+    fails([*table, "--layers", ""], "layers are written", capsys)
     assert size(tmp_path / "m-statistics.png")[0] > 300
-    fails([*table, "--layers", "0-9"], "has layers 0-5, got 0-9", capsys)
+    fails([*table, "--layers", "0-9"], "there are layers 0-5, got 0-9", capsys)
     fails([*table, "--share", "0.5"], "--share is for models without layers", capsys)
     fails(["mix", run, "--rows", "seed:1"], "name the images of the table", capsys)
 
@@ -67,6 +70,8 @@ def test_codes_without_layers_are_blended(root: Path, tmp_path: Path, capsys: py
     assert main([*table, "--share", "0.25"]) == 0
     assert "between left and above" in capsys.readouterr().out
     fails([*table, "--share", "nan"], "a share is a finite number", capsys)
+    for more in (["--layers", "fine"], ["--statistics"]):
+        fails([*table, *more], "codes of this model (z) have no layers: stylealae, stylegan can", capsys)
 
 
 def test_an_image_varies_in_psi_and_in_noise(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -75,12 +80,12 @@ def test_an_image_varies_in_psi_and_in_noise(root: Path, tmp_path: Path, capsys:
     assert (tmp_path / "v.svg").read_text().count("<image") == 12
     assert main(["vary", run, "data:0", "--psi", "0:1", "--layers", "coarse", "--steps", "3", *out]) == 0
     assert main(["vary", run, "data:0", "--noise", "--layers", "2-5", *out]) == 0
-    assert "std x 4" in (tmp_path / "v.svg").read_text()
+    assert "std x 8" in (tmp_path / "v.svg").read_text()
     fails(["vary", run, "data:0"], "say what is to vary", capsys)
     fails(["vary", run, "data:0", "--psi", "1", *out], "written as two numbers", capsys)
     fails(["vary", run, "data:0", "--psi", "nan:1", *out], "psi must be a finite number", capsys)
     fails(["vary", run, "--psi", "0:1"], "name the images", capsys)
-    fails(["vary", str(root / "vae"), "seed:0", "--noise"], "no noise maps", capsys)
+    fails(["vary", str(root / "vae"), "seed:0", "--noise"], "no noise maps to vary: stylealae, stylegan can", capsys)
     fails(["vary", str(root / "vae"), "seed:0", "--psi", "0:1"], "truncation needs a model that maps", capsys)
 
 
@@ -90,7 +95,14 @@ def test_a_way_goes_through_some_layers_and_into_a_film(root: Path, tmp_path: Pa
     assert main([*way, "--layers", "fine", "--video", str(film)]) == 0
     with Pillow.open(film) as opened:
         assert opened.n_frames == 58  # type: ignore[attr-defined]
-    fails([*way, "--layers", "7"], "has layers 0-5", capsys)
+    assert "12 of 30 images" in capsys.readouterr().out
+    fails([*way, "--video", "way.gif"], "a film is written as", capsys)
+    fails([*way[:-4], "--steps", "1"], "at least 2 steps", capsys)
+    for name in ("stylegan", "vae"):
+        drawn = ["interpolate", str(root / name), "seed:0", "seed:1", "--space", "z", "--steps", "5"]
+        assert main([*drawn, "--out", str(tmp_path / "i.png")]) == 0
+    fails(["interpolate", str(root / "autoencoder"), "data:0", "data:1", "--space", "z"], "needs a model that draws", capsys)
+    fails([*way, "--layers", "7"], "there are layers 0-5", capsys)
     fails(["interpolate", run, *(f"seed:{i}" for i in range(4)), "--video", str(film)], "between two images", capsys)
     fails(["interpolate", str(root / "vae"), "seed:0", "seed:1", "--layers", "0"], "have no layers", capsys)
 
@@ -118,10 +130,12 @@ def test_directions_are_found_and_gone_along(
     assert "shape=triangle" not in ways.names or "--without" not in words
     go = ["traverse", str(root / name), image, "--directions", str(found), "--out", str(out)]
     assert main([*go, "--steps", "3", "--json"]) == 0
-    moved = json.loads(capsys.readouterr().out)["moved"]
-    assert (len(moved), len(moved[0])) == (len(ways), len(ways) + 1)
+    told = json.loads(capsys.readouterr().out)
+    assert ("moved" in told) == (name != "stylegan")  # which has no encoder to look with
+    assert {len(row) for row in told.get("moved", [ways.names])} == {len(ways)}
     assert size(out)[1] > len(ways) * 64
     assert main([*go, "--names", ways.names[0], "--reach", "1"]) == 0
+    fails([*go, "--reach", "0"], "a --reach above 0", capsys)
     fails([*go, "--names", "sideways"], "no direction 'sideways'", capsys)
     other = "vae" if name != "vae" else "autoencoder"
     if name.startswith("style"):
@@ -167,12 +181,14 @@ def test_images_are_projected(
     told = json.loads(capsys.readouterr().out)
     assert all(row["after"] <= row["before"] for row in told["images"])
     assert ("outside" in told["images"][0]) == (name != "autoencoder")
-    codes, _, _ = read_codes(tmp_path / "p.safetensors")
-    assert main(["decode", str(root / name), str(tmp_path / "p.safetensors"), "--out", str(out)]) == 0
+    codes, _, _ = read_codes(tmp_path / "p-codes.safetensors")
+    assert main(["decode", str(root / name), str(tmp_path / "p-codes.safetensors"), "--out", str(out)]) == 0
     assert len(next(iter(codes.values()))) == sum(not word.startswith("-") and ":" in word for word in words)
 
 
 def test_what_cannot_be_projected_is_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fails(["project", str(root / "vae")], "name the images", capsys)
-    fails(["project", str(root / "vae"), "data:0", "--space", "w+"], "no layers to free", capsys)
+    fails(["project", str(root / "vae"), "data:0", "--space", "w+"], "to free one by one: stylealae, stylegan can", capsys)
+    fails(["project", str(root / "autoencoder"), "data:0", "--drawn"], "needs a model that draws", capsys)
+    fails(["project", str(root / "vae"), "data:0", "--stay", "nan"], "staying costs 0 or more", capsys)
     fails(["project", str(root / "vae"), "data:0", "--steps", "0"], "at least one step", capsys)

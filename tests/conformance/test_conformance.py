@@ -14,6 +14,7 @@ from anamorph.core.random import Seeded, Sliced
 from anamorph.core.space import check_codes
 from anamorph.core.stage import Growing, Stage
 from anamorph.nn.resample import double
+from anamorph.nn.styled import StyleBased
 from anamorph.training.compiled import Compiled
 from anamorph.training.folder import RunFolder
 from anamorph.training.gradients import gradients
@@ -204,6 +205,21 @@ def test_compiled_and_eager_training_agree(case: str) -> None:
         torch.testing.assert_close(compiled.tensors()[name], wanted, rtol=1e-3, atol=2e-4, msg=name)
 
 
+@pytest.mark.parametrize("case", ["stylealae", "stylegan"])
+def test_steps_in_parts_are_those_of_the_whole_in_the_layout_of_the_compiler(
+    case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compiled runs keep kernels channels last, gradients that are averaged over parts are not: Adam must not mix them up."""
+    monkeypatch.setattr(Compiled, "_compile", lambda self, function, key: function)
+    plain, compiled = make_run(case, Machine(parts=2)), make_run(case, Machine(parts=2, compiled=True))
+    for run in (plain, compiled):
+        list(islice(train(run, images(case=case)), 2))
+    kernels = [p for p in compiled.model.parameters() if p.dim() == 4 and min(p.shape[1:]) > 1]
+    assert any(p.is_contiguous(memory_format=torch.channels_last) for p in kernels)
+    for name, wanted in plain.tensors().items():
+        torch.testing.assert_close(compiled.tensors()[name], wanted, rtol=1e-3, atol=2e-4, msg=name)
+
+
 def test_a_dry_run_leaves_no_trace() -> None:
     """Before a phase is compiled its loss is run once, to learn what it draws; what it gathered is undone."""
     run = make_run("alae")
@@ -256,8 +272,12 @@ def test_a_view_of_a_growing_model_is_of_its_level_and_changes_nothing(case: str
     small = model.at(Stage(1, BATCH))
     assert isinstance(small, type(model))
     codes = small.draw(3, Seeded(0, "draw"))
+    assert check_codes(codes, small.spaces) == 3  # the layers that make images of this level, and no others
     assert small.decode(codes).shape == (3, *before.at(1).shape)
-    assert model.decode(codes).shape == (3, *before.shape)
+    assert model.decode(model.draw(3, Seeded(0, "draw"))).shape == (3, *before.shape)
+    view = model.at(Stage(1, BATCH))
+    assert isinstance(view, StyleBased)
+    assert len(view.style_weights()) == len(view.centre["w"]) == view.spaces[0].shape[0] == model.spaces[0].shape[0] - 2
     assert model.signal == before
     assert len(small.spaces) == len(model.spaces) - 2
     if isinstance(small, Encodes):

@@ -126,3 +126,15 @@ def test_a_parameter_given_twice_is_refused() -> None:
     (p,) = parameters((3,))
     with pytest.raises(ValueError, match="twice"):
         Adam([p, p], 0.1)
+
+
+def test_a_gradient_of_another_layout_moves_the_same_numbers() -> None:
+    generator = torch.Generator().manual_seed(0)
+    start, gradient = (torch.randn(3, 4, 5, 2, generator=generator) for _ in range(2))
+    found = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        parameter = torch.nn.Parameter(start.clone(memory_format=layout))
+        Adam([parameter], 0.1).step([gradient], 1.0, "skip")
+        found.append(parameter.detach())
+    assert found[1].is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(*found, rtol=1e-5, atol=1e-6)

@@ -62,17 +62,21 @@ def test_a_projection_is_never_worse_than_its_start_and_stays_near_it_if_asked()
 
 
 def test_a_perceptual_distance_takes_part() -> None:
-    model, _, x = drawn("alae")
-    start = model.draw(2, Seeded(9, "start"))
-    asked: list[int] = []
+    model, wanted, x = drawn("alae")
 
     def dark(image: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
-        asked.append(len(image))
         return 100 * image.flatten(1).mean(1)
 
-    darker = project(model, x, start, steps=20, distance=dark)
-    assert asked == [2] * 20
-    assert bool((darker.after <= darker.before).all())
+    darker = project(model, x, wanted, steps=50, distance=dark)  # from where pixels could not be better
+    assert bool((darker.after > darker.before).all())
+    assert bool((dark(darker.images, x) < dark(x, x)).all())
+
+
+def test_a_projection_leaves_the_model_as_it_was() -> None:
+    model, start, x = drawn("alae")
+    model.requires_grad_(True)
+    project(model, x, start, steps=3)
+    assert all(p.grad is None for p in model.parameters())
 
 
 def test_a_law_tells_how_far_codes_lie_out() -> None:
@@ -92,5 +96,7 @@ def test_what_cannot_be_projected_is_refused() -> None:
         project(model, x, codes, steps=0)
     with pytest.raises(UserError, match="rate above 0"):
         project(model, x, codes, rate=float("nan"))
+    with pytest.raises(UserError, match="staying costs 0 or more"):
+        project(model, x, codes, stay=-1.0)
     with pytest.raises(UserError, match="images of 6x4"):
         project(model, x[:, :, :3], codes)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from anamorph.cli.options import Common, RunArgument, emit, parse, report_progress
+from anamorph.cli.options import Common, RunArgument, emit, note, parse, report_progress
 from anamorph.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -60,9 +60,10 @@ def main(words: Sequence[str]) -> int:
 
     model = options.load(options.run)
     with options.computing():
-        found = _supervised(model, options) if options.method in ("svm", "logistic", "linear") else _free(model, options)
+        find = _supervised if options.method in ("svm", "logistic", "linear") else _free
+        found, codes = find(model, options)
     if options.without:
-        found = conditioned(found, options.without)
+        found = conditioned(found, options.without, codes)
     path = options.out or options.run / f"directions-{options.method}.safetensors"
     found.write(path)
     emit(options.json, f"{path}: {len(found)} directions in {found.space}\n{_told(found)}", path=path, **_facts(found))
@@ -81,35 +82,30 @@ def _told(found: Directions) -> str:
     return "\n".join(lines)
 
 
-def _space(model: LatentModel) -> Space:
-    return next(space for space in model.spaces if not space.optional)
-
-
 def _layers(space: Space, text: str) -> Layers | None:
     from anamorph.edit.layers import layered, parse_layers
 
     return None if text == "all" else parse_layers(text, layered([space]).shape[0])
 
 
-def _free(model: LatentModel, options: Find) -> Directions:
-    """Without labels."""
+def _free(model: LatentModel, options: Find) -> tuple[Directions, Tensor]:
+    """Without labels; and the codes that they are scaled by."""
     from anamorph.cli.picking import fingerprint
-    from anamorph.core.model import Styled, require
-    from anamorph.edit.directions import Directions, principal, style_factors
+    from anamorph.core.model import Styled, code_space, require
+    from anamorph.edit.directions import Directions, deviations, principal, style_factors
 
-    space, layers = _space(model), _layers(_space(model), options.layers)
-    codes = _codes(model, space, options)
+    space = code_space(model)
+    layers, codes = _layers(space, options.layers), _codes(model, space, options)
     if options.method == "pca":
         vectors, scales, shares = principal(codes, options.k)
         measures = {"variance": tuple(shares.tolist())}
     else:
-        weights = require(model, Styled, "factorising styles (sefa)").style_weights()[: space.shape[0]]
+        weights = require(model, Styled, "factorising styles (sefa)").style_weights()
         vectors, gains = style_factors([w for i, w in enumerate(weights) if layers is None or i in layers], options.k)
-        scales, measures = ((codes - codes.mean(0)) @ vectors.T.to(codes)).std(0), {"gain": tuple(gains.tolist())}
+        scales, measures = deviations(codes, vectors), {"gain": tuple(gains.tolist())}
     names = tuple(f"{options.method}{i}" for i in range(options.k))
-    return Directions(
-        space.name, names, vectors.cpu(), scales.float().cpu(), layers, measures, options.method, fingerprint(model)
-    )
+    model_id = fingerprint(model)
+    return Directions(space.name, names, vectors.cpu(), scales.cpu(), layers, measures, options.method, model_id), codes
 
 
 def _codes(model: LatentModel, space: Space, options: Find) -> Tensor:
@@ -119,7 +115,7 @@ def _codes(model: LatentModel, space: Space, options: Find) -> Tensor:
     from anamorph.edit.directions import flat
 
     if options.source:
-        return _encoded(model, space, _opened(model, options.source), options.n, options.device)
+        return _encoded(model, space, _opened(model, options.source), options)[0]
     drawer = require(model, Draws, "finding directions without a SOURCE of images")
     return flat(drawer.draw(options.n, Seeded(options.seed, "directions", device=options.device))[space.name], space)
 
@@ -130,40 +126,46 @@ def _opened(model: LatentModel, source: str) -> Images:
     return fitted(model, source, "train").shuffled()
 
 
-def _encoded(model: LatentModel, space: Space, source: Images, n: int, device: str) -> Tensor:
+def _encoded(model: LatentModel, space: Space, source: Images, options: Find) -> tuple[Tensor, dict[str, Tensor]]:
+    """Codes of images as vectors [N, D], and their labels [N]."""
     import torch
 
-    from anamorph.core.model import Encodes, require
+    from anamorph.core.model import Encodes, encode_in_parts, require
     from anamorph.edit.directions import flat
 
-    encoder, found = require(model, Encodes, "finding directions from images"), []
-    n = min(n, source.size)
+    encoder, codes, labels = require(model, Encodes, "finding directions from images"), [], []
+    n = min(options.n, source.size)
     with report_progress("encoding") as progress:
         for start in range(0, n, BATCH):
-            batch = source.take(start, min(BATCH, n - start)).signals.to(device)
-            found.append(flat(encoder.encode(batch)[space.name], space))
+            batch = source.take(start, min(BATCH, n - start))
+            codes.append(flat(encode_in_parts(encoder, batch.signals.to(options.device))[space.name], space))
+            labels.append(batch.labels)
             progress(start + len(batch), n)
-    return torch.cat(found)
+    return torch.cat(codes).float(), {name: torch.cat([part[name] for part in labels]) for name in labels[0]}
 
 
-def _supervised(model: LatentModel, options: Find) -> Directions:
+def _supervised(model: LatentModel, options: Find) -> tuple[Directions, Tensor]:
+    """With labels; and the codes that they are scaled by."""
     import torch
 
     from anamorph.cli.picking import fingerprint
-    from anamorph.edit.directions import Directions, separating
+    from anamorph.core.model import code_space
+    from anamorph.edit.directions import FEWEST, Directions, deviations, separating
 
     if not options.source:
         raise UserError("name a SOURCE whose labels tell what to look for, as in `anamorph directions RUN avatars-cats`")
     assert options.method != "pca"
     assert options.method != "sefa"
-    space, source = _space(model), _opened(model, options.source)
+    space, source = code_space(model), _opened(model, options.source)
     labels = [label for label in source.labels if label.classes]
     if options.label is not None:
         labels = list(source.with_labels([options.label]).labels)
     if not labels:
         raise UserError(f"{options.source} has no labels: --method pca and sefa need none")
-    codes = _encoded(model, space, source, options.n, options.device).float().cpu()
-    values = source.take(0, len(codes)).labels
+    codes, values = _encoded(model, space, source, options)
+    codes = codes.cpu()
+    if len(codes) <= codes.shape[1]:
+        note(f"{len(codes)} codes of {codes.shape[1]} numbers each: a plane separates these by luck; trust only the accuracies")
     names: list[str] = []
     normals, accuracies = [], []
     for label in labels:
@@ -171,8 +173,10 @@ def _supervised(model: LatentModel, options: Find) -> Directions:
         names += [f"{label.name}={label.classes[c]}" for c in classes]
         normals.append(found)
         accuracies.append(right)
-    vectors = torch.cat(normals)
-    scales = ((codes - codes.mean(0)) @ vectors.T).std(0)
+        rare = int((values[label.name].bincount() < FEWEST).sum())
+        if rare:
+            note(f"{rare} classes of {label.name!r} have fewer than {FEWEST} of these images, and get no direction")
+    vectors, layers = torch.cat(normals), _layers(space, options.layers)
     measures = {"balanced accuracy": tuple(torch.cat(accuracies).tolist())}
-    layers = _layers(space, options.layers)
-    return Directions(space.name, tuple(names), vectors, scales, layers, measures, options.method, fingerprint(model))
+    scales, model_id = deviations(codes, vectors), fingerprint(model)
+    return Directions(space.name, tuple(names), vectors, scales, layers, measures, options.method, model_id), codes

@@ -33,7 +33,7 @@ def main(words: Sequence[str]) -> int:
     import torch
 
     from anamorph.cli.picking import as_source, fingerprint, pick
-    from anamorph.core.model import Encodes, require
+    from anamorph.core.model import Encodes, encode_in_parts, require
     from anamorph.core.space import write_codes
 
     model = require(options.load(options.run), Encodes, "encoding")
@@ -46,7 +46,7 @@ def main(words: Sequence[str]) -> int:
             with report_progress("encoding") as progress:
                 for start in range(0, source.size, BATCH):
                     batch = source.take(start, min(BATCH, source.size - start)).signals.to(options.device)
-                    found.append(model.encode(batch))
+                    found.append(encode_in_parts(model, batch))
                     progress(start + len(batch), source.size)
     codes = {name: torch.cat([part[name] for part in found]) for name in found[0]}
     path = options.out or options.run / "codes.safetensors"

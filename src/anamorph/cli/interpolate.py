@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+MOST = 12
+"""Images in the picture of a strip; a film has all of them."""
+
 
 @dataclass(frozen=True)
 class Interpolate(Common):
@@ -30,11 +33,12 @@ class Interpolate(Common):
     steps: int = 8
     """Images from one end to the other, both included."""
     space: Literal["w", "z"] = "w"
-    """w: along a line between codes. z: along a great arc between the noises that seeds draw and the model maps."""
+    """w: along a line between codes. z: along a great arc, between the noises that seeds draw and the model maps; or between
+    the codes of a model that maps none."""
     layers: str = "all"
     """Only these layers go over, the others stay as in the first image: coarse, middle, fine, all, 0-3 or 0-1,6."""
     video: Path | None = None
-    """Also write a film of a strip: .webp or .png, or .mp4 (needs anamorph[video]); `--steps 50` make two seconds."""
+    """Also write a film of a strip, forth and back: .webp, .png, or .mp4 (needs anamorph[video]); 50 --steps make 4 seconds."""
 
 
 def main(words: Sequence[str]) -> int:
@@ -44,6 +48,10 @@ def main(words: Sequence[str]) -> int:
 
     if options.video and len(options.images) != 2:
         raise UserError("a film goes between two images: leave out --video, or two of the images")
+    if options.steps < 2:
+        raise UserError(f"an interpolation has at least 2 steps, got {options.steps}")
+
+    import torch
 
     from anamorph.cli.picking import pick
     from anamorph.core.model import decode_in_parts
@@ -51,12 +59,14 @@ def main(words: Sequence[str]) -> int:
     from anamorph.edit.layers import layered, parse_layers
     from anamorph.edit.mix import mix
     from anamorph.figures.grid import save_grid
-    from anamorph.figures.video import save_video
+    from anamorph.figures.video import check_kind, save_video
 
+    if options.video:
+        check_kind(options.video)
     model = options.load(options.run)
     with options.computing():
         if options.space == "z":
-            codes = _through_z(model, options.images, options.steps)
+            codes = _through_z(model, options)
         else:
             ends = [{k: v[0] for k, v in p.codes.items()} for p in pick(model, options.run, options.images)]
             corners = len(ends) == 4
@@ -66,24 +76,36 @@ def main(words: Sequence[str]) -> int:
             codes = mix({name: value[:1].expand_as(value) for name, value in codes.items()}, codes, layers, model.spaces)
         images = decode_in_parts(model, codes)
     path = options.out or options.run / "interpolate.png"
-    few = images if len(options.images) == 4 else images[:: max(1, len(images) // 12)]
-    save_grid(path, few, columns=options.steps if len(options.images) == 4 else len(few))
+    few = len(options.images) == 2 and len(images) > MOST
+    shown = images[torch.linspace(0, len(images) - 1, MOST).round().long()] if few else images
+    save_grid(path, shown, columns=min(options.steps, len(shown)))
+    film = ""
     if options.video:
         save_video(options.video, images)
-    emit(options.json, f"{path}: {len(images)} images between {', '.join(options.images)}", path=path, n=len(images))
+        film = f"; {options.video}: all of them as a film"
+    told = f"{path}: {len(shown)} of {len(images)} images between {', '.join(options.images)}{film}"
+    emit(options.json, told, path=path, n=len(images), video=options.video)
     return 0
 
 
-def _through_z(model: LatentModel, words: Sequence[str], steps: int) -> Codes:
+def _through_z(model: LatentModel, options: Interpolate) -> Codes:
     import torch
 
-    from anamorph.core.model import Maps, require
+    from anamorph.cli.picking import pick
+    from anamorph.core.model import Draws, Maps, code_space, require
     from anamorph.core.random import Seeded
     from anamorph.edit.interpolate import slerp
 
-    mapper = require(model, Maps, "interpolation in z")
-    if len(words) != 2 or not all(word.startswith("seed:") and word[5:].isdigit() for word in words):
+    words = options.images
+    if len(words) != 2:
+        raise UserError("in z one can only go between two images")
+    t = torch.linspace(0, 1, options.steps, device=options.device)
+    if not isinstance(model, Maps):
+        name = code_space(require(model, Draws, "interpolation in z")).name
+        a, b = (p.codes[name][0] for p in pick(model, options.run, words))
+        return {name: slerp(a, b, t)}
+    if not all(word.startswith("seed:") and word[5:].isdigit() for word in words):
         raise UserError("in z one can only go between two seeds, as in seed:1 seed:2: images have no known z; use --space w")
-    device = next(model.parameters()).device
-    a, b = (Seeded(int(word[5:]), "seed", device=device).normal(1, *mapper.prior.shape)[0] for word in words)
-    return mapper.map(slerp(a, b, torch.linspace(0, 1, steps, device=device)))
+    a, b = (Seeded(int(word[5:]), "seed", device=options.device).normal(1, *model.prior.shape)[0] for word in words)
+    one = {name: torch.zeros(options.steps, dtype=torch.long, device=options.device) for name in model.classes}
+    return model.map(slerp(a, b, t), one)

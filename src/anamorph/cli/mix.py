@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from anamorph.core.model import LatentModel
     from anamorph.core.space import Codes
+    from anamorph.edit.layers import Layers
 
 __all__ = ["main"]
 
@@ -31,8 +33,8 @@ class Mix(Common):
     """The sources: files, seed:7, data:12; several at once are joined by +, as in seed:1+seed:2, one for each of --layers."""
     columns: tuple[str, ...] = ()
     """What is changed: files, seed:7, data:12."""
-    layers: tuple[str, ...] = ("coarse",)
-    """The layers that come from the source: coarse, middle, fine, all, 0-3 or 0-1,6; as many of these as a row has sources."""
+    layers: tuple[str, ...] = ()
+    """The layers that come from the source: coarse (by default), middle, fine, all, 0-3 or 0-1,6; one of these per source."""
     share: float | None = None
     """For models without layers: how far to go from the column's code to the row's, 0 to 1; half the way by default."""
     statistics: bool = False
@@ -50,55 +52,72 @@ def main(words: Sequence[str]) -> int:
     from anamorph.figures.grid import Row, save_picture, sheet
 
     model = options.load(options.run)
-    layered = any(space.layered for space in model.spaces)
-    if layered and options.share is not None:
-        raise UserError("--share is for models without layers; of this one, choose --layers")
+    ways = _ways(model, options)
     sources = [row.split("+") for row in options.rows]
-    ranges = options.layers if layered else ("",) * len(sources[0])
-    if any(len(names) != len(ranges) for names in sources):
-        raise UserError(f"a row has one source for each of --layers ({', '.join(ranges)}); got {', '.join(options.rows)}")
+    if any(len(names) != len(ways) for names in sources):
+        raise UserError(f"a row has one source for each of --layers; got {', '.join(options.rows)} for {len(ways)}")
     with options.computing():
         picked = pick(model, options.run, [name for names in sources for name in names] + list(options.columns))
         columns = picked[-len(options.columns) :]
-        codes = None
-        for i, layers in enumerate(ranges):
-            rows, cells = every_pair(gather(picked[i : -len(columns) : len(ranges)]), gather(columns))
-            codes = _mixed(model, codes or cells, rows, layers, 0.5 if options.share is None else options.share)
-        assert codes is not None
+        _, codes = every_pair(gather(columns[:1] * len(sources)), gather(columns))
+        for i, way in enumerate(ways):
+            rows, _ = every_pair(gather(picked[i : -len(columns) : len(ways)]), gather(columns))
+            codes = way(codes, rows)
         images = decode_in_parts(model, codes)
     width = len(columns)
-    heads = [[p.image[0] for p in picked[i * len(ranges) : (i + 1) * len(ranges)]] for i in range(len(sources))]
-    blank: list[Tensor | None] = [None] * len(ranges)
+    heads = [[p.image[0] for p in picked[i * len(ways) : (i + 1) * len(ways)]] for i in range(len(sources))]
+    blank: list[Tensor | None] = [None] * len(ways)
     lines = [Row("", [*blank, *(c.image[0] for c in columns)])]
     lines += [
         Row(name, [*head, *images[i * width : (i + 1) * width]])
         for i, (name, head) in enumerate(zip(options.rows, heads, strict=True))
     ]
     path = options.out or options.run / "mix.png"
-    what = f"layers {', '.join(ranges)} from the left, the others from above" if layered else "between left and above"
+    what = f"layers {', '.join(options.layers or ('coarse',))} from the left, the others from above"
+    what = what if _layered(model) else "between left and above"
+    path = options.out or options.run / "mix.png"
     save_picture(path, sheet(lines, what))
+    facts: dict[str, object] = {"path": path, "n": len(images)}
     if options.statistics:
+        chart = path.with_stem(f"{path.stem}-statistics")
         with options.computing():
-            _statistics(model, path.with_stem(f"{path.stem}-statistics"), options)
-    emit(options.json, f"{path}: {len(images)} mixed images, {what}", path=path, n=len(images))
+            facts |= {"statistics": _statistics(model, chart, options), "chart": chart}
+        what = f"{what}; {chart}: how far styles and noise move images' features"
+    emit(options.json, f"{path}: {len(images)} mixed images, {what}", **facts)
     return 0
 
 
-def _mixed(model: LatentModel, codes: Codes, source: Codes, layers: str, share: float) -> Codes:
+def _layered(model: LatentModel) -> bool:
+    return any(space.layered for space in model.spaces)
+
+
+def _ways(model: LatentModel, options: Mix) -> list[Callable[[Codes, Codes], Codes]]:
+    """How codes take up each source of a row: some of its layers, or a share of the way to it."""
     from anamorph.edit.layers import layered, parse_layers
-    from anamorph.edit.mix import blend, mix
+    from anamorph.edit.mix import blend
 
-    if not layers:
-        return blend(codes, source, share)
-    return mix(codes, source, parse_layers(layers, layered(model.spaces).shape[0]), model.spaces)
+    if not _layered(model) and not options.layers and not options.statistics:
+        share = 0.5 if options.share is None else options.share
+        return [lambda codes, source: blend(codes, source, share)]
+    count = layered(model.spaces).shape[0]
+    if options.share is not None:
+        raise UserError("--share is for models without layers; of this one, choose --layers")
+    ranges = [parse_layers(text, count) for text in options.layers or ("coarse",)]
+    return [partial(_mixed, model, layers) for layers in ranges]
 
 
-def _statistics(model: LatentModel, path: Path, options: Mix) -> None:
-    from anamorph.core.model import Draws, decode_in_parts, require
+def _mixed(model: LatentModel, layers: Layers, codes: Codes, source: Codes) -> Codes:
+    from anamorph.edit.mix import mix
+
+    return mix(codes, source, layers, model.spaces)
+
+
+def _statistics(model: LatentModel, path: Path, options: Mix) -> dict[str, dict[str, float]]:
+    from anamorph.core.model import Draws, Noisy, decode_in_parts, require
     from anamorph.core.random import Seeded
     from anamorph.edit.layers import layer_groups, layered
     from anamorph.edit.mix import mix
-    from anamorph.edit.noise import draw_noise, noise_spaces
+    from anamorph.edit.noise import draw_noise
     from anamorph.figures.bars import save_bars
     from anamorph.metrics.style_statistics import moved
 
@@ -106,8 +125,9 @@ def _statistics(model: LatentModel, path: Path, options: Mix) -> None:
     groups = {name: layers for name, layers in layer_groups(layered(model.spaces).shape[0]).items() if layers}
     codes, others = (drawer.draw(64, Seeded(options.seed, name, device=options.device)) for name in ("one", "other"))
     changed = {f"{name} styles": decode_in_parts(model, mix(codes, others, groups[name], model.spaces)) for name in groups}
-    random = Seeded(options.seed, "noise", device=options.device)
-    maps = draw_noise(64, model.spaces, random, tuple(range(len(noise_spaces(model.spaces)))))
-    changed["noise"] = decode_in_parts(model, {**codes, **maps})
+    if isinstance(model, Noisy) and model.fixed_noise:
+        random, maps = Seeded(options.seed, "noise", device=options.device), tuple(range(len(model.fixed_noise)))
+        changed["noise"] = decode_in_parts(model, {**codes, **draw_noise(64, model.spaces, random, maps)})
     found = moved(decode_in_parts(model, codes), changed)
     save_bars(path, found, "How far a change moves images' features (1: to another image)")
+    return found

@@ -65,7 +65,7 @@ def main(words: Sequence[str]) -> int:
     title = f"{options.steps} steps in {options.space}"
     lines = [Row(name, [x[i], first[i], found.images[i]]) for i, name in enumerate(options.images)]
     save_picture(path, sheet(lines, title, ("image", "start", "found")))
-    codes = path.with_suffix(".safetensors")
+    codes = path.with_name(f"{path.stem}-codes.safetensors")
     write_codes(codes, found.codes, model.spaces, {"model": fingerprint(model), "images": " ".join(options.images)})
     rows = [
         {"image": name, "before": float(found.before[i]), "after": float(found.after[i])}
@@ -78,18 +78,16 @@ def main(words: Sequence[str]) -> int:
 
 
 def _start(model: LatentModel, x: Tensor, options: Project) -> tuple[Codes, Law | None]:
-    from anamorph.core.model import Draws, Encodes
+    """From the encoder's answer, or else from drawn images; and the law of drawn codes, where there is one."""
+    from anamorph.core.model import Draws, Encodes, code_space, require
     from anamorph.core.random import Seeded
-    from anamorph.edit.project import nearest_of
+    from anamorph.edit.project import STARTS, Law, nearest_of
 
-    codes, law = None, None
-    if isinstance(model, Draws):
-        codes, law = nearest_of(model, x, Seeded(options.seed, "project", device=options.device))
-    if isinstance(model, Encodes) and not (options.drawn and codes):
-        codes = model.encode(x)
-    if codes is None:
-        raise UserError("projection starts from an encoder's answer or from drawn images; this model has neither")
-    return codes, law
+    random = Seeded(options.seed, "project", device=options.device)
+    if options.drawn or not isinstance(model, Encodes):
+        return nearest_of(require(model, Draws, "projecting from drawn images"), x, random)
+    law = Law.of(model.draw(STARTS, random)[code_space(model).name]) if isinstance(model, Draws) else None
+    return model.encode(x), law
 
 
 def _told(row: dict[str, object]) -> str:

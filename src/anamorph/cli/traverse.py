@@ -42,13 +42,13 @@ class Traverse(Common):
 
 def main(words: Sequence[str]) -> int:
     options = parse(Traverse, "traverse", words)
-    if not options.images or options.steps < 2:
-        raise UserError("name the images to move (files, seed:7, data:12), and at least 2 --steps")
+    if not options.images or options.steps < 2 or not 0 < options.reach < float("inf"):
+        raise UserError("name the images to move (files, seed:7, data:12), at least 2 --steps, and a --reach above 0")
 
     import torch
 
     from anamorph.cli.picking import fingerprint, gather, pick
-    from anamorph.core.model import decode_in_parts
+    from anamorph.core.model import Encodes, code_space, decode_in_parts
     from anamorph.edit.directions import Directions
     from anamorph.edit.layers import layered, parse_layers
     from anamorph.edit.traverse import leakage, traversal
@@ -57,7 +57,7 @@ def main(words: Sequence[str]) -> int:
     directions = Directions.read(options.directions)
     directions = directions.only(options.names or directions.names[:10])
     model = options.load(options.run)
-    space = directions.check([space for space in model.spaces if not space.optional])
+    space = directions.check([code_space(model)])
     if directions.model not in ("", fingerprint(model)):
         note(f"{options.directions} was made for another model, or for this one when it had seen fewer images")
     layers = None if options.layers is None else parse_layers(options.layers, layered([space]).shape[0])
@@ -65,23 +65,26 @@ def main(words: Sequence[str]) -> int:
     with options.computing():
         codes = gather(pick(model, options.run, options.images))
         images = decode_in_parts(model, traversal(codes, directions, steps, space, layers))
-        matrix = leakage(model, codes, directions, space, options.reach / 2, layers)
+        matrix = leakage(model, codes, directions, space, options.reach / 2, layers) if isinstance(model, Encodes) else None
     ways = [f"{name}, {way}" if len(options.images) > 1 else way for name in options.images for way in directions.names]
     rows = [Row(way, row) for way, row in zip(ways, images.split(len(steps)), strict=True)]
     path = options.out or options.run / "traverse.png"
     title = f"standard deviations along {directions.method} directions"
     save_picture(path, sheet(rows, title, [f"{step:+.3g}" for step in steps.tolist()]))
-    told = _told(directions, matrix)
-    emit(options.json, f"{path}: {title}\n{told}", path=path, names=directions.names, moved=matrix.tolist())
+    facts: dict[str, object] = {"path": path, "names": directions.names}
+    told = f"{path}: {title}"
+    if matrix is not None:
+        told, facts = f"{told}\n{_told(directions, matrix)}", facts | {"moved": matrix.tolist()}
+    emit(options.json, told, **facts)
     return 0
 
 
 def _told(directions: Directions, matrix: Tensor) -> str:
     """How far the image of a moved code moves along its own direction, and along which other it moves most."""
-    lines = ["of a step along a direction, the share that is found in the image, and where most of the rest goes:"]
+    lines = ["of a step along a direction, the share that the encoder finds in the image, and where most of the rest goes:"]
     for i, name in enumerate(directions.names):
-        row = matrix[i, :-1].tolist()
+        row = matrix[i].tolist()
         others = sorted(((abs(v), j) for j, v in enumerate(row) if j != i), reverse=True)[:1]
         rest = "".join(f", {directions.names[j]} {row[j]:+.2f}" for _, j in others)
-        lines.append(f"  {name:<24} {row[i]:+.2f}{rest}; pixels {float(matrix[i, -1]):.3f}")
+        lines.append(f"  {name:<24} {row[i]:+.2f}{rest}")
     return "\n".join(lines)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+DRAWN = 32
+"""Draws of noise that a standard deviation is taken over."""
+
 
 @dataclass(frozen=True)
 class Vary(Common):
@@ -57,7 +60,8 @@ def main(words: Sequence[str]) -> int:
     what = f"{'noise' if options.noise else 'psi'}, layers {options.layers}"
     path = options.out or options.run / "vary.png"
     save_picture(path, sheet(rows, what, heads))
-    emit(options.json, f"{path}: {len(options.images)} images varied; {what}", path=path, n=len(options.images))
+    n = len(options.images)
+    emit(options.json, f"{path}: {n} images varied; {what}", path=path, n=n, columns=heads)
     return 0
 
 
@@ -78,7 +82,7 @@ def _psis(model: LatentModel, codes: Codes, options: Vary) -> tuple[list[Row], l
 
 
 def _noises(model: LatentModel, codes: Codes, options: Vary) -> tuple[list[Row], list[str]]:
-    """Of each image: off, fixed, some drawn; and the standard deviation of its pixels over 32 drawn, four times as large."""
+    """Of each image: off, fixed, some drawn; and the standard deviation of its pixels over all drawn, eight times as large."""
     import torch
 
     from anamorph.core.model import decode_in_parts
@@ -88,15 +92,15 @@ def _noises(model: LatentModel, codes: Codes, options: Vary) -> tuple[list[Row],
     from anamorph.figures.grid import Row
 
     layers = parse_layers(options.layers, len(noise_spaces(model.spaces)))
-    drawn = draw_noise(32, model.spaces, Seeded(options.seed, "noise", device=options.device), layers)
+    drawn = draw_noise(DRAWN, model.spaces, Seeded(options.seed, "noise", device=options.device), layers)
     off, fixed = decode_in_parts(model, codes, "off"), decode_in_parts(model, codes)
-    rows = []
+    rows, shown = [], min(max(1, options.steps - 3), DRAWN)
     for i, name in enumerate(options.images):
-        one = {k: v[i : i + 1].expand(32, *v.shape[1:]) for k, v in codes.items()}
+        one = {k: v[i : i + 1].expand(DRAWN, *v.shape[1:]) for k, v in codes.items()}
         many = decode_in_parts(model, {**one, **drawn})
-        deviation = torch.clamp(many.std(0).mean(0, keepdim=True) * 8 - 1, max=1).expand_as(many[0])
-        rows.append(Row(name, [off[i], fixed[i], *many[: max(1, options.steps - 3)], deviation]))
-    return rows, ["off", "fixed", *["drawn"] * max(1, options.steps - 3), "std x 4"]
+        deviation = torch.clamp(many.std(0).mean(0, keepdim=True) * 8 - 1, max=1)
+        rows.append(Row(name, [off[i], fixed[i], *many[:shown], deviation]))
+    return rows, ["off", "fixed", *["drawn"] * shown, "std x 8"]
 
 
 def _layers(model: LatentModel) -> int:

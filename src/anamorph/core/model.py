@@ -33,7 +33,9 @@ __all__ = [
     "Scores",
     "Styled",
     "at_a_time",
+    "code_space",
     "decode_in_parts",
+    "encode_in_parts",
     "require",
 ]
 
@@ -152,6 +154,17 @@ def decode_in_parts(model: LatentModel, codes: Codes, noise: Literal["fixed", "o
     n, most = len(next(iter(codes.values()))), at_a_time(model)
     parts = [{name: code[start : start + most] for name, code in codes.items()} for start in range(0, n, most)]
     return torch.cat([model.decode(part, noise) for part in parts])
+
+
+def encode_in_parts(model: Encodes, x: Tensor) -> Codes:
+    """As `encode`, a few at a time where signals are large."""
+    parts = [model.encode(part) for part in x.split(at_a_time(model))]
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def code_space(model: LatentModel) -> Space:
+    """The first space that `decode` cannot do without: the one that tools edit."""
+    return next(space for space in model.spaces if not space.optional)
 
 
 def require(model: LatentModel, capability: type[C], purpose: str) -> C:

@@ -82,7 +82,7 @@ class Adam:
         """One call for parameters that share rate and count; it counts on by itself."""
         beta1, beta2 = self.betas
         pairs = [(i, g) for i in members if (g := given[i]) is not None]
-        gradients = [g for _, g in pairs]
+        gradients = [_laid_out(g, self.parameters[i]) for i, g in pairs]
         if not pairs:
             return
         adam(
@@ -133,3 +133,8 @@ class Adam:
         self.second[i].copy_(second)
         norm = second.sqrt() if self.epsilon == "raw" else second.sqrt() / root
         self.parameters[i].sub_(rate * direction / (norm + self.eps[i]))
+
+
+def _laid_out(gradient: Tensor, parameter: Tensor) -> Tensor:
+    """A gradient in the layout of its parameter: the fused kernel goes through the memory of both."""
+    return gradient if gradient.stride() == parameter.stride() else torch.empty_like(parameter).copy_(gradient)

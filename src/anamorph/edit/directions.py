@@ -19,10 +19,23 @@ from torch import Tensor
 from anamorph.core.errors import UserError, nearest
 from anamorph.core.files import read_tensors, write_tensors
 from anamorph.core.space import Codes, Space
-from anamorph.edit.layers import Layers
+from anamorph.edit.layers import Layers, check_layers
 
-__all__ = ["Classifier", "Directions", "conditioned", "flat", "move", "principal", "separating", "style_factors"]
+__all__ = [
+    "FEWEST",
+    "Classifier",
+    "Directions",
+    "conditioned",
+    "deviations",
+    "flat",
+    "move",
+    "principal",
+    "separating",
+    "style_factors",
+]
 
+FEWEST = 10
+"""Codes that a class needs to get a direction."""
 Classifier = Literal["svm", "logistic", "linear"]
 """Linear support-vector machine, logistic regression, or least squares."""
 
@@ -137,6 +150,7 @@ def move(
 
     layers: in a layered space, those that are moved, instead of those that the direction says.
     """
+    directions.check([space])
     value = codes[space.name]
     way = (directions.vectors[which] * directions.scales[which]).to(value)
     step = torch.as_tensor(steps, dtype=value.dtype, device=value.device)
@@ -148,8 +162,13 @@ def move(
     layers = layers if layers is not None else directions.layers
     moved = torch.ones(space.shape[0], 1, dtype=value.dtype, device=value.device)
     if layers is not None:
-        moved.zero_()[list(layers)] = 1
+        moved.zero_()[check_layers(layers, space.shape[0])] = 1
     return {**codes, space.name: value + step * moved * way}
+
+
+def deviations(codes: Tensor, vectors: Tensor) -> Tensor:
+    """The standard deviation [K] of codes [N, D] along each of some vectors [K, D]."""
+    return ((codes - codes.mean(0)).double() @ vectors.T.to(codes).double()).std(0).float()
 
 
 def principal(codes: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -161,8 +180,8 @@ def principal(codes: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
     n, d = codes.shape
     if n <= d:
         raise UserError(f"principal components of codes of {d} numbers need more than {d} codes, got {n}")
-    centred = codes - codes.mean(0)
-    values, vectors = torch.linalg.eigh((centred.T @ centred).double() / (n - 1))
+    centred = (codes - codes.mean(0)).double()
+    values, vectors = torch.linalg.eigh(centred.T @ centred / (n - 1))
     values = values.clamp_min(0)
     return _first(vectors, k), values.flip(0)[:k].sqrt().float(), (values.flip(0)[:k] / values.sum()).float()
 
@@ -192,16 +211,20 @@ def separating(codes: Tensor, classes: Tensor, method: Classifier = "svm", seed:
     """For each class that codes [N, D] have, the unit normal [K, D] of the plane that tells it from the others; with the
     balanced accuracy [K] on a fifth of each class's codes, which are held out; and the classes.
 
-    Of two classes, only the second has a normal: that of the first is its opposite.
-    Raises: UserError if there is one class only, or a class has fewer than ten codes.
+    A class with fewer than ten codes gets no normal, and its codes are left out. Of two classes, only the second has one: that
+    of the first is its opposite.
+    Raises: UserError if there are not two classes left.
     """
     from sklearn.metrics import balanced_accuracy_score
 
     found, counts = torch.unique(classes, return_counts=True)
     if len(found) < 2:
         raise UserError("all of these images are of one class: a direction needs some of another")
-    if int(counts.min()) < 10:
-        raise UserError(f"a class needs at least 10 images, one has {int(counts.min())}: take more images")
+    found = found[counts >= FEWEST]
+    if len(found) < 2:
+        raise UserError(f"a direction needs two classes with at least {FEWEST} images each: take more images")
+    enough = torch.isin(classes, found)
+    codes, classes = codes[enough], classes[enough]
     order = torch.randperm(len(codes), generator=torch.Generator().manual_seed(seed))
     held = torch.cat([order[classes[order] == value][::5] for value in found])
     rest = order[~torch.isin(order, held)]
@@ -209,7 +232,7 @@ def separating(codes: Tensor, classes: Tensor, method: Classifier = "svm", seed:
     names = found.tolist() if len(found) > 2 else found[1:].tolist()
     normals, accuracies = [], []
     for value in names:
-        plane = _plane(method, seed).fit(x[rest], 2.0 * (y[rest] == value) - 1)
+        plane = _plane(method, seed % 2**32).fit(x[rest], 2.0 * (y[rest] == value) - 1)
         said = plane.predict(x[held]) > 0
         accuracies.append(balanced_accuracy_score(y[held] == value, said))
         normal = torch.from_numpy(plane.coef_).flatten()
@@ -242,17 +265,24 @@ class _Weighted:
         return self.model.fit(x, y, sample_weight=(y > 0) / share + (y < 0) / (1 - share))
 
 
-def conditioned(directions: Directions, on: Sequence[str]) -> Directions:
+def conditioned(directions: Directions, on: Sequence[str], codes: Tensor) -> Directions:
     """The others, without what they have in common with some: moved along them, a linear score of those stays.
 
-    InterFaceGAN, section 2.3: n - (n . m) m; with several m, what lies in their span is left out. The scales stay.
-    Raises: UserError if nothing is left of one.
+    InterFaceGAN, section 2.3: n - (n . m) m; with several m, what lies in their span is left out. codes [N, D]: to scale the
+    new directions by. What was measured along the old ones is dropped.
+    Raises: UserError if nothing is left.
     """
-    basis, _ = torch.linalg.qr(directions.only(on).vectors.T.double())
-    others = directions.only([name for name in directions.names if name not in on])
-    left = others.vectors.double() - others.vectors.double() @ basis @ basis.T
+    names = [name for name in directions.names if name not in on]
+    _, strength, basis = torch.linalg.svd(directions.only(on).vectors.double(), full_matrices=False)
+    basis = basis[strength > 1e-6]
+    if not names:
+        raise UserError(f"without {', '.join(on)} there is no direction left")
+    others = directions.only(names)
+    left = others.vectors.double() - others.vectors.double() @ basis.T @ basis
     length = left.norm(dim=1)
-    for name, value in zip(others.names, length, strict=True):
+    for name, value in zip(names, length, strict=True):
         if float(value) < 1e-4:
             raise UserError(f"nothing is left of {name!r} without {', '.join(on)}")
-    return replace(others, vectors=(left / length[:, None]).float(), method=f"{others.method}, without {', '.join(on)}")
+    vectors = (left / length[:, None]).float()
+    method = f"{others.method}, without {', '.join(on)}"
+    return replace(others, vectors=vectors, scales=deviations(codes, vectors).cpu(), measures={}, method=method)

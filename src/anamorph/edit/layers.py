@@ -6,9 +6,10 @@ import re
 from collections.abc import Sequence
 
 from anamorph.core.errors import UserError
+from anamorph.core.model import Lacking, Styled
 from anamorph.core.space import Space
 
-__all__ = ["Layers", "layer_groups", "layered", "parse_layers"]
+__all__ = ["Layers", "check_layers", "layer_groups", "layered", "parse_layers"]
 
 Layers = tuple[int, ...]
 """Numbers of synthesis layers, the coarsest is 0."""
@@ -17,13 +18,20 @@ Layers = tuple[int, ...]
 def layered(spaces: Sequence[Space]) -> Space:
     """The space whose axis 0 runs over synthesis layers.
 
-    Raises: UserError if there is none.
+    Raises: Lacking if there is none.
     """
     for space in spaces:
         if space.layered:
             return space
     names = ", ".join(space.name for space in spaces if not space.optional)
-    raise UserError(f"this model's codes ({names}) have no layers; those of style-based models have (stylealae, stylegan)")
+    raise Lacking(f"codes of this model ({names}) have no layers", Styled)
+
+
+def check_layers(layers: Layers, count: int) -> list[int]:
+    """Layers as a list of indices. Raises: UserError unless there is one, and all are among so many."""
+    if not layers or not all(0 <= layer < count for layer in layers):
+        raise UserError(f"there are layers 0-{count - 1}, got {', '.join(map(str, layers)) or 'none'}")
+    return list(layers)
 
 
 def layer_groups(layers: int) -> dict[str, Layers]:
@@ -54,7 +62,7 @@ def parse_layers(text: str, layers: int) -> Layers:
         elif number:
             first, last = int(number[1]), int(number[2] or number[1])
             if not first <= last < layers:
-                raise UserError(f"this model has layers 0-{layers - 1}, got {part}")
+                raise UserError(f"there are layers 0-{layers - 1}, got {part}")
             found += range(first, last + 1)
         else:
             raise UserError(f"layers are written 0-3, or 0-1,6, or {', '.join(groups)}; got {text!r}")

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from anamorph.core.errors import UserError
 from anamorph.core.space import Codes, Space
-from anamorph.edit.layers import Layers, layered
+from anamorph.edit.layers import Layers, check_layers, layered
 
 __all__ = ["blend", "every_pair", "mix"]
 
@@ -20,10 +20,8 @@ def mix(codes: Codes, source: Codes, layers: Layers, spaces: Sequence[Space]) ->
     Raises: UserError if no space of theirs has layers, or not those.
     """
     space = layered([space for space in spaces if space.name in codes])
-    if not all(0 <= layer < space.shape[0] for layer in layers):
-        raise UserError(f"{space.name!r} has layers 0-{space.shape[0] - 1}, got {', '.join(map(str, layers)) or 'none'}")
     chosen = torch.zeros(space.shape[0], 1, dtype=torch.bool, device=codes[space.name].device)
-    chosen[list(layers)] = True
+    chosen[check_layers(layers, space.shape[0])] = True
     return {**codes, space.name: torch.where(chosen, source[space.name], codes[space.name])}
 
 

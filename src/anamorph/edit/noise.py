@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from anamorph.core.errors import UserError
+from anamorph.core.model import Lacking, Noisy
 from anamorph.core.random import Random
 from anamorph.core.space import Codes, Space
-from anamorph.edit.layers import Layers
+from anamorph.edit.layers import Layers, check_layers
 
 __all__ = ["draw_noise", "noise_spaces"]
 
@@ -15,11 +15,11 @@ __all__ = ["draw_noise", "noise_spaces"]
 def noise_spaces(spaces: Sequence[Space]) -> list[Space]:
     """The spaces of noise maps, the coarsest first.
 
-    Raises: UserError if there are none.
+    Raises: Lacking if there are none.
     """
     found = [space for space in spaces if space.optional and space.name.startswith("noise.")]
     if not found:
-        raise UserError("this model has no noise maps to vary: style-based models have (stylealae, stylegan)")
+        raise Lacking("this model has no noise maps to vary", Noisy)
     return found
 
 
@@ -29,6 +29,4 @@ def draw_noise(n: int, spaces: Sequence[Space], random: Random, layers: Layers) 
     Raises: UserError if there are no such layers.
     """
     maps = noise_spaces(spaces)
-    if not layers or not all(0 <= layer < len(maps) for layer in layers):
-        raise UserError(f"this model has noise at layers 0-{len(maps) - 1}, got {', '.join(map(str, layers)) or 'none'}")
-    return {maps[layer].name: random.normal(n, *maps[layer].shape) for layer in layers}
+    return {maps[layer].name: random.normal(n, *maps[layer].shape) for layer in check_layers(layers, len(maps))}

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from anamorph.core.errors import UserError
-from anamorph.core.model import Draws, LatentModel, Noisy, require
+from anamorph.core.model import Draws, Lacking, LatentModel, Noisy, Styled, at_a_time, code_space, require
 from anamorph.core.random import Random
 from anamorph.core.space import Codes, Space
 
@@ -78,58 +78,74 @@ def project(
     """Move codes from a start [B, ...] so that they decode to images x [B, C, H, W], all at once; of each image, the best that
     was met is returned, which is never worse than the start.
 
-    rate: of Adam, in standard deviations of the law (or of 1). distance: added to the pixels' squared error. stay: weight
-    of the codes' squared distance, in standard deviations, from their start.
+    rate: of Adam, in standard deviations of the law (or of 1). distance: added to the pixels' mean squared error. stay: weight
+    of the codes' mean squared distance, in standard deviations, from their start. What is best has the least sum of the three.
     Raises: UserError for codes that are whole numbers, images of another size, or something that the model lacks.
     """
-    if steps < 1 or not rate > 0 or not math.isfinite(rate):
-        raise UserError(f"a projection takes at least one step, at a rate above 0; got {steps} and {rate}")
-    if tuple(x.shape[1:]) != tuple(model.signal.shape) or not len(x):
-        raise UserError(f"images of {model.signal} are wanted, got {list(x.shape)}")
+    _check(model, x, steps, rate, stay)
     space = _free_space(model, free)
     unknowns = _Unknowns.of(model, start, space, free, law)
     optimizer = torch.optim.Adam(unknowns.tensors, betas=(0.9, 0.999))
-    with torch.no_grad():
-        found = model.decode(unknowns.codes())
-        before = best = _error(found, x)
-        kept = unknowns.copied()
-    for step in range(steps):
-        optimizer.param_groups[0]["lr"] = rate * _ramp(step / steps)
+
+    def costs(image: Tensor) -> Tensor:
+        cost = _error(image, x) + stay * unknowns.moved()
+        return cost if distance is None else cost + distance(image, x)
+
+    best, kept = torch.full((len(x),), math.inf, device=x.device), unknowns.copied()
+    for step in range(steps + 1):
         with torch.enable_grad():
-            image = model.decode(unknowns.codes())
-            error = _error(image, x)
-            loss = error if distance is None else error + distance(image, x)
-            optimizer.zero_grad()
-            (loss.sum() + stay * unknowns.moved() + ORDERLY * _structure(unknowns.noise)).backward()
-        better = error.detach() < best
-        best = torch.where(better, error.detach(), best)
-        kept = [torch.where(_like(better, new), new, old) for old, new in zip(kept, unknowns.copied(), strict=True)]
+            cost = costs(model.decode(unknowns.codes()))
+            better = cost.detach() < best
+            best = torch.where(better, cost.detach(), best)
+            kept = [torch.where(_like(better, new), new, old) for old, new in zip(kept, unknowns.copied(), strict=True)]
+            if step == steps:
+                break
+            loss = cost.sum() + ORDERLY * _structure(unknowns.noise)
+            for tensor, gradient in zip(unknowns.tensors, torch.autograd.grad(loss, unknowns.tensors), strict=True):
+                tensor.grad = gradient
+        optimizer.param_groups[0]["lr"] = rate * _ramp(step / steps)
         optimizer.step()
         unknowns.settle()
         progress(step + 1, steps)
-    with torch.no_grad():
-        unknowns.restore(kept)
-        codes = {name: value.detach() for name, value in unknowns.codes().items()}
-        images = model.decode(codes)
-        outside = None if law is None else (law.distance(start[space.name]), law.distance(codes[space.name]))
-        return Projected(codes, images, before, _error(images, x), outside)
+    unknowns.restore(kept)
+    return _outcome(model, x, start, unknowns, law)
+
+
+@torch.no_grad()
+def _outcome(model: LatentModel, x: Tensor, start: Codes, unknowns: _Unknowns, law: Law | None) -> Projected:
+    codes = {name: value.detach() for name, value in unknowns.codes().items()}
+    images, name = model.decode(codes), unknowns.space.name
+    outside = None if law is None else (law.distance(start[name]), law.distance(codes[name]))
+    return Projected(codes, images, _error(model.decode(start), x), _error(images, x), outside)
+
+
+def _check(model: LatentModel, x: Tensor, steps: int, rate: float, stay: float) -> None:
+    if steps < 1 or not 0 < rate < math.inf or not 0 <= stay < math.inf:
+        raise UserError(
+            f"a projection takes at least one step, at a rate above 0, and staying costs 0 or more; got {steps}, {rate}, {stay}"
+        )
+    if tuple(x.shape[1:]) != tuple(model.signal.shape) or not len(x):
+        raise UserError(f"images of {model.signal} are wanted, got {list(x.shape)}")
 
 
 def nearest_of(model: Draws, x: Tensor, random: Random, n: int = STARTS) -> tuple[Codes, Law]:
     """Of n drawn codes, those whose images come closest to images x [B, C, H, W]; and the law that they were drawn from."""
     codes = model.draw(n, random)
-    images = torch.cat([model.decode({k: v[i : i + 64] for k, v in codes.items()}) for i in range(0, n, 64)])
-    distances = torch.cdist(x.flatten(1), images.flatten(1))
-    space = next(space for space in model.spaces if not space.optional)
-    return {name: value[distances.argmin(1)].clone() for name, value in codes.items()}, Law.of(codes[space.name])
+    many = at_a_time(model)
+    parts = []
+    for i in range(0, n, many):
+        images = model.decode({name: value[i : i + many] for name, value in codes.items()})
+        parts.append(torch.cdist(x.flatten(1), images.flatten(1)))
+    nearest = torch.cat(parts, 1).argmin(1)
+    return {name: value[nearest].clone() for name, value in codes.items()}, Law.of(codes[code_space(model).name])
 
 
 def _free_space(model: LatentModel, free: Free) -> Space:
-    space = next(space for space in model.spaces if not space.optional)
+    space = code_space(model)
     if space.vocabulary is not None:
         raise UserError(f"codes of {space} are whole numbers: they cannot be moved little by little")
     if free == "w+" and not space.layered:
-        raise UserError(f"codes of {space} have no layers to free one by one: use --space w; style-based models have layers")
+        raise Lacking(f"codes of {space} have no layers to free one by one", Styled)
     return space
 
 
@@ -151,6 +167,8 @@ class _Unknowns:
         noise: Codes = {}
         if free == "noise":
             fixed = require(model, Noisy, "projecting into noise maps").fixed_noise
+            if not fixed:
+                raise UserError("this model was made without noise maps: free w or w+")
             noise = {name: start.get(name, map_.expand(len(value), -1, -1, -1)) for name, map_ in fixed.items()}
         return _Unknowns(start, space, deviation, space.layered and free != "w+", noise)
 
@@ -159,7 +177,8 @@ class _Unknowns:
         return {**self.start, self.space.name: moved, **dict(zip(self.names, self.noise, strict=True))}
 
     def moved(self) -> Tensor:
-        return self.offset.square().flatten(1).mean(1).sum()
+        """The mean squared distance from the start [B]."""
+        return self.offset.square().flatten(1).mean(1)
 
     def copied(self) -> list[Tensor]:
         return [tensor.detach().clone() for tensor in self.tensors]

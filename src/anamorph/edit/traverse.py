@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from anamorph.core.model import Encodes, LatentModel, decode_in_parts
+from anamorph.core.model import Encodes, decode_in_parts, encode_in_parts
 from anamorph.core.space import Codes, Space
 from anamorph.edit.directions import Directions, flat, move
 from anamorph.edit.layers import Layers
@@ -29,22 +29,14 @@ def traversal(codes: Codes, directions: Directions, steps: Tensor, space: Space,
 
 
 def leakage(
-    model: LatentModel, codes: Codes, directions: Directions, space: Space, step: float, layers: Layers | None = None
+    model: Encodes, codes: Codes, directions: Directions, space: Space, step: float, layers: Layers | None = None
 ) -> Tensor:
-    """What going `step` either way along each direction (rows) moves, [K, K + 1]: how far along each direction, in standard
-    deviations, as a share of the way gone; and in the last column the root mean square change of pixels.
-
-    With an encoder, of the code that it finds in the image again; without one, of the code itself, which tells only how
-    far directions are from being at right angles.
+    """What going `step` either way along each direction (rows) moves in the codes that the encoder finds in the images, [K, K]:
+    how far along each direction (columns), as a share of the way gone; both in standard deviations.
     """
-    steps = torch.tensor([-step, step], device=codes[space.name].device)
-    moved = traversal(codes, directions, steps, space, layers)
-    images = decode_in_parts(model, moved)
     k = len(directions)
-    found = model.encode(images)[space.name] if isinstance(model, Encodes) else moved[space.name]
-    ends = flat(found, space).unflatten(0, (-1, k, 2))  # [B, K, 2, D]
+    steps = torch.tensor([-step, step], device=codes[space.name].device)
+    images = decode_in_parts(model, traversal(codes, directions, steps, space, layers))
+    ends = flat(encode_in_parts(model, images)[space.name], space).unflatten(0, (-1, k, 2)).double()  # [B, K, 2, D]
     way = (ends[:, :, 1] - ends[:, :, 0]).mean(0)  # [K, D]
-    vectors, scales = directions.vectors.to(way), directions.scales.to(way)
-    pixels = images.unflatten(0, (-1, k, 2))
-    change = (pixels[:, :, 1] - pixels[:, :, 0]).square().mean((0, 2, 3, 4)).sqrt()
-    return torch.cat([way @ vectors.T / scales / (2 * step), change[:, None]], 1)
+    return (way @ directions.vectors.T.to(way) / directions.scales.to(way) / (2 * step)).float()

@@ -8,7 +8,7 @@ import torch
 
 from anamorph.core.errors import UserError
 from anamorph.core.space import Codes
-from anamorph.edit.layers import Layers
+from anamorph.edit.layers import Layers, check_layers
 
 __all__ = ["truncate"]
 
@@ -30,7 +30,7 @@ def truncate(codes: Codes, centre: Codes, psi: float, layers: int | Layers | Non
             if codes[name].dim() < 3:
                 raise UserError(f"codes of {name!r} have no layers to choose from: truncate them whole")
             chosen = torch.zeros(codes[name].shape[1], 1, dtype=torch.bool, device=moved.device)
-            chosen[slice(layers) if isinstance(layers, int) else list(layers)] = True
+            chosen[slice(layers) if isinstance(layers, int) else check_layers(layers, len(chosen))] = True
             moved = torch.where(chosen, moved, codes[name])
         out[name] = moved
     return out

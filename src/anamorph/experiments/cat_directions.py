@@ -11,17 +11,18 @@ import torch
 from torch import Tensor
 
 from anamorph.core.files import read_json, write_json
-from anamorph.core.model import Draws, Encodes, LatentModel, decode_in_parts, require
+from anamorph.core.model import Draws, Encodes, LatentModel, code_space, decode_in_parts, encode_in_parts, require
 from anamorph.core.random import Seeded
 from anamorph.core.space import Codes, Space
 from anamorph.data.images import Images
-from anamorph.edit.directions import Classifier, Directions, flat, move, separating
+from anamorph.edit.directions import FEWEST, Classifier, Directions, deviations, flat, move, separating
 from anamorph.edit.project import nearest_of, project
-from anamorph.experiments.cats import READ_WELL, Contestant, Study, contest, grown
+from anamorph.experiments.cats import READ_WELL, Contestant, Study, contest, grown, level_of
 from anamorph.figures.matrix import save_matrices
 from anamorph.metrics.factors import FactorReader
 from anamorph.models.alae import ALAEConfig
 from anamorph.models.vae import VAEConfig
+from anamorph.nn.resample import double
 from anamorph.runs import load
 from anamorph.training.folder import RunFolder
 from anamorph.training.machine import Choice
@@ -40,8 +41,6 @@ DIRECTIONS = Study(
 METHODS: tuple[Classifier, ...] = ("svm", "logistic")
 STEPS = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0)
 """Standard deviations of codes that are tried."""
-FEWEST = 10
-"""A class with fewer codes gets no direction."""
 CODES, PROJECTION = 4000, 100
 
 
@@ -74,7 +73,8 @@ def direction_study(
         if known.get("images") != folder.seen() or set(known.get("factors", ())) != set(factors):
             say(f"{folder}: looking for directions")
             model = load(folder.path)
-            found = _measure(study, model, started.reader, started.train, started.held, factors)
+            subject = _Subject(study, model, started.reader)
+            found = _measure(subject, started.train, started.held, study.n // 10, factors)
             known = {"images": folder.seen(), "factors": found}
             write_json(path, known)
         rows[name] = known
@@ -86,16 +86,76 @@ def direction_study(
     return True
 
 
+class _Subject:
+    """A model, at the level that it has grown to, and the classifier that reads its images."""
+
+    def __init__(self, study: Study, model: LatentModel, reader: FactorReader) -> None:
+        self.model, self.reader, self.space, self.level = model, reader, code_space(model), level_of(study, model)
+
+    def read(self, codes: Codes) -> dict[str, Tensor]:
+        """The class of each factor that the images of codes show."""
+        return self.reader.read(double(decode_in_parts(self.model, codes), self.level))
+
+    def labelled(self, train: Images) -> tuple[Tensor, dict[str, Tensor]]:
+        """Codes as vectors [N, D], and the class of each by factor: of real images, encoded; or, without an encoder, of drawn
+        ones, as the classifier reads them (as InterFaceGAN does)."""
+        if isinstance(self.model, Encodes):
+            batch = train.take(0, CODES, self.level)
+            return flat(self.codes_of(batch.signals)[self.space.name], self.space), dict(batch.labels)
+        codes = require(self.model, Draws, "finding directions").draw(CODES, Seeded(0, "directions"))
+        return flat(codes[self.space.name], self.space), self.read(codes)
+
+    def codes_of(self, x: Tensor) -> Codes:
+        """Of images, encoded; or, without an encoder, projected into w."""
+        if isinstance(self.model, Encodes):
+            return encode_in_parts(self.model, x)
+        parts = []
+        for part in x.split(50):
+            start, law = nearest_of(require(self.model, Draws, "projection"), part, Seeded(0, "project"))
+            parts.append(project(self.model, part, start, steps=PROJECTION, law=law).codes)
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+    def move(self, codes: Codes, before: Mapping[str, Tensor], way: _Way, steps: float) -> _Moved:
+        """What going along the directions of a factor does to codes, whose images show `before`."""
+        became, changed = [], {name: list[Tensor]() for name in before}
+        for i, meant in enumerate(way.classes):
+            others = before[way.factor] != meant
+            if not bool(others.any()):
+                continue
+            chosen = {key: value[others] for key, value in codes.items()}
+            after = self.read(move(chosen, way.directions, i, steps, self.space))
+            became.append(after[way.factor] == meant)
+            for other, classes in after.items():
+                changed[other].append(classes != before[other][others])
+        return _Moved(_share(became), {name: _share(parts) for name, parts in changed.items()})
+
+
+@dataclass(frozen=True)
+class _Way:
+    """The directions of a factor, and the class that each leads to."""
+
+    factor: str
+    directions: Directions
+    classes: list[int]
+
+    @staticmethod
+    def of(factor: str, vectors: Tensor, classes: Tensor, space: Space, method: Classifier) -> _Way:
+        """Of codes as vectors [N, D] and their classes [N]."""
+        normals, _, found = separating(vectors, classes, method)
+        if len(found) == 1:  # of two, both are wanted: the one is the other's opposite
+            other = next(c for c in (classes.bincount() >= FEWEST).nonzero().flatten().tolist() if c != found[0])
+            normals, found = torch.cat([-normals, normals]), [other, *found]
+        names = tuple(map(str, found))
+        return _Way(factor, Directions(space.name, names, normals, deviations(vectors, normals), method=method), found)
+
+
 @torch.no_grad()
-def _measure(
-    study: Study, model: LatentModel, reader: FactorReader, train: Images, held: Images, factors: list[str]
-) -> dict[str, Any]:
-    """By factor: what going along its directions does to held-out images, with the method and the steps that did best on
+def _measure(subject: _Subject, train: Images, held: Images, n: int, factors: list[str]) -> dict[str, Any]:
+    """By factor: what going along its directions does to n held-out images, with the method and the steps that did best on n
     images to train on."""
-    space = next(space for space in model.spaces if not space.optional)
-    vectors, classes = _labelled(model, reader, train, space)
-    n = study.n // 10
-    trial, final = (_codes(model, source.take(0, n).signals) for source in (train, held))
+    vectors, classes = subject.labelled(train)
+    trial, final = (subject.codes_of(source.take(0, n, subject.level).signals) for source in (train, held))
+    seen, shown = subject.read(trial), subject.read(final)
     found: dict[str, Any] = {}
     for factor in factors:
         if int((classes[factor].bincount() >= FEWEST).sum()) < 2:  # all alike: there is no way to go
@@ -107,89 +167,18 @@ def _measure(
                 "steps": 0.0,
             }
             continue
-        best: tuple[float, Directions, dict[str, int], float] | None = None
-        for method in METHODS:
-            ways, meant = _ways(vectors, classes[factor], space, method)
-            for steps in STEPS:
-                became = _move(model, reader, trial, ways, meant, factor, steps, space).became
-                if best is None or became > best[0]:
-                    best = (became, ways, meant, steps)
-        assert best is not None
-        _, ways, meant, steps = best
-        moved = _move(model, reader, final, ways, meant, factor, steps, space)
+        ways = [_Way.of(factor, vectors, classes[factor], subject.space, method) for method in METHODS]
+        tried = [(subject.move(trial, seen, way, steps).became, way, steps) for way in ways for steps in STEPS]
+        _, way, steps = max(tried, key=lambda trial: trial[0])
+        moved = subject.move(final, shown, way, steps)
         found[factor] = {
             "became": moved.became,
             "changed": dict(moved.changed),
-            "classes": len(ways),
-            "method": ways.method,
+            "classes": len(way.classes),
+            "method": way.directions.method,
             "steps": steps,
         }
     return found
-
-
-def _labelled(model: LatentModel, reader: FactorReader, train: Images, space: Space) -> tuple[Tensor, dict[str, Tensor]]:
-    """Codes as vectors [N, D], and the class of each by factor: of real images, encoded; or, without an encoder, of drawn
-    ones, as the classifier reads them (as InterFaceGAN does)."""
-    if isinstance(model, Encodes):
-        batch = train.take(0, CODES)
-        return flat(_codes(model, batch.signals)[space.name], space), dict(batch.labels)
-    codes = require(model, Draws, "finding directions").draw(CODES, Seeded(0, "directions"))
-    return flat(codes[space.name], space), reader.read(decode_in_parts(model, codes))
-
-
-def _codes(model: LatentModel, x: Tensor) -> Codes:
-    """Of images, encoded; or, without an encoder, projected into w."""
-    if isinstance(model, Encodes):
-        parts = [model.encode(part) for part in x.split(250)]
-    else:
-        parts = []
-        for part in x.split(50):
-            start, law = nearest_of(require(model, Draws, "projection"), part, Seeded(0, "project"))
-            parts.append(project(model, part, start, steps=PROJECTION, law=law).codes)
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-
-
-def _ways(vectors: Tensor, classes: Tensor, space: Space, method: Classifier) -> tuple[Directions, dict[str, int]]:
-    """A direction for each class that has enough codes, and the class that each leads to."""
-    counts = classes.bincount()
-    enough = counts[classes] >= FEWEST
-    vectors, classes = vectors[enough], classes[enough]
-    if len(classes.unique()) == 2:  # of two, both are wanted: the one is the other's opposite
-        normals, accuracies, (second,) = separating(vectors, classes, method)
-        found = [int(classes.min()), second]
-        normals, accuracies = torch.cat([-normals, normals]), accuracies.expand(2)
-    else:
-        normals, accuracies, found = separating(vectors, classes, method)
-    scales = ((vectors - vectors.mean(0)) @ normals.T).std(0)
-    names = tuple(map(str, found))
-    measures = {"balanced accuracy": tuple(accuracies.tolist())}
-    return Directions(space.name, names, normals, scales, measures=measures, method=method), dict(
-        zip(names, found, strict=True)
-    )
-
-
-def _move(
-    model: LatentModel,
-    reader: FactorReader,
-    codes: Codes,
-    ways: Directions,
-    meant: Mapping[str, int],
-    factor: str,
-    steps: float,
-    space: Space,
-) -> _Moved:
-    before = reader.read(decode_in_parts(model, codes))
-    became, changed = [], {name: list[Tensor]() for name in before}
-    for i, name in enumerate(ways.names):
-        others = before[factor] != meant[name]
-        if not bool(others.any()):
-            continue
-        chosen = {key: value[others] for key, value in codes.items()}
-        after = reader.read(decode_in_parts(model, move(chosen, ways, i, steps, space)))
-        became.append(after[factor] == meant[name])
-        for other, classes in after.items():
-            changed[other].append(classes != before[other][others])
-    return _Moved(_share(became), {name: _share(parts) for name, parts in changed.items()})
 
 
 def _share(parts: list[Tensor]) -> float:
@@ -207,7 +196,7 @@ def _table(rows: Mapping[str, Any], factors: list[str]) -> str:
         ]
         cells = {
             "**became** the class meant": [f"{found['became']:.0%}" for found in told],
-            "each **other** factor changed": [f"{sum(shares) / len(shares):.0%}" for shares in leaks],
+            "each **other** factor changed": [f"{sum(shares) / max(len(shares), 1):.0%}" for shares in leaks],
             "by": [f"{found['method']}, {found['steps']:g} sd, {found['classes']} classes" for found in told],
         }
         for i, (what, line) in enumerate(cells.items()):

@@ -28,7 +28,7 @@ from anamorph.runs import load, new_settings, open_training, settings_of
 from anamorph.training.folder import RunFolder
 from anamorph.training.machine import Choice
 
-__all__ = ["READ_WELL", "STUDIES", "Contestant", "Started", "Study", "contest", "factor_study", "grown"]
+__all__ = ["READ_WELL", "STUDIES", "Contestant", "Started", "Study", "contest", "factor_study", "grown", "level_of"]
 
 READ_WELL = 0.95
 """A factor counts if its reader is right this often on held-out images."""
@@ -211,7 +211,7 @@ def _measured(
 @torch.no_grad()
 def _measure(study: Study, model: LatentModel, reader: FactorReader, held: Images) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    level = _level(study, model)
+    level = level_of(study, model)
     if isinstance(model, Encodes):
         originals = held.take(0, study.n, level)
         again = torch.cat([model.decode(model.encode(x)) for x in originals.signals.split(250)])
@@ -224,7 +224,7 @@ def _measure(study: Study, model: LatentModel, reader: FactorReader, held: Image
     return found
 
 
-def _level(study: Study, model: LatentModel) -> int:
+def level_of(study: Study, model: LatentModel) -> int:
     """How many times a model's images have to be doubled to be of the study's size."""
     return (study.size // int(model.signal.shape[-1])).bit_length() - 1
 
@@ -289,7 +289,7 @@ def _pictures(study: Study, out: Path, held: Images, rows: list[dict[str, Any]])
     drawn = []
     for name in study.contestants:
         model = load(out / name.replace(" ", "-"))
-        level = _level(study, model)
+        level = level_of(study, model)
         if isinstance(model, Encodes):
             again = model.decode(model.encode(held.take(0, SHOWN, level).signals))
             lines.append(Row(f"{name}: reconstructions", double(again, level)))

@@ -12,7 +12,7 @@ from anamorph.core.errors import UserError
 from anamorph.core.files import replacing
 from anamorph.figures.grid import as_picture
 
-__all__ = ["KINDS", "save_video"]
+__all__ = ["KINDS", "check_kind", "save_video"]
 
 KINDS = (".webp", ".png", ".mp4")
 SMALLEST_FRAME = 256
@@ -24,9 +24,7 @@ def save_video(path: Path, images: Tensor, rate: float = 25.0) -> None:
 
     Raises: UserError for a kind of file that is not known, or an MP4 without the extra that it needs.
     """
-    kind = path.suffix.lower()
-    if kind not in KINDS:
-        raise UserError(f"a film is written as {', '.join(KINDS)}; got {path.name}")
+    kind = check_kind(path)
     frames = [_frame(image) for image in [*images, *images.flip(0)[1:-1]]]
     with replacing(path) as temporary:
         if kind == ".mp4":
@@ -36,6 +34,14 @@ def save_video(path: Path, images: Tensor, rate: float = 25.0) -> None:
             options = {"lossless": True} if kind == ".webp" else {}
             form = "WEBP" if kind == ".webp" else "PNG"
             frames[0].save(temporary, form, save_all=True, append_images=frames[1:], duration=duration, loop=0, **options)
+
+
+def check_kind(path: Path) -> str:
+    """The ending of a film's name. Raises: UserError for one that is not known."""
+    kind = path.suffix.lower()
+    if kind not in KINDS:
+        raise UserError(f"a film is written as {', '.join(KINDS)}; got {path.name}")
+    return kind
 
 
 def _frame(image: Tensor) -> Pillow.Image:

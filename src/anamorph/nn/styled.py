@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping as Dictionary
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
@@ -53,7 +53,7 @@ class StyleBased(Maps, Styled, Noisy, Grows):
 
     @property
     def centre(self) -> Codes:
-        return {"w": self.mean.mean}
+        return {"w": self.mean.mean[: self.layers]}
 
     def map(self, z: Tensor, labels: Dictionary[str, Tensor] | None = None) -> Codes:
         w = self.mapping(z, self.classes_of(len(z), labels))
@@ -85,22 +85,22 @@ class StyleBased(Maps, Styled, Noisy, Grows):
     def at(self, stage: Stage) -> Self:
         """The same weights at one level."""
         view = copy.copy(self)
-        view.stage, view.signal = stage, self.synthesis.image.at(stage.level)
-        view.spaces = (self.spaces[0], *self.synthesis.noise_spaces[: self.layers_at(stage.level)])
+        view.stage, view.signal, view.layers = stage, self.synthesis.image.at(stage.level), self.layers_at(stage.level)
+        w = replace(self.spaces[0], shape=(view.layers, *self.spaces[0].shape[1:]))
+        view.spaces = (w, *self.synthesis.noise_spaces[: view.layers])
         return view
 
     def layers_at(self, level: int) -> int:
         """How many layers make images of a level."""
-        return self.layers - 2 * level
+        return 2 * (self.synthesis.blocks - level)
 
     @property
     def fixed_noise(self) -> Codes:
         names = [space.name for space in self.spaces if space.optional]
-        maps = self.synthesis.noise(1, "fixed", self.stage.level)
-        return {name: map_ for name, map_ in zip(names, maps, strict=True) if map_ is not None} if names else {}
+        return {name: getattr(self.synthesis, name.replace(".", "_")) for name in names}
 
     def style_weights(self) -> list[Tensor]:
-        return self.synthesis.style_weights()
+        return self.synthesis.style_weights()[: self.layers]
 
     def classes_of(self, n: int, labels: Dictionary[str, Tensor] | None) -> Tensor | None:
         """The class of each of n images [n], for a model that reads one: by turns, where none is given."""
