@@ -147,6 +147,25 @@ def test_directions_are_found_and_gone_along(
         assert "was made for another model" in capsys.readouterr().err
 
 
+def test_what_else_changes_is_read_by_a_classifier(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found, run = tmp_path / "d", str(root / "vae")
+    assert main(["directions", run, "shapes", "--method", "linear", "--label", "shape", "--n", "100", "--out", str(found)]) == 0
+    go = ["traverse", run, "data:0", "--directions", str(found), "--out", str(tmp_path / "t.png"), "--json"]
+    capsys.readouterr()
+    assert main([*go, "--factors", "shapes", "--learn", "640"]) == 0
+    told = capsys.readouterr()
+    changed = json.loads(told.out)["changed"]
+    assert set(changed) == set(Directions.read(found).names)
+    assert all(0 <= share <= 1 for row in changed.values() for share in row.values())
+    assert "training a classifier of shape" in told.err
+    assert size(tmp_path / "t-factors.png")[0] > 300
+    assert main([*go, "--factors", "shapes", "--learn", "640"]) == 0
+    again = capsys.readouterr()
+    assert "training" not in again.err
+    assert json.loads(again.out)["changed"] == changed
+    fails([*go, "--factors", "no-such-set"], "no such file or folder", capsys)
+
+
 def test_directions_that_cannot_be_found_are_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = str(root / "stylealae")
     fails(["directions", run, "--method", "svm"], "name a SOURCE", capsys)

@@ -16,7 +16,7 @@ from anamorph.core.model import Encodes
 from anamorph.core.signal import Image
 from anamorph.core.space import Codes, Space
 from anamorph.edit.directions import Classifier, Directions, conditioned, flat, move, principal, separating, style_factors
-from anamorph.edit.traverse import leakage, traversal
+from anamorph.edit.traverse import changes, leakage, traversal
 
 Z = Space("z", (2, 3))
 W = Space("w", (4, 5), layered=True)
@@ -234,3 +234,15 @@ def test_leakage_of_a_perfect_encoder_is_the_angle_between_directions() -> None:
     found = leakage(Mirror(), {"z": normal(4, 2, 3)}, ways, Z, 1.5)
     wanted = ways.vectors @ ways.vectors.T * ways.scales[:, None] / ways.scales
     torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
+
+
+def test_changes_are_counted_by_what_is_read_off_the_images() -> None:
+    ways = replace(directions(Z, 2), vectors=torch.eye(6)[:2], scales=torch.ones(2))
+    codes = {"z": torch.tensor([[0.5, 3.0, 0, 0, 0, 0], [5.0, 9.0, 0, 0, 0, 0]]).view(2, 2, 3)}
+
+    def read(images: Tensor) -> dict[str, Tensor]:
+        first = images.flip(3).flatten(1)
+        return {"sign": first[:, 0] > 0, "large": first[:, 1] > 4, "nothing": torch.zeros(len(first))}
+
+    found = changes(Mirror(), codes, ways, Z, 2.0, read)
+    assert found.tolist() == [[0.25, 0, 0], [0, 0.25, 0]]

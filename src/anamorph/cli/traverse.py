@@ -15,9 +15,15 @@ from anamorph.core.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from anamorph.core.model import LatentModel
+    from anamorph.core.space import Space
     from anamorph.edit.directions import Directions
+    from anamorph.edit.layers import Layers
 
 __all__ = ["main"]
+
+READ = 128
+"""Images whose factors are read."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,11 @@ class Traverse(Common):
     """How far to go either way, in standard deviations of codes."""
     steps: int = 9
     """Images in a row."""
+    factors: str | None = None
+    """A source with labels: tell how often each changes, as a classifier reads it, which is trained once, and kept in the run's
+    folder (minutes)."""
+    learn: int = 64_000
+    """Images that this classifier is trained on."""
 
 
 def main(words: Sequence[str]) -> int:
@@ -72,11 +83,45 @@ def main(words: Sequence[str]) -> int:
     title = f"standard deviations along {directions.method} directions"
     save_picture(path, sheet(rows, title, [f"{step:+.3g}" for step in steps.tolist()]))
     facts: dict[str, object] = {"path": path, "names": directions.names}
+    if options.factors is not None:
+        with options.computing():
+            facts |= _factors(model, directions, space, layers, options, path.with_stem(f"{path.stem}-factors"))
     told = f"{path}: {title}"
     if matrix is not None:
         told, facts = f"{told}\n{_told(directions, matrix)}", facts | {"moved": matrix.tolist()}
     emit(options.json, told, **facts)
     return 0
+
+
+def _factors(
+    model: LatentModel, directions: Directions, space: Space, layers: Layers | None, options: Traverse, chart: Path
+) -> dict[str, object]:
+    """How often each factor of images changes, half the reach along each direction: of drawn images, or of held-out ones."""
+    from anamorph.cli.picking import fitted
+    from anamorph.core.model import Draws, Encodes, encode_in_parts, require
+    from anamorph.core.random import Seeded
+    from anamorph.edit.traverse import changes
+    from anamorph.figures.matrix import save_matrices
+    from anamorph.metrics.factors import kept_reader
+
+    assert options.factors is not None
+    train, held = (fitted(model, options.factors, split).shuffled() for split in ("train", "test"))
+    wanted = f"{options.learn} images, {train.fingerprint}"
+    found = kept_reader(options.run / "reader.safetensors", wanted, train, held, options.learn, 2000, note)
+    assert found is not None  # nothing stops it
+    if isinstance(model, Draws):
+        codes = model.draw(READ, Seeded(options.seed, "factors", device=options.device))
+    else:
+        codes = encode_in_parts(require(model, Encodes, "reading factors"), held.take(0, READ).signals.to(options.device))
+    shares = changes(model, codes, directions, space, options.reach / 2, found[0].to(options.device).read, layers)
+    names = list(found[0].heads)
+    save_matrices(chart, {"": shares.tolist()}, names, "moved along", "share of images in which this changed", directions.names)
+    note(f"{chart}: how often each factor changes")
+    return {
+        "changed": {
+            name: dict(zip(names, row, strict=True)) for name, row in zip(directions.names, shares.tolist(), strict=True)
+        }
+    }
 
 
 def _told(directions: Directions, matrix: Tensor) -> str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import torch
 from torch import Tensor
 
-from anamorph.core.model import Encodes, decode_in_parts, encode_in_parts
+from anamorph.core.model import Encodes, LatentModel, decode_in_parts, encode_in_parts
 from anamorph.core.space import Codes, Space
 from anamorph.edit.directions import Directions, flat, move
 from anamorph.edit.layers import Layers
 
-__all__ = ["leakage", "traversal"]
+__all__ = ["changes", "leakage", "traversal"]
 
 
 def traversal(codes: Codes, directions: Directions, steps: Tensor, space: Space, layers: Layers | None = None) -> Codes:
@@ -40,3 +42,23 @@ def leakage(
     ends = flat(encode_in_parts(model, images)[space.name], space).unflatten(0, (-1, k, 2)).double()  # [B, K, 2, D]
     way = (ends[:, :, 1] - ends[:, :, 0]).mean(0)  # [K, D]
     return (way @ directions.vectors.T.to(way) / directions.scales.to(way) / (2 * step)).float()
+
+
+def changes(
+    model: LatentModel,
+    codes: Codes,
+    directions: Directions,
+    space: Space,
+    step: float,
+    read: Callable[[Tensor], Mapping[str, Tensor]],
+    layers: Layers | None = None,
+) -> Tensor:
+    """The share of images in which each thing that is read off them (columns, in order) is no longer the same, `step` either
+    way along each direction (rows), [K, things]. read: classes [B] by name, of images [B, C, H, W]."""
+    steps = torch.tensor([-step, 0.0, step], device=codes[space.name].device)
+    found = read(decode_in_parts(model, traversal(codes, directions, steps, space, layers)))
+    columns = []
+    for classes in found.values():
+        seen = classes.unflatten(0, (-1, len(directions), 3))  # [B, K, 3]
+        columns.append((seen[..., [0, 2]] != seen[..., 1:2]).float().mean((0, 2)))
+    return torch.stack(columns, 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 from anamorph.core.errors import UserError
-from anamorph.core.files import read_json, read_tensors, write_json, write_tensors
+from anamorph.core.files import read_json, write_json
 from anamorph.core.model import Draws, Encodes, LatentModel
 from anamorph.core.random import Seeded
 from anamorph.core.stage import Growing
@@ -20,7 +19,7 @@ from anamorph.data.images import Images
 from anamorph.data.open import Wanted, open_source
 from anamorph.figures.curves import save_curves
 from anamorph.figures.grid import Row, save_picture, sheet
-from anamorph.metrics.factors import FactorReader, accuracy, agreement, effective_classes, train_reader
+from anamorph.metrics.factors import FactorReader, agreement, effective_classes, kept_reader
 from anamorph.models.autoencoder import AutoencoderConfig
 from anamorph.nn.resample import double
 from anamorph.presets import preset
@@ -131,32 +130,12 @@ def contest(study: Study, out: Path, choice: Choice, say: Callable[[str], None],
     Raises: UserError if the folder holds other runs.
     """
     train, held = (open_source(study.source, Wanted((study.size, study.size)), split=split) for split in ("train", "test"))
-    found = _reader(study, train, held, out, say, stop)
+    wanted = f"{study.reader} images of {study.source} at {study.size}"
+    found = kept_reader(out / "reader.safetensors", wanted, train, held, study.reader, 2 * study.n, say, stop)
     for name, contestant in study.contestants.items():
         if found is None or not _trained(study, contestant, RunFolder(out / name.replace(" ", "-")), choice, say, stop):
             return None
     return None if found is None else Started(train, held, *found)
-
-
-def _reader(
-    study: Study, train: Images, held: Images, out: Path, say: Callable[[str], None], stop: Callable[[], bool]
-) -> tuple[FactorReader, dict[str, float]] | None:
-    """The classifier of the factors, and how often it is right on held-out images; None if its training was stopped."""
-    path = out / "reader.safetensors"
-    wanted = f"{study.reader} images of {study.source} at {study.size}"
-    if path.is_file() and read_tensors(path)[1].get("trained") == wanted:
-        tensors, facts = read_tensors(path)
-        reader = FactorReader(train.signal, {label.name: len(label.classes) for label in train.labels if label.classes})
-        reader.load_state_dict(tensors)
-        return reader.eval().requires_grad_(False), json.loads(facts["accuracy"])
-    say(f"training a classifier of {', '.join(label.name for label in train.labels)}")
-    trained = train_reader(train, train.signal, train.labels, study.reader, stop=stop)
-    if trained is None:
-        return None
-    read = accuracy(trained, held, 2 * study.n)
-    write_tensors(path, trained.state_dict(), {"trained": wanted, "accuracy": json.dumps(read)})
-    say("it is right on held-out images: " + ", ".join(f"{name} {share:.1%}" for name, share in read.items()))
-    return trained, read
 
 
 def _trained(

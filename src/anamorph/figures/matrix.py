@@ -11,16 +11,22 @@ __all__ = ["save_matrices"]
 
 
 def save_matrices(
-    path: Path, panels: Mapping[str, Sequence[Sequence[float]]], names: Sequence[str], rows: str, columns: str
+    path: Path,
+    panels: Mapping[str, Sequence[Sequence[float]]],
+    names: Sequence[str],
+    rows: str,
+    columns: str,
+    row_names: Sequence[str] | None = None,
 ) -> None:
-    """Write a picture (PNG, or SVG by name) with one square matrix of shares in [0, 1] per title.
+    """Write a picture (PNG, or SVG by name) with one matrix of shares in [0, 1] per title.
 
-    names: of rows and columns alike. rows, columns: what those are.
+    names: of the columns, and of the rows, unless those have their own. rows, columns: what they are.
     """
     from matplotlib.figure import Figure
 
-    side = 0.62 * len(names) + 0.9
-    figure = Figure(figsize=(side * len(panels) + 1.0, side + 0.9), dpi=100, layout="constrained")
+    row_names = names if row_names is None else row_names
+    size = ((0.62 * len(names) + 0.9) * len(panels) + 1.0, 0.62 * len(row_names) + 1.8)
+    figure = Figure(figsize=size, dpi=100, layout="constrained")
     for place, (title, values) in enumerate(panels.items(), 1):
         axes = figure.add_subplot(1, len(panels), place)
         axes.imshow(values, vmin=0, vmax=1, cmap="Blues")
@@ -29,7 +35,7 @@ def save_matrices(
                 axes.text(j, i, f"{value:.2f}", ha="center", va="center", color="white" if value > 0.6 else "black", fontsize=8)
         axes.set_title(title, fontsize=11)
         axes.set_xticks(range(len(names)), list(names), rotation=30, ha="right", fontsize=8)
-        axes.set_yticks(range(len(names)), list(names) if place == 1 else [""] * len(names), fontsize=8)
+        axes.set_yticks(range(len(row_names)), list(row_names) if place == 1 else [""] * len(row_names), fontsize=8)
         if place == 1:
             axes.set_ylabel(rows)
     figure.supxlabel(columns, fontsize=10)

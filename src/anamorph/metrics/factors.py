@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from anamorph.core.errors import UserError
+from anamorph.core.files import read_facts, read_tensors, write_tensors
 from anamorph.core.signal import Image, Label, Source
 
-__all__ = ["FactorReader", "accuracy", "agreement", "effective_classes", "train_reader"]
+__all__ = ["FactorReader", "accuracy", "agreement", "effective_classes", "kept_reader", "train_reader"]
 
 BATCH = 64
+
+
+class ImageSource(Source, Protocol):
+    """A source of images."""
+
+    @property
+    def signal(self) -> Image: ...
 
 
 class FactorReader(nn.Module):
@@ -45,6 +56,7 @@ class FactorReader(nn.Module):
         return {name: torch.cat([part[name] for part in parts]).argmax(1) for name in self.heads}
 
 
+@torch.enable_grad()
 def train_reader(
     source: Source,
     image: Image,
@@ -71,6 +83,33 @@ def train_reader(
         optimizer.step()
         cycle.step()
     return reader.eval().requires_grad_(False)
+
+
+def kept_reader(
+    path: Path,
+    wanted: str,
+    train: ImageSource,
+    held: Source,
+    images: int,
+    n: int,
+    say: Callable[[str], None],
+    stop: Callable[[], bool] = lambda: False,
+) -> tuple[FactorReader, dict[str, float]] | None:
+    """A reader of a source's labels, and how often it is right on n held-out images: as kept in a file, if it is the one
+    that is wanted, or else trained on so many images and written there; None if that was stopped."""
+    if path.is_file() and read_facts(path).get("trained") == wanted:
+        tensors, facts = read_tensors(path)
+        reader = FactorReader(train.signal, {label.name: len(label.classes) for label in train.labels if label.classes})
+        reader.load_state_dict(tensors)
+        return reader.eval().requires_grad_(False), json.loads(facts["accuracy"])
+    say(f"training a classifier of {', '.join(label.name for label in train.labels)}")
+    trained = train_reader(train, train.signal, train.labels, images, stop=stop)
+    if trained is None:
+        return None
+    read = accuracy(trained, held, n)
+    write_tensors(path, trained.state_dict(), {"trained": wanted, "accuracy": json.dumps(read)})
+    say("it is right on held-out images: " + ", ".join(f"{name} {share:.1%}" for name, share in read.items()))
+    return trained, read
 
 
 def accuracy(reader: FactorReader, source: Source, n: int) -> dict[str, float]:
