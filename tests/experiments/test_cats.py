@@ -12,7 +12,7 @@ from anamorph.core.errors import UserError
 from anamorph.core.files import read_json
 from anamorph.core.stage import Growing
 from anamorph.data.open import Wanted, open_source
-from anamorph.experiments import cat_directions
+from anamorph.experiments import cat_directions, cats
 from anamorph.experiments.cats import STUDIES, Contestant, Study, factor_study
 from anamorph.metrics.factors import FactorReader, accuracy, agreement, effective_classes, train_reader
 from anamorph.models.autoencoder import AutoencoderConfig
@@ -67,10 +67,12 @@ SMALL = Study(
     size=8,
     reader=640,
     n=40,
+    refined=3,
 )
 
 
-def test_a_study_runs_is_resumed_and_reports(tmp_path: Path) -> None:
+def test_a_study_runs_is_resumed_and_reports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cats, "PROJECTION", 2)
     told: list[str] = []
     assert not factor_study(SMALL, tmp_path, HERE, told.append, stop=lambda: True)
     assert factor_study(SMALL, tmp_path, HERE, told.append)
@@ -84,7 +86,9 @@ def test_a_study_runs_is_resumed_and_reports(tmp_path: Path) -> None:
         assert all(1 <= n <= 40 for n in measured["spread"].values())
     assert "spread" not in facts["rows"][1]["measured"][-1]  # an autoencoder draws nothing
     assert {"chance", "read", "spread", "classes"} == set(next(iter(facts["factors"].values())))
+    assert [set(row["refined"]) for row in facts["rows"]] == [{"w", "w+"}, set()]
     text = (tmp_path / "results.md").read_text()
+    assert "stylealae, projected into w+" in text
     assert "| **kept** by stylealae | 2" in text
     for name in ("cats.png", "kept.png"):
         assert (tmp_path / name).stat().st_size > 1000
@@ -130,8 +134,8 @@ def test_directions_for_known_factors_are_found_and_measured(tmp_path: Path, mon
 
 
 def test_the_named_studies_are_what_they_say() -> None:
-    cats, ablation = STUDIES["cats"], STUDIES["alae-ablation"]
-    assert set(cats.contestants) == {"stylealae", "stylegan", "autoencoder"}
+    study, ablation = STUDIES["cats"], STUDIES["alae-ablation"]
+    assert set(study.contestants) == {"stylealae", "stylegan", "autoencoder"}
     full, *ablated = (c.config for c in ablation.contestants.values())
     assert [
         {f: getattr(c, f) for f in ("reads", "judges", "regression") if getattr(c, f) != getattr(full, f)} for c in ablated

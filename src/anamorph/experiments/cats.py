@@ -12,11 +12,12 @@ from torch import Tensor
 
 from anamorph.core.errors import UserError
 from anamorph.core.files import read_json, write_json
-from anamorph.core.model import Draws, Encodes, LatentModel
+from anamorph.core.model import Draws, Encodes, LatentModel, Maps, Styled, encode_in_parts
 from anamorph.core.random import Seeded
 from anamorph.core.stage import Growing
 from anamorph.data.images import Images
 from anamorph.data.open import Wanted, open_source
+from anamorph.edit.project import Free, Law, project
 from anamorph.figures.curves import save_curves
 from anamorph.figures.grid import Row, save_picture, sheet
 from anamorph.metrics.factors import FactorReader, agreement, effective_classes, kept_reader
@@ -29,6 +30,9 @@ from anamorph.training.machine import Choice
 
 __all__ = ["READ_WELL", "STUDIES", "Contestant", "Started", "Study", "contest", "factor_study", "grown", "level_of"]
 
+FREE: tuple[Free, ...] = ("w", "w+")
+PROJECTION = 200
+"""Steps of a projection."""
 READ_WELL = 0.95
 """A factor counts if its reader is right this often on held-out images."""
 SHOWN = 8
@@ -47,7 +51,8 @@ class Contestant:
 @dataclass(frozen=True)
 class Study:
     """Models that are trained on the same images, as many of them (images), and then measured alike. size: of the images.
-    reader: the images that the classifier of the factors is trained on. n: images and samples that are measured."""
+    reader: the images that the classifier of the factors is trained on. n: images and samples that are measured. refined:
+    images whose codes are also projected, where a model has an encoder and layers."""
 
     contestants: Mapping[str, Contestant]
     images: int
@@ -55,6 +60,7 @@ class Study:
     size: int = 32
     reader: int = 256_000
     n: int = 2000
+    refined: int = 0
 
 
 def grown(model: str, growing: Growing | None = None, **changes: Any) -> Contestant:
@@ -74,6 +80,7 @@ STUDIES = {
             "autoencoder": Contestant("autoencoder", AutoencoderConfig(z_dim=128)),
         },
         images=600_000,
+        refined=200,
     ),
     "alae-ablation": Study(
         {
@@ -102,10 +109,11 @@ def factor_study(
     if started is None:
         return False
     reader, read, held = started.reader, started.read, started.held
-    rows = [
-        {"name": name, **_measured(study, RunFolder(out / name.replace(" ", "-")), reader, held, say)}
-        for name in study.contestants
-    ]
+    rows = []
+    for name in study.contestants:
+        folder = RunFolder(out / name.replace(" ", "-"))
+        refined = _refined(study, folder, reader, held, say)
+        rows.append({"name": name, **_measured(study, folder, reader, held, say), "refined": refined})
     facts = {"factors": _facts(study, reader, read, held), "rows": rows}
     write_json(out / "results.json", facts)
     (out / "results.md").write_text(_table(facts), encoding="utf-8")
@@ -203,6 +211,29 @@ def _measure(study: Study, model: LatentModel, reader: FactorReader, held: Image
     return found
 
 
+def _refined(
+    study: Study, folder: RunFolder, reader: FactorReader, held: Images, say: Callable[[str], None]
+) -> dict[str, dict[str, float]]:
+    """What reconstructions keep whose codes were projected into w and into w+, from the encoder's answer; kept in
+    projected.json."""
+    model, path = load(folder.path), folder.path / "projected.json"
+    if not (study.refined and isinstance(model, Encodes) and isinstance(model, Maps) and isinstance(model, Styled)):
+        return {}
+    known = read_json(path) if path.is_file() else {}
+    if known.get("images") != folder.seen():
+        level = level_of(study, model)
+        originals = held.take(0, study.refined, level)
+        start, law = encode_in_parts(model, originals.signals), Law.of(model.draw(512, Seeded(0, "law"))["w"])
+        found: dict[str, dict[str, float]] = {}
+        for free in FREE:
+            again = project(model, originals.signals, start, free, PROJECTION, law=law).images
+            found[free] = agreement(reader.read(double(again, level)), originals.labels)
+        known = {"images": folder.seen(), "kept": found}
+        write_json(path, known)
+        say(f"{folder}: projected {study.refined} images")
+    return dict(known["kept"])
+
+
 def level_of(study: Study, model: LatentModel) -> int:
     """How many times a model's images have to be doubled to be of the study's size."""
     return (study.size // int(model.signal.shape[-1])).bit_length() - 1
@@ -245,6 +276,8 @@ def _table(facts: Mapping[str, Any]) -> str:
     for row, end in ends:
         if "kept" in end:
             line(f"**kept** by {row['name']}", f"{end['images']:,}", _hours(row), [f"{end['kept'][f]:.1%}" for f in counting])
+        for free, kept in row["refined"].items():
+            line(f"{row['name']}, projected into {free}", f"{end['images']:,}", "", [f"{kept[f]:.1%}" for f in counting])
     line("**spread** of real images", "", "", [f"{factors[f]['spread']:.1f} of {factors[f]['classes']}" for f in counting])
     for row, end in ends:
         if "spread" in end:
