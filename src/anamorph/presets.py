@@ -54,7 +54,12 @@ def _official(batches: tuple[int, ...], rates: tuple[float, ...]) -> Growing:
 
 PRESETS = (
     Preset(
-        "stylealae", 32, SMALL, _abrupt((128, 128, 64, 32), 40_000, 60_000), 600_000, "for processors; trained on cats, 2.5 hours of one core"
+        "stylealae",
+        32,
+        SMALL,
+        _abrupt((128, 128, 64, 32), 40_000, 60_000),
+        600_000,
+        "for processors; trained on cats, 2.5 hours of one core",
     ),
     Preset("stylealae", 64, MEDIUM, _abrupt((128, 128, 64, 32, 32), 60_000, 90_000), 1_000_000, "for processors; not trained"),
     Preset(

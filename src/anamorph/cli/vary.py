@@ -57,7 +57,8 @@ def main(words: Sequence[str]) -> int:
             rows, heads = _noises(model, codes, options)
         else:
             rows, heads = _psis(model, codes, options)
-    what = f"{'noise' if options.noise else 'psi'}, layers {options.layers}"
+    what = "noise" if options.noise else "psi"
+    what += "" if options.layers == "all" else f", layers {options.layers}"
     path = options.out or options.run / "vary.png"
     save_picture(path, sheet(rows, what, heads))
     n = len(options.images)
