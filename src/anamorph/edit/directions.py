@@ -8,6 +8,7 @@ separate a class from the others (Shen et al. 2019, InterFaceGAN, arXiv:1907.107
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -215,6 +216,7 @@ def separating(codes: Tensor, classes: Tensor, method: Classifier = "svm", seed:
     of the first is its opposite.
     Raises: UserError if there are not two classes left.
     """
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.metrics import balanced_accuracy_score
 
     found, counts = torch.unique(classes, return_counts=True)
@@ -232,7 +234,9 @@ def separating(codes: Tensor, classes: Tensor, method: Classifier = "svm", seed:
     names = found.tolist() if len(found) > 2 else found[1:].tolist()
     normals, accuracies = [], []
     for value in names:
-        plane = _plane(method, seed % 2**32).fit(x[rest], 2.0 * (y[rest] == value) - 1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # a plane that could still turn a little
+            plane = _plane(method, seed % 2**32).fit(x[rest], 2.0 * (y[rest] == value) - 1)
         said = plane.predict(x[held]) > 0
         accuracies.append(balanced_accuracy_score(y[held] == value, said))
         normal = torch.from_numpy(plane.coef_).flatten()
