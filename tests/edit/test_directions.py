@@ -71,19 +71,20 @@ def test_style_factors_change_styles_most() -> None:
         style_factors(weights, 6)
 
 
-@pytest.mark.parametrize("method", ["svm", "logistic", "linear"])
+@pytest.mark.parametrize("method", ["svm", "logistic", "linear", "means"])
 def test_separating_directions_tell_classes_apart(method: Classifier) -> None:
     codes, classes = normal(600, 6), torch.arange(600) % 3
     codes[:, 2] += 6.0 * (classes == 2)
     codes[:, 4] += 6.0 * (classes == 1)
     normals, accuracies, names = separating(codes, classes, method)
     assert names == [0, 1, 2]
-    assert float(normals[1, 4]) > 0.9
-    assert float(normals[2, 2]) > 0.9
+    least = 0.8 if method == "means" else 0.9  # the mean of the others lies off the axis: 6 / |(6, 3)| = 0.89
+    assert float(normals[1, 4]) > least
+    assert float(normals[2, 2]) > least
     assert accuracies.min() > 0.95
     two, _, only = separating(codes, (classes == 1).long(), method)
     assert only == [1]
-    assert float(two[0, 4]) > 0.9
+    assert float(two[0, 4]) > least
     by_luck, luck, _ = separating(normal(400, 6), torch.arange(400) % 2, method)
     assert float(luck[0]) < 0.65
     torch.testing.assert_close(by_luck.norm(dim=1), torch.ones(1))
@@ -98,7 +99,7 @@ def test_classes_of_few_are_left_out() -> None:
 def test_rare_classes_weigh_as_much_as_common_ones() -> None:
     codes, classes = normal(2000, 4), (torch.arange(2000) % 20 == 0).long()
     codes[:, 0] += 3.0 * classes
-    for method in ("svm", "logistic", "linear"):
+    for method in ("svm", "logistic", "linear", "means"):
         _, accuracies, _ = separating(codes, classes, method)
         assert float(accuracies[0]) > 0.85  # saying no to all would give 0.5
 

@@ -30,14 +30,14 @@ class Find(Common):
     """Find directions in the latent space and write them to a file, for `anamorph traverse`.
 
     pca: principal components of drawn codes (or of those of a SOURCE). sefa: what changes a style-based model's styles most.
-    svm, logistic, linear: what tells a class of a label from the others, in the codes of a SOURCE that has labels.
+    svm, logistic, linear, means: what tells a class of a label from the others, in the codes of a SOURCE that has labels.
     """
 
     run: RunArgument = tyro.MISSING
     """The run's folder."""
     source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SOURCE")] = ""
     """Images to encode: a name, a folder, a file; its training images, or write :test or :all behind it."""
-    method: Literal["pca", "sefa", "svm", "logistic", "linear"] = "pca"
+    method: Literal["pca", "sefa", "svm", "logistic", "linear", "means"] = "pca"
     """How they are found."""
     k: int = 10
     """How many, for pca and sefa."""
@@ -60,7 +60,7 @@ def main(words: Sequence[str]) -> int:
 
     model = options.load(options.run)
     with options.computing():
-        find = _supervised if options.method in ("svm", "logistic", "linear") else _free
+        find = _free if options.method in ("pca", "sefa") else _supervised
         found, codes = find(model, options)
     if options.without:
         found = conditioned(found, options.without, codes)

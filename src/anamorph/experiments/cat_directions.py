@@ -38,8 +38,8 @@ DIRECTIONS = Study(
     },
     images=600_000,
 )
-METHODS: tuple[Classifier, ...] = ("svm", "logistic")
-STEPS = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0)
+METHODS: tuple[Classifier, ...] = ("logistic", "means")
+STEPS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)
 """Standard deviations of codes that are tried."""
 CODES, PROJECTION = 4000, 100
 
