@@ -52,6 +52,11 @@ class _Moved:
     became: float
     changed: Mapping[str, float]
 
+    def worth(self, factor: str) -> float:
+        """What was meant, less what leaked: went so far that all changes, nothing is gained."""
+        others = [share for name, share in self.changed.items() if name != factor]
+        return self.became - sum(others) / max(len(others), 1)
+
 
 def direction_study(
     study: Study, out: Path, choice: Choice, say: Callable[[str], None], stop: Callable[[], bool] = lambda: False
@@ -151,8 +156,8 @@ class _Way:
 
 @torch.no_grad()
 def _measure(subject: _Subject, train: Images, held: Images, n: int, factors: list[str]) -> dict[str, Any]:
-    """By factor: what going along its directions does to n held-out images, with the method and the steps that did best on n
-    images to train on."""
+    """By factor: what going along its directions does to n held-out images, with the method and the steps that were worth most
+    on n images to train on."""
     vectors, classes = subject.labelled(train)
     trial, final = (subject.codes_of(source.take(0, n, subject.level).signals) for source in (train, held))
     seen, shown = subject.read(trial), subject.read(final)
@@ -168,7 +173,7 @@ def _measure(subject: _Subject, train: Images, held: Images, n: int, factors: li
             }
             continue
         ways = [_Way.of(factor, vectors, classes[factor], subject.space, method) for method in METHODS]
-        tried = [(subject.move(trial, seen, way, steps).became, way, steps) for way in ways for steps in STEPS]
+        tried = [(subject.move(trial, seen, way, steps).worth(factor), way, steps) for way in ways for steps in STEPS]
         _, way, steps = max(tried, key=lambda trial: trial[0])
         moved = subject.move(final, shown, way, steps)
         found[factor] = {
