@@ -210,10 +210,11 @@ def changed(
             raise UserError(f"this run is trained on {settings.source} and stays so: start a new one for {source}")
         size = (settings.signal.height, settings.signal.width)
         new = replace(new, source=_absolute(source), size=size, channels=settings.signal.channels, upscale=True)
-        new = replace(new, fingerprint=open_data(new, progress=progress).fingerprint)
     decisive = [(s.source, s.batch, s.machine.parts) for s in (settings, new)]
     if new.source and decisive[0] != decisive[1]:
-        _try(new, open_data(new, progress=progress))
+        data = open_data(new, progress=progress)
+        _try(new, data)
+        new = new if settings.source else replace(new, fingerprint=data.fingerprint)
     return new
 
 

@@ -22,6 +22,7 @@ from anamorph.cli.main import COMMANDS, main
 from anamorph.core.files import read_json
 from anamorph.core.space import read_codes
 from anamorph.training.folder import RunFolder
+from commands import fails, size
 
 TINY = ["--model.width", "16", "--model.w-dim", "5", "--model.z-dim", "3", "--threads", "1", "--compile", "off"]
 
@@ -35,20 +36,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert main(["train", name, "digits", *small, *width, "--out", str(root / name)]) == 0
     assert main(["train", "autoencoder", "digits", *small, "--model.width", "16", "--out", str(root / "autoencoder")]) == 0
     return root
-
-
-def size(path: Path) -> tuple[int, int]:
-    with Pillow.open(path) as picture:
-        picture.load()
-        return picture.size
-
-
-def fails(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Assert that a command ends with status 2 and an error, not a traceback."""
-    assert main(words) == 2
-    last = capsys.readouterr().err.strip().splitlines()[-1]
-    assert last.startswith("error: ")
-    assert message in last
 
 
 def test_help_lists_every_command_without_loading_torch(capsys: pytest.CaptureFixture[str]) -> None:

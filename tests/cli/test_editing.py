@@ -12,6 +12,7 @@ from PIL import Image as Pillow
 from anamorph.cli.main import main
 from anamorph.core.space import read_codes
 from anamorph.edit.directions import Directions
+from commands import fails, size
 
 PLAIN = ["--images", "64", "--batch", "16", "--threads", "1", "--compile", "off", "--precision", "float32"]
 SMALL = ["--model.w-dim", "8", "--model.channels", "64", "--model.most-channels", "8", "--model.mapping-layers", "2"]
@@ -29,20 +30,6 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ):
         assert main(["train", name, "shapes", "--size", "16", *PLAIN, *more, "--out", str(root / name)]) == 0
     return root
-
-
-def size(path: Path) -> tuple[int, int]:
-    with Pillow.open(path) as picture:
-        picture.load()
-        return picture.size
-
-
-def fails(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    capsys.readouterr()
-    assert main(words) == 2
-    told = capsys.readouterr().err.strip().splitlines()[-1]
-    assert told.startswith("error: ")
-    assert message in told
 
 
 def test_a_table_of_mixes_from_real_and_drawn_images(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,16 +27,16 @@ HERE = Choice("cpu", "float32", 1, False)
 def test_a_reader_learns_the_factors_of_shapes() -> None:
     train, held = (open_source("shapes", Wanted((16, 16)), split=split) for split in ("train", "test"))
     before = torch.get_rng_state()
-    reader = train_reader(train, train.signal, train.labels, images=12_800)
+    reader = train_reader(train, images=12_800)
     assert torch.equal(torch.get_rng_state(), before)
     assert reader is not None
-    assert train_reader(train, train.signal, train.labels, images=12_800, stop=lambda: True) is None
+    assert train_reader(train, images=12_800, stop=lambda: True) is None
     found = accuracy(reader, held, 500)
     assert set(found) == {label.name for label in train.labels if label.classes}
     assert min(found.values()) > 0.5
     assert max(found.values()) > 0.95
-    again = train_reader(train, train.signal, train.labels, images=64)
-    other = train_reader(train, train.signal, train.labels, images=64)
+    again = train_reader(train, images=64)
+    other = train_reader(train, images=64)
     assert again is not None
     assert other is not None
     assert all(torch.equal(a, b) for a, b in zip(again.parameters(), other.parameters(), strict=True))

@@ -1,4 +1,4 @@
-"""`anamorph directions RUN [SOURCE --label NAME] --method pca|sefa|svm|logistic|linear`."""
+"""`anamorph directions RUN [SOURCE --label NAME] --method pca|sefa|svm|logistic|linear|means`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from anamorph.cli.options import Common, RunArgument, emit, note, parse, report_progress
+from anamorph.cli.options import Common, RunArgument, emit, note, parse
 from anamorph.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from anamorph.edit.layers import Layers
 
 __all__ = ["main"]
-
-BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -83,9 +81,9 @@ def _told(found: Directions) -> str:
 
 
 def _layers(space: Space, text: str) -> Layers | None:
-    from anamorph.edit.layers import layered, parse_layers
+    from anamorph.edit.layers import layers_among
 
-    return None if text == "all" else parse_layers(text, layered([space]).shape[0])
+    return None if text == "all" else layers_among(text, [space])
 
 
 def _free(model: LatentModel, options: Find) -> tuple[Directions, Tensor]:
@@ -128,20 +126,13 @@ def _opened(model: LatentModel, source: str) -> Images:
 
 def _encoded(model: LatentModel, space: Space, source: Images, options: Find) -> tuple[Tensor, dict[str, Tensor]]:
     """Codes of images as vectors [N, D], and their labels [N]."""
-    import torch
-
-    from anamorph.core.model import Encodes, encode_in_parts, require
+    from anamorph.cli.picking import encode_source
+    from anamorph.core.model import Encodes, require
     from anamorph.edit.directions import flat
 
-    encoder, codes, labels = require(model, Encodes, "finding directions from images"), [], []
-    n = min(options.n, source.size)
-    with report_progress("encoding") as progress:
-        for start in range(0, n, BATCH):
-            batch = source.take(start, min(BATCH, n - start))
-            codes.append(flat(encode_in_parts(encoder, batch.signals.to(options.device))[space.name], space))
-            labels.append(batch.labels)
-            progress(start + len(batch), n)
-    return torch.cat(codes).float(), {name: torch.cat([part[name] for part in labels]) for name in labels[0]}
+    encoder = require(model, Encodes, "finding directions from images")
+    codes, labels = encode_source(encoder, source, min(options.n, source.size))
+    return flat(codes[space.name], space).float(), labels
 
 
 def _supervised(model: LatentModel, options: Find) -> tuple[Directions, Tensor]:

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 
 import tyro
 
-from anamorph.cli.options import Common, ImageArguments, RunArgument, emit, parse, report_progress
+from anamorph.cli.options import Common, ImageArguments, RunArgument, emit, parse
 from anamorph.core.errors import UserError
 
 __all__ = ["main"]
-
-BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -30,25 +28,17 @@ def main(words: Sequence[str]) -> int:
     if not options.images:
         raise UserError("name the images to encode: files, data:12, or a source such as digits:test")
 
-    import torch
-
-    from anamorph.cli.picking import as_source, fingerprint, pick
-    from anamorph.core.model import Encodes, encode_in_parts, require
+    from anamorph.cli.picking import as_source, encode_source, fingerprint, gather, pick
+    from anamorph.core.model import Encodes, require
     from anamorph.core.space import write_codes
 
     model = require(options.load(options.run), Encodes, "encoding")
     with options.computing():
         source = as_source(model, options.images)
         if source is None:
-            found = [picked.codes for picked in pick(model, options.run, options.images)]
+            codes = gather(pick(model, options.run, options.images))
         else:
-            found = []
-            with report_progress("encoding") as progress:
-                for start in range(0, source.size, BATCH):
-                    batch = source.take(start, min(BATCH, source.size - start)).signals.to(options.device)
-                    found.append(encode_in_parts(model, batch))
-                    progress(start + len(batch), source.size)
-    codes = {name: torch.cat([part[name] for part in found]) for name in found[0]}
+            codes, _ = encode_source(model, source, source.size)
     path = options.out or options.run / "codes.safetensors"
     spaces = [space for space in model.spaces if space.name in codes]
     facts = {"model": fingerprint(model), "images": " ".join(options.images)}

@@ -79,7 +79,6 @@ def _run(options: Experiment, out: Path, choice: Choice, stop: Callable[[], bool
     from anamorph.experiments.cat_directions import DIRECTIONS, direction_study
     from anamorph.experiments.cats import STUDIES, factor_study
 
-    study = {**STUDIES, "cats-directions": DIRECTIONS}[options.name]
+    run, study = (direction_study, DIRECTIONS) if options.name == "cats-directions" else (factor_study, STUDIES[options.name])
     study = study if options.images is None else replace(study, images=options.images)
-    run = direction_study if options.name == "cats-directions" else factor_study
     return run(study, out, choice, note, stop)

@@ -56,7 +56,7 @@ def main(words: Sequence[str]) -> int:
     from anamorph.cli.picking import pick
     from anamorph.core.model import decode_in_parts
     from anamorph.edit.interpolate import plane, strip
-    from anamorph.edit.layers import layered, parse_layers
+    from anamorph.edit.layers import layers_among
     from anamorph.edit.mix import mix
     from anamorph.figures.grid import save_grid
     from anamorph.figures.video import check_kind, save_video
@@ -72,7 +72,7 @@ def main(words: Sequence[str]) -> int:
             corners = len(ends) == 4
             codes = plane(ends, options.steps, options.steps) if corners else strip(ends[0], ends[1], options.steps)
         if options.layers != "all":
-            layers = parse_layers(options.layers, layered(model.spaces).shape[0])
+            layers = layers_among(options.layers, model.spaces)
             codes = mix({name: value[:1].expand_as(value) for name, value in codes.items()}, codes, layers, model.spaces)
         images = decode_in_parts(model, codes)
     path = options.out or options.run / "interpolate.png"

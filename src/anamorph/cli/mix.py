@@ -93,16 +93,15 @@ def _layered(model: LatentModel) -> bool:
 
 def _ways(model: LatentModel, options: Mix) -> list[Callable[[Codes, Codes], Codes]]:
     """How codes take up each source of a row: some of its layers, or a share of the way to it."""
-    from anamorph.edit.layers import layered, parse_layers
+    from anamorph.edit.layers import layers_among
     from anamorph.edit.mix import blend
 
     if not _layered(model) and not options.layers and not options.statistics:
         share = 0.5 if options.share is None else options.share
         return [lambda codes, source: blend(codes, source, share)]
-    count = layered(model.spaces).shape[0]
+    ranges = [layers_among(text, model.spaces) for text in options.layers or ("coarse",)]
     if options.share is not None:
         raise UserError("--share is for models without layers; of this one, choose --layers")
-    ranges = [parse_layers(text, count) for text in options.layers or ("coarse",)]
     return [partial(_mixed, model, layers) for layers in ranges]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from anamorph.cli.options import note
+from anamorph.cli.options import note, report_progress
 from anamorph.core.errors import UserError
-from anamorph.core.model import Draws, Encodes, LatentModel, require
+from anamorph.core.model import Draws, Encodes, LatentModel, encode_in_parts, level_in, require
 from anamorph.core.random import Seeded
 from anamorph.core.signal import Image
 from anamorph.core.space import Codes
@@ -24,9 +24,11 @@ from anamorph.data.pick import read_images
 from anamorph.runs import settings_of, shown
 from anamorph.training.folder import RunFolder
 
+BATCH = 256
+"""Images that are read at a time."""
 NAME = re.compile(r"(seed|data):(?!(?:train|test|all)$)(.*)")
 
-__all__ = ["Picked", "as_source", "fingerprint", "fitted", "gather", "level_in", "pick", "read"]
+__all__ = ["Picked", "as_source", "encode_source", "fingerprint", "fitted", "gather", "pick", "read"]
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,23 @@ def _drawn(model: LatentModel, word: str, number: str) -> Codes:
 
 def gather(picked: Sequence[Picked]) -> Codes:
     """The codes of several images, [n, ...]."""
-    return {name: torch.cat([p.codes[name] for p in picked]) for name in picked[0].codes}
+    return _joined([p.codes for p in picked])
+
+
+def encode_source(model: Encodes, source: Images, n: int) -> tuple[Codes, dict[str, Tensor]]:
+    """The codes of a source's first n images, and their labels, [n, ...]; with progress."""
+    device, codes, labels = next(model.parameters()).device, [], []
+    with report_progress("encoding") as progress:
+        for start in range(0, n, BATCH):
+            batch = source.take(start, min(BATCH, n - start))
+            codes.append(encode_in_parts(model, batch.signals.to(device)))
+            labels.append(batch.labels)
+            progress(start + len(batch), n)
+    return _joined(codes), _joined(labels)
+
+
+def _joined(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def _number(word: str, number: str) -> int:
@@ -97,12 +115,7 @@ def _held_out(model: LatentModel, data: Images, word: str, number: str) -> Tenso
     """An image of the run's own, at the level that the model has grown to."""
     if _number(word, number) >= data.size:
         raise UserError(f"{word}: the run has {data.size} such images, numbered from 0")
-    return data.take(int(number), 1, level_in(model, data)).signals
-
-
-def level_in(model: LatentModel, data: Images) -> int:
-    """How many times a run's images have to be halved for a model that has not grown to their size."""
-    return (data.signal.shape[-1] // model.signal.shape[-1]).bit_length() - 1
+    return data.take(int(number), 1, level_in(model, data.signal)).signals
 
 
 def _file(model: LatentModel, word: str) -> Tensor:

@@ -29,8 +29,8 @@ def main(words: Sequence[str]) -> int:
 
     import torch
 
-    from anamorph.cli.picking import as_source, level_in, pick
-    from anamorph.core.model import Encodes, require
+    from anamorph.cli.picking import as_source, pick
+    from anamorph.core.model import Encodes, level_in, require
     from anamorph.figures.grid import Row, save_picture, sheet
     from anamorph.runs import settings_of, shown
     from anamorph.training.folder import RunFolder
@@ -41,7 +41,7 @@ def main(words: Sequence[str]) -> int:
         if not options.images:
             source = shown(settings_of(RunFolder(options.run)))
         if source is not None:
-            level = level_in(model, source)
+            level = level_in(model, source.signal)
             originals = source.take(0, min(options.n, source.size), level).signals.to(options.device)
             names = [f"{source.name} {i}" for i in range(len(originals))]
         else:

@@ -61,7 +61,7 @@ def main(words: Sequence[str]) -> int:
     from anamorph.cli.picking import fingerprint, gather, pick
     from anamorph.core.model import Encodes, code_space, decode_in_parts
     from anamorph.edit.directions import Directions
-    from anamorph.edit.layers import layered, parse_layers
+    from anamorph.edit.layers import layers_among
     from anamorph.edit.traverse import leakage, traversal
     from anamorph.figures.grid import Row, save_picture, sheet
 
@@ -71,7 +71,7 @@ def main(words: Sequence[str]) -> int:
     space = directions.check([code_space(model)])
     if directions.model not in ("", fingerprint(model)):
         note(f"{options.directions} was made for another model, or for this one when it had seen fewer images")
-    layers = None if options.layers is None else parse_layers(options.layers, layered([space]).shape[0])
+    layers = None if options.layers is None else layers_among(options.layers, [space])
     steps = torch.linspace(-options.reach, options.reach, options.steps, device=options.device)
     with options.computing():
         codes = gather(pick(model, options.run, options.images))

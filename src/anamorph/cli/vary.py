@@ -70,14 +70,14 @@ def _psis(model: LatentModel, codes: Codes, options: Vary) -> tuple[list[Row], l
     import torch
 
     from anamorph.core.model import Maps, decode_in_parts, require
-    from anamorph.edit.layers import parse_layers
+    from anamorph.edit.layers import layers_among
     from anamorph.edit.truncate import truncate
     from anamorph.figures.grid import Row
 
     mapper = require(model, Maps, "truncation")
     ends = _ends(options.psi or "")
     psis = torch.linspace(*ends, options.steps).tolist()
-    layers = None if options.layers == "all" else parse_layers(options.layers, _layers(model))
+    layers = None if options.layers == "all" else layers_among(options.layers, model.spaces)
     found = [decode_in_parts(model, truncate(codes, mapper.centre, psi, layers)) for psi in psis]
     return [Row(name, [row[i] for row in found]) for i, name in enumerate(options.images)], [f"{psi:.3g}" for psi in psis]
 
@@ -102,12 +102,6 @@ def _noises(model: LatentModel, codes: Codes, options: Vary) -> tuple[list[Row],
         deviation = torch.clamp(many.std(0).mean(0, keepdim=True) * 8 - 1, max=1)
         rows.append(Row(name, [off[i], fixed[i], *many[:shown], deviation]))
     return rows, ["off", "fixed", *["drawn"] * shown, "std x 8"]
-
-
-def _layers(model: LatentModel) -> int:
-    from anamorph.edit.layers import layered
-
-    return layered(model.spaces).shape[0]
 
 
 def _ends(text: str) -> tuple[float, float]:

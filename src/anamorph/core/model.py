@@ -36,6 +36,7 @@ __all__ = [
     "code_space",
     "decode_in_parts",
     "encode_in_parts",
+    "level_in",
     "require",
 ]
 
@@ -165,6 +166,11 @@ def encode_in_parts(model: Encodes, x: Tensor) -> Codes:
 def code_space(model: LatentModel) -> Space:
     """The first space that `decode` cannot do without: the one that tools edit."""
     return next(space for space in model.spaces if not space.optional)
+
+
+def level_in(model: LatentModel, full: Signal) -> int:
+    """How many times a signal of full size has to be halved for a model that has not grown to it."""
+    return (int(full.shape[-1]) // int(model.signal.shape[-1])).bit_length() - 1
 
 
 def require(model: LatentModel, capability: type[C], purpose: str) -> C:

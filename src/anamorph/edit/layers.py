@@ -9,7 +9,7 @@ from anamorph.core.errors import UserError
 from anamorph.core.model import Lacking, Styled
 from anamorph.core.space import Space
 
-__all__ = ["Layers", "check_layers", "layer_groups", "layered", "parse_layers"]
+__all__ = ["Layers", "check_layers", "layer_groups", "layered", "layers_among", "parse_layers"]
 
 Layers = tuple[int, ...]
 """Numbers of synthesis layers, the coarsest is 0."""
@@ -69,3 +69,8 @@ def parse_layers(text: str, layers: int) -> Layers:
     if not found:
         raise UserError(f"there are no {text} layers among the {layers} of this model")
     return tuple(sorted(set(found)))
+
+
+def layers_among(text: str, spaces: Sequence[Space]) -> Layers:
+    """`parse_layers`, for the layered one among some spaces. Raises: Lacking, too, if there is none."""
+    return parse_layers(text, layered(spaces).shape[0])

@@ -11,20 +11,20 @@ import torch
 from torch import Tensor
 
 from anamorph.core.files import read_json, write_json
-from anamorph.core.model import Draws, Encodes, LatentModel, code_space, decode_in_parts, encode_in_parts, require
+from anamorph.core.model import Draws, Encodes, LatentModel, code_space, decode_in_parts, encode_in_parts, level_in, require
 from anamorph.core.random import Seeded
+from anamorph.core.signal import Image
 from anamorph.core.space import Codes, Space
 from anamorph.data.images import Images
 from anamorph.edit.directions import FEWEST, Classifier, Directions, deviations, flat, move, separating
 from anamorph.edit.project import nearest_of, project
-from anamorph.experiments.cats import READ_WELL, Contestant, Study, contest, grown, level_of
+from anamorph.experiments.cats import READ_WELL, Contestant, Study, contest, folder_of, grown
 from anamorph.figures.matrix import save_matrices
 from anamorph.metrics.factors import FactorReader
 from anamorph.models.alae import ALAEConfig
 from anamorph.models.vae import VAEConfig
 from anamorph.nn.resample import double
 from anamorph.runs import load
-from anamorph.training.folder import RunFolder
 from anamorph.training.machine import Choice
 
 __all__ = ["DIRECTIONS", "direction_study"]
@@ -72,13 +72,13 @@ def direction_study(
     factors = [name for name, share in started.read.items() if share >= READ_WELL]
     rows: dict[str, Any] = {}
     for name in study.contestants:
-        folder = RunFolder(out / name.replace(" ", "-"))
+        folder = folder_of(out, name)
         path = folder.path / "directions.json"
         known = read_json(path) if path.is_file() else {}
         if known.get("images") != folder.seen() or set(known.get("factors", ())) != set(factors):
             say(f"{folder}: looking for directions")
             model = load(folder.path)
-            subject = _Subject(study, model, started.reader)
+            subject = _Subject(started.held.signal, model, started.reader)
             found = _measure(subject, started.train, started.held, study.n // 10, factors)
             known = {"images": folder.seen(), "factors": found}
             write_json(path, known)
@@ -94,8 +94,8 @@ def direction_study(
 class _Subject:
     """A model, at the level that it has grown to, and the classifier that reads its images."""
 
-    def __init__(self, study: Study, model: LatentModel, reader: FactorReader) -> None:
-        self.model, self.reader, self.space, self.level = model, reader, code_space(model), level_of(study, model)
+    def __init__(self, full: Image, model: LatentModel, reader: FactorReader) -> None:
+        self.model, self.reader, self.space, self.level = model, reader, code_space(model), level_in(model, full)
 
     def read(self, codes: Codes) -> dict[str, Tensor]:
         """The class of each factor that the images of codes show."""

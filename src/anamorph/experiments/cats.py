@@ -12,7 +12,7 @@ from torch import Tensor
 
 from anamorph.core.errors import UserError
 from anamorph.core.files import read_json, write_json
-from anamorph.core.model import Draws, Encodes, LatentModel, Maps, Styled, encode_in_parts
+from anamorph.core.model import Draws, Encodes, LatentModel, Maps, Styled, encode_in_parts, level_in
 from anamorph.core.random import Seeded
 from anamorph.core.stage import Growing
 from anamorph.data.images import Images
@@ -28,7 +28,7 @@ from anamorph.runs import load, new_settings, open_training, settings_of
 from anamorph.training.folder import RunFolder
 from anamorph.training.machine import Choice
 
-__all__ = ["READ_WELL", "STUDIES", "Contestant", "Started", "Study", "contest", "factor_study", "grown", "level_of"]
+__all__ = ["READ_WELL", "STUDIES", "Contestant", "Started", "Study", "contest", "factor_study", "folder_of", "grown"]
 
 FREE: tuple[Free, ...] = ("w", "w+")
 PROJECTION = 200
@@ -111,7 +111,7 @@ def factor_study(
     reader, read, held = started.reader, started.read, started.held
     rows = []
     for name in study.contestants:
-        folder = RunFolder(out / name.replace(" ", "-"))
+        folder = folder_of(out, name)
         refined = _refined(study, folder, reader, held, say)
         rows.append({"name": name, **_measured(study, folder, reader, held, say), "refined": refined})
     facts = {"factors": _facts(study, reader, read, held), "rows": rows}
@@ -120,6 +120,11 @@ def factor_study(
     _pictures(study, out, held, rows)
     say(f"wrote {out / 'results.md'}")
     return True
+
+
+def folder_of(out: Path, name: str) -> RunFolder:
+    """A contestant's run."""
+    return RunFolder(out / name.replace(" ", "-"))
 
 
 @dataclass(frozen=True)
@@ -141,7 +146,7 @@ def contest(study: Study, out: Path, choice: Choice, say: Callable[[str], None],
     wanted = f"{study.reader} images of {study.source} at {study.size}"
     found = kept_reader(out / "reader.safetensors", wanted, train, held, study.reader, 2 * study.n, say, stop)
     for name, contestant in study.contestants.items():
-        if found is None or not _trained(study, contestant, RunFolder(out / name.replace(" ", "-")), choice, say, stop):
+        if found is None or not _trained(study, contestant, folder_of(out, name), choice, say, stop):
             return None
     return None if found is None else Started(train, held, *found)
 
@@ -198,7 +203,7 @@ def _measured(
 @torch.no_grad()
 def _measure(study: Study, model: LatentModel, reader: FactorReader, held: Images) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    level = level_of(study, model)
+    level = level_in(model, held.signal)
     if isinstance(model, Encodes):
         originals = held.take(0, study.n, level)
         again = torch.cat([model.decode(model.encode(x)) for x in originals.signals.split(250)])
@@ -221,7 +226,7 @@ def _refined(
         return {}
     known = read_json(path) if path.is_file() else {}
     if known.get("images") != folder.seen():
-        level = level_of(study, model)
+        level = level_in(model, held.signal)
         originals = held.take(0, study.refined, level)
         start, law = encode_in_parts(model, originals.signals), Law.of(model.draw(512, Seeded(0, "law"))["w"])
         found: dict[str, dict[str, float]] = {}
@@ -232,11 +237,6 @@ def _refined(
         write_json(path, known)
         say(f"{folder}: projected {study.refined} images")
     return dict(known["kept"])
-
-
-def level_of(study: Study, model: LatentModel) -> int:
-    """How many times a model's images have to be doubled to be of the study's size."""
-    return (study.size // int(model.signal.shape[-1])).bit_length() - 1
 
 
 def _samples(model: Draws, n: int, place: int) -> Tensor:
@@ -300,8 +300,8 @@ def _pictures(study: Study, out: Path, held: Images, rows: list[dict[str, Any]])
     lines = [Row("held out", held.take(0, SHOWN).signals)]
     drawn = []
     for name in study.contestants:
-        model = load(out / name.replace(" ", "-"))
-        level = level_of(study, model)
+        model = load(folder_of(out, name).path)
+        level = level_in(model, held.signal)
         if isinstance(model, Encodes):
             again = model.decode(model.encode(held.take(0, SHOWN, level).signals))
             lines.append(Row(f"{name}: reconstructions", double(again, level)))

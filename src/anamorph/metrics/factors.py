@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from anamorph.core.errors import UserError
 from anamorph.core.files import read_facts, read_tensors, write_tensors
-from anamorph.core.signal import Image, Label, Source
+from anamorph.core.signal import Image, Source
 
 __all__ = ["FactorReader", "accuracy", "agreement", "effective_classes", "kept_reader", "train_reader"]
 
@@ -45,6 +45,11 @@ class FactorReader(nn.Module):
         self.trunk = nn.Sequential(*layers, nn.Flatten(), nn.Linear(width * side[0] * side[1], 256), nn.ReLU())
         self.heads = nn.ModuleDict({name: nn.Linear(256, classes) for name, classes in factors.items()})
 
+    @staticmethod
+    def of(source: ImageSource) -> FactorReader:
+        """For every label of a source that has classes."""
+        return FactorReader(source.signal, {label.name: len(label.classes) for label in source.labels if label.classes})
+
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         features = self.trunk(x)
         return {name: head(features) for name, head in self.heads.items()}
@@ -58,18 +63,13 @@ class FactorReader(nn.Module):
 
 @torch.enable_grad()
 def train_reader(
-    source: Source,
-    image: Image,
-    labels: tuple[Label, ...],
-    images: int,
-    seed: int = 0,
-    stop: Callable[[], bool] = lambda: False,
+    source: ImageSource, images: int, seed: int = 0, stop: Callable[[], bool] = lambda: False
 ) -> FactorReader | None:
     """A reader of every label that has classes, trained on so many images by cross-entropy (AdamW, one cycle of its rate);
     None if it was stopped."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        reader = FactorReader(image, {label.name: len(label.classes) for label in labels if label.classes})
+        reader = FactorReader.of(source)
     optimizer = torch.optim.AdamW(reader.parameters())
     steps = max(1, images // BATCH)
     cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=3e-3, total_steps=steps)
@@ -99,11 +99,11 @@ def kept_reader(
     that is wanted, or else trained on so many images and written there; None if that was stopped."""
     if path.is_file() and read_facts(path).get("trained") == wanted:
         tensors, facts = read_tensors(path)
-        reader = FactorReader(train.signal, {label.name: len(label.classes) for label in train.labels if label.classes})
+        reader = FactorReader.of(train)
         reader.load_state_dict(tensors)
         return reader.eval().requires_grad_(False), json.loads(facts["accuracy"])
     say(f"training a classifier of {', '.join(label.name for label in train.labels)}")
-    trained = train_reader(train, train.signal, train.labels, images, stop=stop)
+    trained = train_reader(train, images, stop=stop)
     if trained is None:
         return None
     read = accuracy(trained, held, n)
