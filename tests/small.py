@@ -8,8 +8,9 @@ import numpy as np
 import torch
 
 from anamorph.catalog import build
-from anamorph.core.model import Grows
+from anamorph.core.model import Grows, LatentModel
 from anamorph.core.signal import Batch, Image, Label
+from anamorph.core.space import Codes
 from anamorph.core.stage import Constant
 from anamorph.data.images import Images, InMemory
 from anamorph.models.alae import ALAEConfig
@@ -18,11 +19,14 @@ from anamorph.models.gan import GANConfig
 from anamorph.models.stylealae import StyleALAEConfig
 from anamorph.models.stylegan import StyleGANConfig
 from anamorph.models.vae import VAEConfig
+from anamorph.models.vqvae2 import VQVAE2Config
 from anamorph.training.run import Machine, Run
 
 IMAGE = Image(2, 6, 4)
 STYLED = Image(2, 8, 16)
 """For models whose sides are powers of two."""
+STRIDED = Image(2, 16, 24)
+"""For models that divide sides by a stride."""
 BATCH = 8
 CASES: dict[str, tuple[str, Any]] = {
     "alae": ("alae", ALAEConfig(width=16, w_dim=5, z_dim=3, mapping_layers=2)),
@@ -46,12 +50,25 @@ CASES: dict[str, tuple[str, Any]] = {
         StyleGANConfig(z_dim=3, w_dim=6, mapping_width=4, mapping_layers=2, channels=48, most_channels=5, mapping_rate=0.1),
     ),
     "vae": ("vae", VAEConfig(z_dim=5, widths=(16, 12))),
+    "vqvae2": ("vqvae2", VQVAE2Config(width=8, blocks=1, inner=5, vocabulary=11, code_dim=3)),
+    "vqvae2-three": (
+        "vqvae2",
+        VQVAE2Config(levels=3, stride=2, width=6, blocks=1, inner=5, vocabulary=11, code_dim=3, restart=0.0, kmeans=False),
+    ),
     "vae-iwae": ("vae", VAEConfig(z_dim=5, widths=(16,), likelihood="gaussian", objective="iwae", samples=3)),
 }
 
 
 def image_of(case: str) -> Image:
-    return STYLED if case.startswith("style") else IMAGE
+    return STYLED if case.startswith("style") else STRIDED if case.startswith("vq") else IMAGE
+
+
+def codes_of(model: LatentModel, n: int) -> Codes:
+    """Random codes of a model's spaces."""
+    return {
+        s.name: torch.randn(n, *s.shape) if s.vocabulary is None else torch.randint(s.vocabulary, (n, *s.shape))
+        for s in model.spaces
+    }
 
 
 def images(n: int = 40, seed: int = 0, case: str = "alae") -> Images:

@@ -111,6 +111,18 @@ MODELS: dict[str, Entry] = {
             "in x, in expectation: log p(x | z)",
             "Kingma and Welling 2013, arXiv:1312.6114",
         ),
+        Entry(
+            "vqvae2",
+            "hierarchical vector-quantised autoencoder (VQ-VAE-2)",
+            "anamorph.models.vqvae2",
+            "VQVAE2",
+            "maps of codes of learned codebooks, coarse and fine",
+            "reconstruction and commitment, one phase",
+            "squared error",
+            "none by itself: a prior is trained on the codes",
+            "in x: |G(q(E(x))) - x|^2",
+            "Razavi, van den Oord, Vinyals 2019, arXiv:1906.00446",
+        ),
     )
 }
 

@@ -1,15 +1,19 @@
-"""`anamorph import alae|stylegan FILE --out RUN`."""
+"""`anamorph import alae|stylegan|vqvae2 FILE --out RUN`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from anamorph.cli.options import emit, note, parse
+from anamorph.cli.options import emit, note, parse, parse_size
+from anamorph.core.errors import UserError
+
+if TYPE_CHECKING:
+    from anamorph.interop.imported import Imported
 
 __all__ = ["main"]
 
@@ -18,13 +22,17 @@ __all__ = ["main"]
 class Import:
     """Open weights that the original code of a model has written, as a run. Nothing in the file is executed."""
 
-    kind: Annotated[tyro.conf.Positional[Literal["alae", "stylegan"]], tyro.conf.arg(metavar="alae|stylegan")]
+    kind: Annotated[
+        tyro.conf.Positional[Literal["alae", "stylegan", "vqvae2"]], tyro.conf.arg(metavar="alae|stylegan|vqvae2")
+    ]
     """alae: a .pth of github.com/podgorskiy/ALAE. stylegan: a .pth of genforce, NVIDIA's .pkl, or its variables as .npz or
-    .safetensors."""
+    .safetensors. vqvae2: a .pt of github.com/rosinality/vq-vae-2-pytorch."""
     file: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE")]
     """The file."""
     out: Path
     """The run's folder."""
+    size: str | None = None
+    """Height and width of the images, such as 256 or 64x48, where the file does not tell (vqvae2)."""
     raw: bool = False
     """Use the trained weights themselves, not their running average."""
     json: bool = False
@@ -34,20 +42,33 @@ class Import:
 def main(words: Sequence[str]) -> int:
     options = parse(Import, "import", words)
 
+    from anamorph.core.model import Draws
     from anamorph.interop.imported import write_run
 
-    if options.kind == "alae":
-        from anamorph.interop.alae import read_alae as read
-    else:
-        from anamorph.interop.stylegan import read_stylegan as read
-    imported = read(options.file)
+    imported = _read(options)
     for told in imported.notes:
         note(told)
     settings = write_run(imported, options.out, options.raw)
     reached = settings.signal.at(settings.level)
-    text = f"{settings.model} of {settings.signal}"
+    text, can = f"{settings.model} of {settings.signal}", "sample" if isinstance(imported.model, Draws) else "reconstruct"
     if settings.level:
         text += f", grown to {reached} so far"
     facts = {"model": settings.model, "signal": str(settings.signal), "level": settings.level, "run": str(options.out)}
-    emit(options.json, f"{text}: {options.out}; `anamorph sample {options.out}` draws from it", **facts)
+    emit(options.json, f"{text}: {options.out}; next: `anamorph {can} {options.out}`", **facts)
     return 0
+
+
+def _read(options: Import) -> Imported:
+    if options.kind == "vqvae2":
+        from anamorph.interop.vqvae2 import read_vqvae2
+
+        return read_vqvae2(options.file, parse_size(options.size))
+    if options.size is not None:
+        raise UserError(f"--size is for vqvae2: a file of {options.kind} tells the size of its images")
+    if options.kind == "alae":
+        from anamorph.interop.alae import read_alae
+
+        return read_alae(options.file)
+    from anamorph.interop.stylegan import read_stylegan
+
+    return read_stylegan(options.file)

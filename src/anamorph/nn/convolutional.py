@@ -1,0 +1,64 @@
+"""The encoder and decoder of VQ-VAEs: strided convolutions and residual blocks.
+
+van den Oord et al. 2017, arXiv:1711.00937, section 4.1; with the half-width outermost layer and the 3x3 convolution between
+strides and residual blocks of the authors' later code, which VQ-VAE-2 (arXiv:1906.00446) uses, too.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from anamorph.core.errors import UserError
+
+__all__ = ["ConvDecoder", "ConvEncoder", "ResidualBlock", "check_stride"]
+
+
+def check_stride(height: int, width: int, stride: int) -> None:
+    """Raises: UserError if a size cannot be divided by the stride, or the stride is no power of two from 2 on."""
+    if stride < 2 or stride & (stride - 1):
+        raise UserError(f"a stride is a power of two from 2 on, got {stride}")
+    if height % stride or width % stride:
+        fit = [max(stride, side // stride * stride) for side in (height, width)]
+        raise UserError(
+            f"a stride of {stride} needs sides that it divides, got {height}x{width}: use --size {fit[0]}x{fit[1]}, or "
+            f"another --model.stride"
+        )
+
+
+class ResidualBlock(nn.Sequential):
+    """[B, width, H, W] to the same: x + conv1x1(relu(conv3x3(relu(x))))."""
+
+    def __init__(self, width: int, inner: int) -> None:
+        super().__init__(nn.ReLU(), nn.Conv2d(width, inner, 3, padding=1), nn.ReLU(), nn.Conv2d(inner, width, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + super().forward(x)
+
+
+class ConvEncoder(nn.Sequential):
+    """[B, channels, H, W] to features [B, width, H / stride, W / stride]."""
+
+    def __init__(self, channels: int, width: int, blocks: int, inner: int, stride: int) -> None:
+        strides = stride.bit_length() - 1
+        sizes = [channels, width // 2, *[width] * (strides - 1)]
+        layers: list[nn.Module] = []
+        for before, after in pairwise(sizes):
+            layers += [nn.Conv2d(before, after, 4, stride=2, padding=1), nn.ReLU()]
+        layers += [nn.Conv2d(sizes[-1], width, 3, padding=1)]
+        layers += [ResidualBlock(width, inner) for _ in range(blocks)]
+        super().__init__(*layers, nn.ReLU())
+
+
+class ConvDecoder(nn.Sequential):
+    """Features [B, features, h, w] to [B, channels, h * stride, w * stride]."""
+
+    def __init__(self, features: int, channels: int, width: int, blocks: int, inner: int, stride: int) -> None:
+        strides = stride.bit_length() - 1
+        sizes = [*[width] * strides, width // 2, channels][-strides:]
+        layers: list[nn.Module] = [nn.Conv2d(features, width, 3, padding=1)]
+        layers += [ResidualBlock(width, inner) for _ in range(blocks)]
+        for before, after in zip([width, *sizes], sizes, strict=False):
+            layers += [nn.ReLU(), nn.ConvTranspose2d(before, after, 4, stride=2, padding=1)]
+        super().__init__(*layers)
