@@ -11,7 +11,7 @@ ROOT = Path(anamorph.__file__).parent
 LAYERS = (
     ("core",),
     ("nn", "losses", "data", "edit", "figures"),
-    ("models", "training", "metrics"),
+    ("models", "priors", "training", "metrics"),
     ("catalog", "presets", "runs", "interop", "experiments"),
     ("cli", "__init__"),
     ("__main__",),

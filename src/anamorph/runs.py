@@ -19,11 +19,11 @@ from anamorph.catalog import build, config_class
 from anamorph.core.config import check, from_plain, to_plain
 from anamorph.core.errors import UserError
 from anamorph.core.model import Grows, LatentModel
+from anamorph.core.progress import Progress, quiet
 from anamorph.core.signal import Image
 from anamorph.core.stage import Constant, Growing, Schedule
 from anamorph.data.images import Images
-from anamorph.data.open import Wanted, open_source, quiet, split_of
-from anamorph.data.shards import Progress
+from anamorph.data.open import Wanted, open_source, split_of
 from anamorph.training.folder import RunFolder
 from anamorph.training.machine import Choice, choose, settle
 from anamorph.training.run import Machine, Run, reached

@@ -22,9 +22,7 @@ __all__ = ["main"]
 class Import:
     """Open weights that the original code of a model has written, as a run. Nothing in the file is executed."""
 
-    kind: Annotated[
-        tyro.conf.Positional[Literal["alae", "stylegan", "vqvae2"]], tyro.conf.arg(metavar="alae|stylegan|vqvae2")
-    ]
+    kind: Annotated[tyro.conf.Positional[Literal["alae", "stylegan", "vqvae2"]], tyro.conf.arg(metavar="alae|stylegan|vqvae2")]
     """alae: a .pth of github.com/podgorskiy/ALAE. stylegan: a .pth of genforce, NVIDIA's .pkl, or its variables as .npz or
     .safetensors. vqvae2: a .pt of github.com/rosinality/vq-vae-2-pytorch."""
     file: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="FILE")]

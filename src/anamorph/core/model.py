@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from anamorph.core.errors import UserError
+from anamorph.core.prior import Keep, Taste
+from anamorph.core.progress import Progress, quiet
 from anamorph.core.random import Random
 from anamorph.core.signal import Signal
 from anamorph.core.space import Codes, Space
@@ -21,8 +23,10 @@ from anamorph.core.stage import Stage
 __all__ = [
     "CAPABILITIES",
     "Bounds",
+    "Chooses",
     "Draws",
     "Encodes",
+    "Explains",
     "Grows",
     "Lacking",
     "LatentModel",
@@ -118,11 +122,35 @@ class Noisy(LatentModel):
         """The maps [1, 1, h, w] that are used where none are given, by the name of their space, the coarsest first."""
 
 
+class Explains(LatentModel):
+    """Also has a law of signals given codes."""
+
+    @abstractmethod
+    def explain(self, x: Tensor, codes: Codes) -> Tensor:
+        """log p(x | codes) [B] in nats."""
+
+
+class Chooses(Draws):
+    """Draws codes one after another, so that likelier ones can be preferred, and some can be kept."""
+
+    @abstractmethod
+    def choose(
+        self,
+        n: int,
+        random: Random,
+        labels: Mapping[str, Tensor] | None = None,
+        taste: Taste | None = None,
+        keep: Keep | None = None,
+        progress: Progress = quiet,
+    ) -> Codes:
+        """Codes of n samples, by the taste that is given; those to keep are kept, and the others drawn anew."""
+
+
 class Scores(LatentModel):
     """Also has a likelihood of signals."""
 
     @abstractmethod
-    def log_prob(self, x: Tensor) -> Likelihood:
+    def log_prob(self, x: Tensor, labels: Mapping[str, Tensor] | None = None) -> Likelihood:
         """Log-likelihoods [B] of signals."""
 
 
@@ -142,7 +170,7 @@ class Grows(LatentModel):
         """A view with that level's signal and spaces; nothing is changed."""
 
 
-CAPABILITIES = (Encodes, Draws, Maps, Styled, Noisy, Scores, Bounds, Grows)
+CAPABILITIES = (Encodes, Draws, Chooses, Maps, Styled, Noisy, Explains, Scores, Bounds, Grows)
 
 
 def at_a_time(model: LatentModel) -> int:

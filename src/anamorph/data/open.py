@@ -17,6 +17,7 @@ from PIL import Image as Pillow
 
 from anamorph.core.errors import UserError, nearest
 from anamorph.core.files import read_json, write_json
+from anamorph.core.progress import Progress, quiet
 from anamorph.core.signal import Image, Label
 from anamorph.data.arrays import Table, read_table
 from anamorph.data.decode import BadImage, Survey, decode, fit, require_decodable, survey
@@ -28,7 +29,7 @@ from anamorph.data.order import Integers, held_out
 from anamorph.data.parts import Parts, read_parts
 from anamorph.data.shapes import Shapes
 from anamorph.data.shapes import labels as shape_labels
-from anamorph.data.shards import Item, Progress, cache_folder, cached
+from anamorph.data.shards import Item, cache_folder, cached
 
 __all__ = ["BUILT_IN", "SPLITS", "Wanted", "open_source", "split_of"]
 
@@ -59,10 +60,6 @@ class Wanted:
                 f"choose a smaller --size, or enlarge them with --upscale"
             )
         return Image(self.channels or own.channels, height, width)
-
-
-def quiet(done: int, total: int) -> None:
-    """Progress that nobody watches."""
 
 
 def split_of(spec: str) -> tuple[str, str | None]:

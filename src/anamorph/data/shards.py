@@ -22,19 +22,17 @@ import numpy as np
 
 from anamorph.core.errors import UserError
 from anamorph.core.files import read_json, write_json
+from anamorph.core.progress import Progress
 from anamorph.core.signal import Image
 from anamorph.data.images import Bytes
 from anamorph.data.order import Integers
 
-__all__ = ["Item", "Progress", "Shards", "cache_folder", "cached"]
+__all__ = ["Item", "Shards", "cache_folder", "cached"]
 
 VERSION = 2
 SHARD_BYTES = 256 << 20
 ABANDONED_SECONDS = 24 * 3600
 """How long nothing is written by a build before it is taken for killed."""
-
-Progress = Callable[[int, int], None]
-"""Told how many are done, and of how many."""
 
 
 @dataclass(frozen=True)

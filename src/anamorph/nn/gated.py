@@ -1,0 +1,161 @@
+"""Gated convolutions in two stacks, which together see all that comes before a place, and nothing that comes after.
+
+van den Oord et al. 2016, "Conditional Image Generation with PixelCNN Decoders", arXiv:1606.05328, section 2 and figure 2.
+The vertical stack sees the rows above; the horizontal one its own row to the left, and what the vertical one has found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv2d, linear
+
+from anamorph.nn.masked import MaskedConv, mask_of, turns
+
+__all__ = ["GatedStacks", "GatedWalk", "channel_mask"]
+
+
+def channel_mask(outputs: int, inputs: int, channels: int) -> Tensor | None:
+    """Of a convolution of one pixel that may see its own channel; None if there is but one."""
+    return turns(outputs, inputs, channels, "B").float()[:, :, None, None] if channels > 1 else None
+
+
+def gate(x: Tensor) -> Tensor:
+    """tanh of the first half of the channels, times the sigmoid of the second [B, 2C, ...] -> [B, C, ...]."""
+    a, b = x.chunk(2, 1)
+    return a.tanh() * b.sigmoid()
+
+
+class _GatedLayer(nn.Module):
+    """One layer of both stacks (figure 2). channels: of the data, whose maps take turns. first: may not see its own place."""
+
+    def __init__(self, inputs: int, width: int, kernel: int, channels: int, first: bool, classes: int, told: int) -> None:
+        super().__init__()
+        reach = kernel // 2
+        own = (kernel // 2 + 1, kernel)
+        above = None
+        if first:
+            above = torch.ones(1, 1, *own)
+            above[:, :, -1] = 0  # its own row
+        left = None
+        if first or channels > 1:
+            left = mask_of(2 * width, inputs, (1, 2 * reach + 1), channels, "A" if first else "B")[..., : reach + 1]
+        self.vertical = MaskedConv(inputs, 2 * width, own, (reach, reach, reach, 0), above)
+        self.across = nn.Conv2d(2 * width, 2 * width, 1)
+        self.horizontal = MaskedConv(inputs, 2 * width, (1, reach + 1), (reach, 0, 0, 0), left)
+        self.out = MaskedConv(width, width, mask=channel_mask(width, width, channels))
+        self.label = nn.Embedding(classes, 2 * width) if classes else None
+        self.told = nn.Conv2d(told, 2 * width, 1, bias=False) if told else None
+        self.residual = not first
+
+    def told_of(self, label: Tensor | None, told: Tensor | None) -> Tensor | float:
+        """What is added before both gates: of a class [B], and of features [B, F, H, W]."""
+        total: Tensor | float = 0.0
+        if self.label is not None:
+            assert label is not None
+            total = total + self.label(label)[:, :, None, None]
+        if self.told is not None:
+            total = total + self.told(told)
+        return total
+
+    def forward(self, above: Tensor, left: Tensor, label: Tensor | None, told: Tensor | None) -> tuple[Tensor, Tensor]:
+        added = self.told_of(label, told)
+        found = self.vertical(above)
+        out: Tensor = self.out(gate(self.across(found) + self.horizontal(left) + added))
+        return gate(found + added), out + left if self.residual else out
+
+
+class GatedStacks(nn.Module):
+    """Features [B, inputs, H, W] to features [B, width, H, W] of what comes before each place.
+
+    channels: of the data; the maps of features take turns among them, so inputs and width are multiples of it. classes: of a
+    label, 0 for none. told: features that it is told, which may look anywhere, 0 for none.
+    """
+
+    def __init__(
+        self, inputs: int, width: int, layers: int, first: int, kernel: int, channels: int = 1, classes: int = 0, told: int = 0
+    ) -> None:
+        super().__init__()
+        self.inputs, self.width = inputs, width
+        self.layers = cast(
+            Sequence[_GatedLayer],
+            nn.ModuleList(
+                _GatedLayer(width if i else inputs, width, kernel if i else first, channels, i == 0, classes, told)
+                for i in range(layers)
+            ),
+        )
+
+    def forward(self, x: Tensor, label: Tensor | None = None, told: Tensor | None = None) -> Tensor:
+        above = left = x
+        for layer in self.layers:
+            above, left = layer(above, left, label, told)
+        return left
+
+    def walk(self, n: int, height: int, width: int, label: Tensor | None = None, told: Tensor | None = None) -> GatedWalk:
+        """The same features, place by place, for when the inputs become known one after the other."""
+        return GatedWalk(self, n, (height, width), label, told)
+
+
+class GatedWalk:
+    """`GatedStacks` at one place after the other, at a cost that does not grow with the size of the grid.
+
+    A row's vertical stack depends on the rows above alone: it is computed once per row. At a place, what remains of each
+    layer is one product of matrices over the few places to the left. What has not been seen is zero, as beyond the edges:
+    it is activations that are zero there, not what the net would make of zeros.
+    """
+
+    def __init__(self, stacks: GatedStacks, n: int, size: tuple[int, int], label: Tensor | None, told: Tensor | None) -> None:
+        self.layers = list(stacks.layers)
+        self.height, self.width = size
+        place = self.layers[0].vertical.weight
+        self.added = [layer.told_of(label, told) for layer in self.layers]
+        self.vertical = [layer.vertical.masked() for layer in self.layers]
+        self.left_weight = [layer.horizontal.masked()[:, :, 0].permute(2, 1, 0).flatten(0, 1) for layer in self.layers]
+        self.out_weight = [layer.out.masked()[:, :, 0, 0] for layer in self.layers]
+        inputs = [weight.shape[1] for weight in self.vertical]
+        reach = [weight.shape[2] - 1 for weight in self.vertical]
+        self.above = [place.new_zeros(n, i, self.height + r, self.width + 2 * r) for i, r in zip(inputs, reach, strict=True)]
+        self.left = [place.new_zeros(n, self.width + r, i) for i, r in zip(inputs, reach, strict=True)]
+        self.found: list[Tensor] = []
+
+    def row(self, r: int) -> None:
+        """Begin a row."""
+        self.found = []
+        for i, layer in enumerate(self.layers):
+            kernel = self.vertical[i]
+            window = self.above[i][:, :, r : r + kernel.shape[2]]
+            found = conv2d(window, kernel, layer.vertical.bias)
+            added = self.added[i]
+            added = added[:, :, r : r + 1] if isinstance(added, Tensor) and added.shape[2] > 1 else added
+            bias = layer.horizontal.bias
+            assert bias is not None
+            across = layer.across(found) + added + bias[:, None, None]
+            self.found.append(across[:, :, 0].permute(2, 0, 1).contiguous())  # [W, n, 2C]
+            if i + 1 < len(self.layers):
+                self._put(self.above[i + 1], r, gate(found + added))
+            self.left[i].zero_()
+
+    @staticmethod
+    def _put(above: Tensor, r: int, row: Tensor) -> None:
+        edge = (above.shape[3] - row.shape[3]) // 2
+        above[:, :, r + edge, edge : edge + row.shape[3]] = row[:, :, 0]
+
+    def features(self, c: int, x: Tensor) -> Tensor:
+        """Features [n, width] at a column of the row, of its own inputs as far as they are known [n, inputs]."""
+        for i, layer in enumerate(self.layers):
+            left, weight = self.left[i], self.left_weight[i]
+            reach = left.shape[1] - self.width
+            left[:, c + reach] = x
+            seen = left[:, c : c + reach + 1].flatten(1)
+            out = linear(gate(torch.addmm(self.found[i][c], seen, weight)), self.out_weight[i], layer.out.bias)
+            x = out + x if layer.residual else out
+        return x
+
+    def put(self, r: int, c: int, x: Tensor) -> None:
+        """Say what the inputs [n, inputs] at a place are."""
+        edge = self.above[0].shape[2] - self.height
+        self.above[0][:, :, r + edge, c + edge] = x
+        self.left[0][:, c + edge] = x

@@ -1,0 +1,1 @@
+"""Laws over codes or pixels."""

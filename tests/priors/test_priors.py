@@ -1,0 +1,219 @@
+"""One suite for all priors: they do not look ahead, sum to one, and draw place by place what they compute at once."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from anamorph.core.errors import UserError
+from anamorph.core.prior import Keep, Taste
+from anamorph.core.random import Seeded
+from anamorph.core.signal import Image
+from anamorph.core.space import Codes, Space
+from anamorph.priors.autoregressive import Autoregressive, pick
+from anamorph.priors.compose import Chain, Pixels, with_prior
+from anamorph.priors.pixelcnn import PixelCNN, PixelCNNConfig
+from anamorph.priors.pixelsnail import PixelSNAIL, PixelSNAILConfig
+
+GRID, MAPS, TOP = Space("codes", (1, 4, 6), 5), Space("codes", (3, 4, 6), 5), Space("top", (1, 2, 3), 4)
+KIND = Space("kind", (), 3)
+CNN = PixelCNNConfig(width=6, layers=3, first=5, head=9, told=4, dropout=0.3)
+SNAIL = PixelSNAILConfig(width=16, inner=6, blocks=2, residual=1, head=1, heads=2, told=4, told_blocks=1)
+CONVOLVES = PixelSNAILConfig(width=8, inner=6, kernel=3, blocks=2, residual=2, attention=False)
+PRIORS: dict[str, Callable[[], Autoregressive]] = {
+    "pixelcnn": lambda: PixelCNN([GRID], [], CNN),
+    "pixelcnn-maps": lambda: PixelCNN([MAPS], [], CNN),
+    "pixelcnn-told": lambda: PixelCNN([MAPS], [KIND, TOP], CNN),
+    "pixelsnail": lambda: PixelSNAIL([GRID], [], SNAIL),
+    "pixelsnail-told": lambda: PixelSNAIL([GRID], [TOP, KIND], SNAIL),
+    "pixelsnail-convolves": lambda: PixelSNAIL([GRID], [], CONVOLVES),
+}
+EVERY = pytest.mark.parametrize("name", PRIORS)
+
+
+def prior(name: str) -> Autoregressive:
+    torch.manual_seed(0)
+    net = PRIORS[name]().eval()
+    for parameter in net.parameters():  # so that no bias or gain is hidden by being zero or one
+        parameter.data += 0.3 * torch.randn(parameter.shape)
+    return net
+
+
+def given(net: Autoregressive, n: int, seed: int = 1) -> Codes:
+    generator = torch.Generator().manual_seed(seed)
+    return {s.name: torch.randint(s.vocabulary or 0, (n, *s.shape), generator=generator) for s in net.given}
+
+
+def ids(net: Autoregressive, n: int, seed: int = 2) -> Tensor:
+    shape = (n, *net.space.shape)
+    return torch.randint(net.space.vocabulary or 0, shape, generator=torch.Generator().manual_seed(seed))
+
+
+def order(net: Autoregressive) -> list[tuple[int, int, int]]:
+    """Every (map, row, column), in the order in which they are drawn."""
+    maps, height, width = net.space.shape
+    return [(m, r, c) for r, c, m in itertools.product(range(height), range(width), range(maps))]
+
+
+@EVERY
+@torch.no_grad()
+def test_a_code_is_seen_by_all_that_come_after_it_and_by_none_before(name: str) -> None:
+    """No look ahead, and, within the reach of the kernels or with attention, no blind spot."""
+    net, told = prior(name), given(prior(name), 1)
+    x = ids(net, 1)
+    before = net.logits(x, told)
+    places = order(net)
+    reached = 0
+    for i, (m, r, c) in enumerate(places):
+        other = x.clone()
+        other[:, m, r, c] = (other[:, m, r, c] + 1) % (net.space.vocabulary or 1)
+        changed = (net.logits(other, told) != before).any(-1)[0]
+        assert not any(bool(changed[place]) for place in places[: i + 1])
+        reached += sum(bool(changed[place]) for place in places[i + 1 :])
+    pairs = len(places) * (len(places) - 1) // 2
+    # What attends sees all but, where a row begins, the end of the row before: keys hold what comes before their own place.
+    wanted = 0.95 if "pixelsnail" in name and "convolves" not in name else 0.7
+    assert reached >= wanted * pairs
+
+
+@EVERY
+@torch.no_grad()
+def test_place_by_place_it_computes_what_it_computes_at_once(name: str) -> None:
+    net, n = prior(name), 3
+    told, x = given(net, n), ids(net, n)
+    wanted = net.logits(x, told)
+    walk = net.walk(n, told)
+    for r in range(x.shape[2]):
+        walk.row(r)
+        for c in range(x.shape[3]):
+            known = torch.zeros_like(x[:, :, r, c])
+            for m in range(x.shape[1]):
+                got = walk.logits(r, c, known)[:, m]
+                torch.testing.assert_close(got, wanted[:, m, r, c], atol=2e-5, rtol=1e-4)
+                known[:, m] = x[:, m, r, c]
+            walk.put(r, c, known)
+
+
+@EVERY
+def test_a_draw_is_what_drawing_naively_gives(name: str) -> None:
+    net, n = prior(name), 4
+    told, taste = given(net, n), Taste(0.9, top_k=4, top_p=0.95)
+    drawn = net.draw(n, Seeded(3, "draw"), told, taste)["codes"]
+    chances = Seeded(3, "draw").uniform(n, *net.space.shape)
+    naive = torch.zeros_like(drawn)
+    for m, r, c in order(net):
+        with torch.no_grad():
+            naive[:, m, r, c] = pick(net.logits(naive, told)[:, m, r, c], chances[:, m, r, c], taste)
+    assert torch.equal(drawn, naive)
+    assert len(drawn.unique()) > 1
+
+
+@pytest.mark.parametrize("make", [PixelCNN, PixelSNAIL])
+@torch.no_grad()
+def test_probabilities_of_all_codes_sum_to_one(make: Callable[..., Autoregressive]) -> None:
+    config = CNN if make is PixelCNN else SNAIL
+    net = make([Space("codes", (1, 2, 3), 3)], [], config).eval()
+    everything = torch.tensor(list(itertools.product(range(3), repeat=6))).view(-1, 1, 2, 3)
+    total = net.log_prob({"codes": everything}).double().exp().sum()
+    torch.testing.assert_close(total, torch.ones((), dtype=torch.float64), atol=1e-5, rtol=0)
+
+
+@EVERY
+def test_codes_that_are_kept_are_kept_and_steer_the_others(name: str) -> None:
+    net, n = prior(name), 4
+    told, x = given(net, n), ids(net, n)
+    mask = torch.zeros(1, *net.space.shape, dtype=torch.bool)
+    mask[:, :, :2] = True
+    drawn = net.draw(n, Seeded(3, "draw"), told, keep=Keep({"codes": x}, {"codes": mask}))["codes"]
+    assert torch.equal(drawn[:, :, :2], x[:, :, :2])
+    free = net.draw(n, Seeded(3, "draw"), told)["codes"]
+    assert not torch.equal(drawn[:, :, 2:], free[:, :, 2:])
+    everything = net.draw(n, Seeded(3, "draw"), told, keep=Keep({"codes": x}, {"codes": torch.ones_like(mask)}))
+    assert torch.equal(everything["codes"], x)
+
+
+@EVERY
+def test_every_parameter_is_reached(name: str) -> None:
+    net, n = prior(name), 4
+    loss = -net.log_prob({"codes": ids(net, n)}, given(net, n), Seeded(0, "dropout")).mean()
+    loss.backward()
+    assert not [key for key, p in net.named_parameters() if p.grad is None or not p.grad.any()]
+
+
+@EVERY
+@torch.no_grad()
+def test_what_is_left_out_while_training_follows_the_random_numbers(name: str) -> None:
+    net, n = prior(name), 2
+    told, x = given(net, n), {"codes": ids(net, n)}
+    first, again, other = (net.log_prob(x, told, Seeded(seed, "dropout")) for seed in (0, 0, 1))
+    assert torch.equal(first, again)
+    assert torch.equal(net.log_prob(x, told), net.log_prob(x, told))
+    assert not torch.equal(first, other)
+
+
+def test_taste_keeps_to_the_likeliest() -> None:
+    logits = torch.tensor([[3.0, 2.0, 1.0, 0.0]]).log_softmax(1).expand(1000, -1)
+    chance = torch.linspace(0, 1, 1001)[:-1]
+
+    def drawn(taste: Taste) -> list[int]:
+        return torch.bincount(pick(logits, chance, taste), minlength=4).tolist()
+
+    shares = logits[0].softmax(0)
+    assert all(abs(count / 1000 - share) < 0.002 for count, share in zip(drawn(Taste()), shares.tolist(), strict=True))
+    assert drawn(Taste(top_k=2))[2:] == [0, 0]
+    assert drawn(Taste(top_k=1)) == [1000, 0, 0, 0]
+    assert drawn(Taste(top_p=0.7))[2:] == [0, 0]
+    assert drawn(Taste(top_p=0.01)) == [1000, 0, 0, 0]
+    assert drawn(Taste(temperature=0.1))[0] > 999 > drawn(Taste(temperature=10))[0]
+    for wrong in ({"temperature": 0.0}, {"top_k": 0}, {"top_p": 0.0}, {"top_p": 1.5}, {"temperature": float("nan")}):
+        with pytest.raises(UserError):
+            Taste(**wrong)  # type: ignore[arg-type]
+
+
+def test_a_chain_draws_the_coarse_level_first_and_is_told_of_it() -> None:
+    torch.manual_seed(0)
+    chain = Chain([PixelCNN([TOP], [KIND], CNN), PixelSNAIL([GRID], [TOP, KIND], SNAIL)]).eval()
+    assert chain.spaces == (TOP, GRID)
+    assert chain.given == (KIND,)
+    told = {"kind": torch.tensor([0, 1, 2])}
+    codes = chain.draw(3, Seeded(0, "draw"), told)
+    whole = chain.log_prob(codes, told)
+    first, second = chain.parts
+    torch.testing.assert_close(whole, first.log_prob(codes, told) + second.log_prob(codes, told | codes))
+    with pytest.raises(UserError, match="put the coarse ones first"):
+        Chain([second, first])
+
+
+def test_a_prior_of_other_codes_is_refused() -> None:
+    pixels = Pixels(Image(1, 4, 6))
+    with pytest.raises(UserError, match=r"a law of codes \[1, 4, 6\] 0\.\.4, and the model's codes are pixels \[1, 4, 6\] 0\.\.255"):
+        with_prior(pixels, PixelCNN([GRID], [], CNN))
+    with pytest.raises(UserError, match="use pixelcnn, which takes several"):
+        PixelSNAIL([MAPS], [], SNAIL)
+    with pytest.raises(UserError, match="cannot be told of"):
+        PixelCNN([GRID], [Space("top", (1, 3, 3), 4)], CNN)
+    with pytest.raises(UserError, match="multiples of it"):
+        PixelCNN([Space("codes", (4, 4, 6), 5)], [], CNN)
+
+
+@torch.no_grad()
+def test_pixels_with_a_prior_are_a_density_of_images() -> None:
+    torch.manual_seed(0)
+    pixels = Pixels(Image(2, 3, 4))
+    model = with_prior(pixels, PixelCNN(pixels.spaces, [KIND], PixelCNNConfig(width=6, layers=2, head=6)))
+    x = torch.randint(0, 256, (5, 2, 3, 4)) / 127.5 - 1
+    torch.testing.assert_close(model.decode(model.encode(x)), x)
+    kinds = {"kind": torch.arange(5) % 3}
+    found = model.log_prob(x, kinds)  # type: ignore[attr-defined]
+    assert found.kind == "exact"
+    torch.testing.assert_close(found.nats, model.prior.log_prob(model.encode(x), kinds))
+    assert bool((found.nats < 0).all())
+    assert model.decode(model.draw(2, Seeded(0, "draw"))).shape == (2, 2, 3, 4)
+    with pytest.raises(UserError, match=r"0\.\.2"):
+        model.draw(2, Seeded(0, "draw"), {"kind": torch.tensor([0, 3])})
+    assert not [name for name, p in model.first.named_parameters() if p.requires_grad]
+    assert isinstance(model.first, nn.Module)
