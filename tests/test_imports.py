@@ -12,7 +12,7 @@ LAYERS = (
     ("core",),
     ("nn", "losses", "data", "edit", "figures"),
     ("models", "priors", "training", "metrics"),
-    ("catalog", "presets", "runs", "interop", "experiments"),
+    ("catalog", "presets", "settings", "runs", "interop", "experiments"),
     ("cli", "__init__"),
     ("__main__",),
 )
@@ -21,6 +21,8 @@ WITHIN = {
     ("losses", "losses"),
     ("presets", "catalog"),
     ("runs", "catalog"),
+    ("runs", "settings"),
+    ("settings", "catalog"),
     ("interop", "catalog"),
     ("interop", "runs"),
     ("experiments", "catalog"),

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from anamorph.core.errors import UserError, nearest
 
 if TYPE_CHECKING:
-    from anamorph.core.model import LatentModel
+    from anamorph.core.model import Encodes, LatentModel
     from anamorph.core.recipe import Recipe
     from anamorph.core.signal import Image
+    from anamorph.priors.compose import WithPrior
 
-__all__ = ["MODELS", "Entry", "build", "capable", "config_class", "entry"]
+__all__ = ["MODELS", "PRIORS", "Entry", "build", "build_with_prior", "capable", "config_class", "entry"]
 
 
 @dataclass(frozen=True)
@@ -127,11 +128,44 @@ MODELS: dict[str, Entry] = {
 }
 
 
+PRIORS: dict[str, Entry] = {
+    e.name: e
+    for e in (
+        Entry(
+            "pixelcnn",
+            "gated PixelCNN, over the codes of a model, or over pixels",
+            "anamorph.priors.pixelcnn",
+            "PixelCNN",
+            "those of the model whose codes it is trained on; none of its own",
+            "likelihood of codes, one phase per level",
+            "exact likelihood over pixels; through the decoder over codes",
+            "autoregressive: masked convolutions in two stacks",
+            "that of the model whose codes it is trained on",
+            "van den Oord et al. 2016, arXiv:1606.05328",
+        ),
+        Entry(
+            "pixelsnail",
+            "PixelSNAIL, over the codes of a model",
+            "anamorph.priors.pixelsnail",
+            "PixelSNAIL",
+            "those of the model whose codes it is trained on; none of its own",
+            "likelihood of codes, one phase per level",
+            "exact likelihood over pixels; through the decoder over codes",
+            "autoregressive: causal convolutions and attention",
+            "that of the model whose codes it is trained on",
+            "Chen et al. 2017, arXiv:1712.09763",
+        ),
+    )
+}
+"""Laws of other models' codes: together with such a model, they are a model that draws."""
+
+
 def entry(name: str) -> Entry:
     """Raises: UserError naming the nearest models, if there is none of that name."""
-    if name not in MODELS:
-        raise UserError(f"no model {name!r}: {nearest(name, MODELS)}")
-    return MODELS[name]
+    known = MODELS | PRIORS
+    if name not in known:
+        raise UserError(f"no model {name!r}: {nearest(name, known)}")
+    return known[name]
 
 
 def capable(capability: type[LatentModel]) -> list[str]:
@@ -157,3 +191,21 @@ def build(name: str, signal: Image, config: Any, seed: int, device: str = "cpu")
         torch.manual_seed(seed)
         model = getattr(module, found.model)(signal, config).to(device)
     return model, module.recipe(model)
+
+
+def build_with_prior(name: str, first: Encodes, config: Any, seed: int, device: str = "cpu") -> tuple[WithPrior, Recipe]:
+    """A model with a prior over its codes, a law per level, each told the coarser ones; and the recipe of the prior."""
+    import torch
+
+    from anamorph.core.space import Space
+    from anamorph.priors.compose import Chain, recipe, with_prior
+
+    found = entry(name)
+    law = getattr(importlib.import_module(found.module), found.model)
+    labels = [Space(config.label, (), config.classes)] if config.classes else []
+    levels = [space for space in first.spaces if not space.optional]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        parts = [law([space], [*labels, *levels[:i]], config) for i, space in enumerate(levels)]
+    model = with_prior(first, parts[0] if len(parts) == 1 else Chain(parts)).to(device)
+    return model, recipe(model, config.rate)

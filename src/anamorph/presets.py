@@ -92,7 +92,7 @@ PRESETS = (
         SMALL | NARROW,
         _abrupt((128, 128, 64, 32), 40_000, 60_000),
         900_000,
-        "for processors; trained on cats, to 41 %",
+        "for processors; trained on cats, to two thirds",
     ),
     Preset(
         "stylegan",

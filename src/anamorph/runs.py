@@ -4,35 +4,37 @@ from __future__ import annotations
 
 import json
 import math
-import platform
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from anamorph.catalog import build, config_class
-from anamorph.core.config import check, from_plain, to_plain
+from anamorph.catalog import PRIORS, build, build_with_prior, config_class
 from anamorph.core.errors import UserError
-from anamorph.core.model import Grows, LatentModel
+from anamorph.core.model import Encodes, Grows, LatentModel, require
 from anamorph.core.progress import Progress, quiet
+from anamorph.core.recipe import Recipe
 from anamorph.core.signal import Image
-from anamorph.core.stage import Constant, Growing, Schedule
+from anamorph.core.stage import Growing
+from anamorph.data.codes import CodesOf, extract
 from anamorph.data.images import Images
 from anamorph.data.open import Wanted, open_source, split_of
+from anamorph.priors.compose import Pixels, WithPrior
+from anamorph.settings import Settings, settings_of, versions
 from anamorph.training.folder import RunFolder
 from anamorph.training.machine import Choice, choose, settle
 from anamorph.training.run import Machine, Run, reached
-from anamorph.training.session import Plan, Status, pursue, take_up
+from anamorph.training.session import Status, pursue, take_up
 
 __all__ = [
     "Settings",
     "Training",
+    "built",
     "changed",
+    "class_names",
     "holds_out",
     "load",
     "new_settings",
@@ -43,72 +45,6 @@ __all__ = [
     "train",
     "versions",
 ]
-
-
-NOTED = ("format", "created", "versions", "resumed", "config")
-"""What config.json holds besides the settings; `config`, the model's own, is read apart."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """All that is needed to make a run again, as config.json holds it.
-
-    source: empty for a run that was imported, until it is given one. images: the total to train on. labels: those that come
-    along; None for all. pictures: at how many images seen; None for the default. growing: how a model grows, level by level;
-    None: it stays at one `level` (halvings of its full size), with `batch`.
-    """
-
-    model: str
-    config: Any
-    source: str
-    signal: Image
-    fingerprint: str
-    machine: Machine
-    images: int
-    size: tuple[int, int] | None = None
-    channels: int | None = None
-    upscale: bool = False
-    labels: tuple[str, ...] | None = None
-    mirror: bool = False
-    batch: int = 128
-    seed: int = 0
-    pictures: tuple[int, ...] | None = None
-    growing: Growing | None = None
-    level: int = 0
-
-    def __post_init__(self) -> None:
-        check(self, "at least 1", "batch", *(["images"] if self.source else []))
-        check(self, "at least 0", "images", "level")
-        if not 0 <= self.seed < 2**63:
-            raise UserError(f"a seed lies between 0 and 2^63, got {self.seed}")
-
-    @property
-    def schedule(self) -> Schedule:
-        return self.growing or Constant(self.batch, self.level)
-
-    @property
-    def plan(self) -> Plan:
-        return Plan.of(self.images, self.pictures)
-
-    def write(self, folder: RunFolder) -> None:
-        created = datetime.now(UTC).isoformat(timespec="seconds")
-        folder.write_config({**to_plain(self), "versions": versions(), "created": created})
-
-
-def versions() -> dict[str, str]:
-    """Of what decides a result to the last bit."""
-    return {"anamorph": version("anamorph"), "torch": torch.__version__, "python": platform.python_version()}
-
-
-def settings_of(folder: RunFolder) -> Settings:
-    """What a run was started with.
-
-    Raises: UserError if this is no run, or its config.json is not as it was written.
-    """
-    config = folder.config()
-    values = {name: value for name, value in config.items() if name not in NOTED}
-    model = from_plain(config_class(str(config.get("model"))), config.get("config", {}), f"{folder}/config.json: config")
-    return from_plain(Settings, values, f"{folder}/config.json", config=model)
 
 
 def open_data(settings: Settings, split: str = "train", progress: Progress = quiet) -> Images:
@@ -151,14 +87,19 @@ def new_settings(
     seed: int = 0,
     pictures: tuple[int, ...] | None = None,
     choice: Choice | None = None,
+    codes_of: str = "",
     progress: Progress = quiet,
 ) -> Settings:
     """Settings of a new run: opens the source to know its images, and finds out how this machine computes fastest.
 
+    codes_of: the folder of the run whose codes a prior is to learn.
     Raises: UserError for an unknown model, a source that cannot be read, or settings that do not fit it.
     """
     config = config_class(model)() if config is None else config
+    first = _first_stage(model, codes_of, mirror)
     wanted = wanted or Wanted()
+    if first is not None:
+        wanted = Wanted(first.signal.shape[1:], first.signal.channels, first.upscale or wanted.upscale)
     settings = Settings(
         model=model,
         config=config,
@@ -176,14 +117,37 @@ def new_settings(
         seed=seed,
         pictures=pictures,
         growing=growing,
+        codes_of=str(Path(codes_of).absolute()) if codes_of else "",
+        first=first,
     )
-    data = open_data(settings, progress=progress)
-    settings = replace(settings, signal=data.signal, fingerprint=data.fingerprint)
+    images_there = open_data(settings, progress=progress)
+    settings = replace(settings, signal=images_there.signal, fingerprint=images_there.fingerprint)
+    data = images_there if first is None else codes_in(codes_of, images_there, progress=progress)
     kinds = settings.schedule.kinds
     machine = choose(choice or Choice(), lambda m: _run(replace(settings, machine=m), data), data, images, kinds)
     settings = replace(settings, machine=machine)
     _try(settings, data)
     return settings
+
+
+def _first_stage(model: str, codes_of: str, mirror: bool) -> Settings | None:
+    """What the run was started with whose codes are to be learned.
+
+    Raises: UserError if that is not what the model is for.
+    """
+    if not codes_of:
+        return None
+    if model not in PRIORS:
+        raise UserError(f"--codes-of is for the priors {', '.join(PRIORS)}, which learn another model's codes; {model} is none")
+    if mirror:
+        raise UserError("codes are found once, of images as they are: leave out --mirror")
+    return settings_of(RunFolder(codes_of))
+
+
+def codes_in(codes_of: str, images: Images, model: LatentModel | None = None, progress: Progress = quiet) -> CodesOf:
+    """The codes of images, kept in the folder of the run whose model finds them (or of `model`, as it once was)."""
+    model = load(codes_of) if model is None else model
+    return extract(require(model, Encodes, "a prior"), images, Path(codes_of) / "codes", progress)
 
 
 def changed(
@@ -218,15 +182,24 @@ def changed(
     return new
 
 
-def _try(settings: Settings, data: Images) -> None:
+def _try(settings: Settings, data: Images | CodesOf) -> None:
     """Build a run without memory: what does not go together should be told before anything is written."""
     with torch.device("meta"):
         _run(replace(settings, machine=replace(settings.machine, device="meta")), data)
 
 
-def _run(settings: Settings, data: Images) -> Run:
+def built(settings: Settings) -> tuple[LatentModel, Recipe]:
+    """The model of a run, at its very beginning, and its recipe. A prior's comes with the model whose codes it is a law of."""
+    device = settings.machine.device
+    if settings.model not in PRIORS:
+        return build(settings.model, settings.signal, settings.config, settings.seed, device)
+    first = Pixels(settings.signal) if settings.first is None else built(replace(settings.first, machine=settings.machine))[0]
+    return build_with_prior(settings.model, require(first, Encodes, "a prior"), settings.config, settings.seed, device)
+
+
+def _run(settings: Settings, data: Images | CodesOf) -> Run:
     """A run on these images at its very beginning."""
-    model, recipe = build(settings.model, settings.signal, settings.config, settings.seed, settings.machine.device)
+    model, recipe = built(settings)
     _check_classes(model, data)
     if settings.growing:
         _check_growing(settings.growing, model)
@@ -245,7 +218,7 @@ def _check_growing(growing: Growing, model: LatentModel) -> None:
         )
 
 
-def _check_classes(model: LatentModel, data: Images) -> None:
+def _check_classes(model: LatentModel, data: Images | CodesOf) -> None:
     there = {label.name: len(label.classes) for label in data.labels}
     for name, classes in model.classes.items():
         if there.get(name) != classes:
@@ -264,7 +237,7 @@ class Training:
     settings: Settings
     folder: RunFolder
     run: Run
-    source: Images
+    source: Images | CodesOf
     shown: Images
     problems: tuple[str, ...]
 
@@ -287,8 +260,23 @@ def open_training(folder: RunFolder, progress: Progress = quiet) -> Training:
             f"bring them back, or start a new run"
         )
     run = _run(settings, source)
-    problems = take_up(run, folder)
-    return Training(settings, folder, run, source, shown(settings), tuple(problems))
+    problems = tuple(take_up(run, folder))
+    if settings.first is None:
+        return Training(settings, folder, run, source, shown(settings), problems)
+    if not folder.saved():
+        _copy_first(run, settings.codes_of)
+    at = settings.codes_of if RunFolder(settings.codes_of).exists else str(folder)
+    model = run.model
+    assert isinstance(model, WithPrior)
+    return Training(settings, folder, run, codes_in(at, source, model.first, progress), shown(settings), problems)
+
+
+def _copy_first(run: Run, codes_of: str) -> None:
+    """Give a prior's run a copy of the model whose codes it learns: it never changes, whatever becomes of the original."""
+    weights = load(codes_of).state_dict()
+    for model in (run.model, run.average.model):
+        assert isinstance(model, WithPrior)
+        model.first.load_state_dict(weights)
 
 
 def train(
@@ -346,17 +334,18 @@ def _absolute(source: str) -> str:
 def load(path: str | Path, device: str = "cpu", images: int | None = None) -> LatentModel:
     """The model of a run, with averaged weights, as far as it has been trained; a growing one at the level it had reached.
 
-    images: as it was when it had seen so many (`RunFolder.kept` tells when that was noted); None: as it is now.
+    images: as it was when it had seen so many (`RunFolder.kept` tells when that was noted); None: as it is now, or, where
+    that was looked at, as it was when it did best on held-out data.
     Raises: UserError if there is no run, or it has no such checkpoint that can be read.
     """
     folder = RunFolder(path)
     settings = settings_of(folder)
-    found = folder.latest(images)
+    found = folder.latest(images, best=images is None)
     if found is None:
         raise UserError(f"{folder} has no checkpoint yet: train it a little with `anamorph resume {folder}`")
     for problem in found[2]:
         warnings.warn(f"an older checkpoint is used: {problem}", stacklevel=2)
-    model, _ = build(settings.model, settings.signal, settings.config, settings.seed)
+    model, _ = built(replace(settings, machine=Machine()))
     weights = {name.removeprefix("average/"): t for name, t in found[0].items() if name.startswith("average/")}
     try:
         model.load_state_dict(weights)
@@ -365,3 +354,12 @@ def load(path: str | Path, device: str = "cpu", images: int | None = None) -> La
     model = model.requires_grad_(False).eval().to(device)
     stage = reached(json.loads(found[1]["progress"]), settings.schedule)
     return model.at(stage) if isinstance(model, Grows) else model
+
+
+def class_names(path: str | Path, label: str) -> tuple[str, ...]:
+    """The names of a label's classes, in the images that a run is trained on; none, if they are not there any more."""
+    try:
+        labels = open_data(settings_of(RunFolder(path))).labels
+    except UserError:
+        return ()
+    return next((found.classes for found in labels if found.name == label), ())

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from anamorph.core.errors import UserError
+from anamorph.core.model import Scores
 from anamorph.core.prior import Keep, Taste
 from anamorph.core.random import Seeded
 from anamorph.core.signal import Image
@@ -23,7 +24,7 @@ GRID, MAPS, TOP = Space("codes", (1, 4, 6), 5), Space("codes", (3, 4, 6), 5), Sp
 KIND = Space("kind", (), 3)
 CNN = PixelCNNConfig(width=6, layers=3, first=5, head=9, told=4, dropout=0.3)
 SNAIL = PixelSNAILConfig(width=16, inner=6, blocks=2, residual=1, head=1, heads=2, told=4, told_blocks=1)
-CONVOLVES = PixelSNAILConfig(width=8, inner=6, kernel=3, blocks=2, residual=2, attention=False)
+CONVOLVES = PixelSNAILConfig(width=8, inner=6, kernel=3, blocks=2, residual=2, attend=0)
 PRIORS: dict[str, Callable[[], Autoregressive]] = {
     "pixelcnn": lambda: PixelCNN([GRID], [], CNN),
     "pixelcnn-maps": lambda: PixelCNN([MAPS], [], CNN),
@@ -171,7 +172,7 @@ def test_taste_keeps_to_the_likeliest() -> None:
     assert drawn(Taste(temperature=0.1))[0] > 999 > drawn(Taste(temperature=10))[0]
     for wrong in ({"temperature": 0.0}, {"top_k": 0}, {"top_p": 0.0}, {"top_p": 1.5}, {"temperature": float("nan")}):
         with pytest.raises(UserError):
-            Taste(**wrong)  # type: ignore[arg-type]
+            Taste(**wrong)
 
 
 def test_a_chain_draws_the_coarse_level_first_and_is_told_of_it() -> None:
@@ -190,7 +191,9 @@ def test_a_chain_draws_the_coarse_level_first_and_is_told_of_it() -> None:
 
 def test_a_prior_of_other_codes_is_refused() -> None:
     pixels = Pixels(Image(1, 4, 6))
-    with pytest.raises(UserError, match=r"a law of codes \[1, 4, 6\] 0\.\.4, and the model's codes are pixels \[1, 4, 6\] 0\.\.255"):
+    with pytest.raises(
+        UserError, match=r"a law of codes \[1, 4, 6\] 0\.\.4, and the model's codes are pixels \[1, 4, 6\] 0\.\.255"
+    ):
         with_prior(pixels, PixelCNN([GRID], [], CNN))
     with pytest.raises(UserError, match="use pixelcnn, which takes several"):
         PixelSNAIL([MAPS], [], SNAIL)
@@ -208,7 +211,8 @@ def test_pixels_with_a_prior_are_a_density_of_images() -> None:
     x = torch.randint(0, 256, (5, 2, 3, 4)) / 127.5 - 1
     torch.testing.assert_close(model.decode(model.encode(x)), x)
     kinds = {"kind": torch.arange(5) % 3}
-    found = model.log_prob(x, kinds)  # type: ignore[attr-defined]
+    assert isinstance(model, Scores)
+    found = model.log_prob(x, kinds)
     assert found.kind == "exact"
     torch.testing.assert_close(found.nats, model.prior.log_prob(model.encode(x), kinds))
     assert bool((found.nats < 0).all())

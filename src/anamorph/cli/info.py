@@ -23,16 +23,16 @@ class Info:
 def main(words: Sequence[str]) -> int:
     options = parse(Info, "info", words)
 
-    from anamorph.catalog import build, entry
+    from anamorph.catalog import entry
     from anamorph.core.config import to_plain
     from anamorph.core.model import CAPABILITIES
-    from anamorph.runs import settings_of
+    from anamorph.runs import built, settings_of
     from anamorph.training.folder import RunFolder
     from anamorph.training.run import reached
 
     folder = RunFolder(options.run)
     settings = settings_of(folder)
-    model, _ = build(settings.model, settings.signal, settings.config, settings.seed)
+    model, _ = built(settings)
     found = entry(settings.model)
     capabilities = [c.__name__.lower() for c in CAPABILITIES if isinstance(model, c)]
     progress = folder.progress()
@@ -45,6 +45,7 @@ def main(words: Sequence[str]) -> int:
         "spaces": "; ".join(str(space) for space in model.spaces),
         "can": ", ".join(["decode", *("style" if c == "styled" else c.removesuffix("s") for c in capabilities)]),
         "grown to": f"{settings.signal.at(level)}" if level else "",
+        "codes of": f"{settings.first.model} in {settings.codes_of}" if settings.first else "",
         "source": settings.source or "imported, none yet",
         "seen": f"{seen:,} of {settings.images:,} images",
         "machine": str(settings.machine),

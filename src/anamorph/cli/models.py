@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 import tyro
 
-from anamorph.catalog import MODELS, entry
+from anamorph.catalog import MODELS, PRIORS, entry
 from anamorph.cli.options import emit, parse
 from anamorph.presets import presets_of
 
@@ -18,8 +18,9 @@ SHOWN = ("representation", "learning", "data_law", "latent_law", "reciprocity", 
 
 @dataclass(frozen=True)
 class Models:
-    """The models that can be trained, and their place among their relatives: what their codes are, what is optimised, how
-    the laws of data and of codes are matched, and in what sense encoder and decoder undo each other."""
+    """The models that can be trained, the priors that learn their codes, and their place among their relatives: what their
+    codes are, what is optimised, how the laws of data and of codes are matched, and in what sense encoder and decoder undo
+    each other."""
 
     name: tyro.conf.Positional[str | None] = None
     """One of them."""
@@ -29,7 +30,7 @@ class Models:
 
 def main(words: Sequence[str]) -> int:
     options = parse(Models, "models", words)
-    shown = [entry(options.name)] if options.name else list(MODELS.values())
+    shown = [entry(options.name)] if options.name else [*MODELS.values(), *PRIORS.values()]
     lines = []
     for model in shown:
         lines.append(f"{model.name}: {model.title}")

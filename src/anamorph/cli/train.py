@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from anamorph.catalog import MODELS, config_class, entry
+from anamorph.catalog import MODELS, PRIORS, config_class, entry
 from anamorph.cli.options import note, parse, parse_size, report_progress
 from anamorph.core.errors import UserError
 from anamorph.presets import Preset, preset
@@ -54,6 +54,8 @@ class Train:
     """Enlarge images that are smaller than --size, instead of refusing them."""
     mirror: bool = False
     """Flip images left to right at half of the times they are seen."""
+    codes_of: Path | None = None
+    """The run on whose codes a prior (pixelcnn, pixelsnail) is trained; without, it is one of pixels."""
     label: tuple[str, ...] | None = None
     """Only these labels come along; by default all do."""
     batch: int | None = None
@@ -112,7 +114,7 @@ def _with_model(words: Sequence[str]) -> type[Any]:
     plain = [word for word in words if not word.startswith("-")]
     if not plain:
         return Train
-    name = next((word for word in plain if word in MODELS), None) or entry(plain[0]).name
+    name = next((word for word in plain if word in MODELS | PRIORS), None) or entry(plain[0]).name
     chosen = _preset(name, words)
     defaults = {"model": chosen.config, "growing": chosen.growing} if chosen else {"model": config_class(name)()}
     fields = [(field, type(value), dataclasses.field(default=value)) for field, value in defaults.items()]
@@ -146,6 +148,7 @@ def _chosen(options: Any) -> dict[str, Any]:
         size, growth = size or (options.preset, options.preset), {"growing": options.growing}
     return {
         "wanted": Wanted(size, options.channels, options.upscale),
+        "codes_of": str(options.codes_of or ""),
         "labels": options.label,
         "mirror": options.mirror,
         **growth,

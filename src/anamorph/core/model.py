@@ -145,6 +145,10 @@ class Chooses(Draws):
     ) -> Codes:
         """Codes of n samples, by the taste that is given; those to keep are kept, and the others drawn anew."""
 
+    @abstractmethod
+    def log_prob_of(self, codes: Codes, labels: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Log-probabilities [B] of codes in nats."""
+
 
 class Scores(LatentModel):
     """Also has a likelihood of signals."""

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from anamorph.core.errors import UserError
@@ -18,6 +17,9 @@ from anamorph.nn.masked import NormedConv
 from anamorph.priors.pixelsnail import PixelSNAIL, PixelSNAILConfig
 
 __all__ = ["places", "read_pixelsnail"]
+
+MOST_PLACES = 1 << 16
+"""Of a grid that attends."""
 
 
 def places(net: PixelSNAIL) -> dict[str, Place]:
@@ -70,9 +72,6 @@ def read_pixelsnail(path: Path, space: Space, given: Sequence[Space]) -> PixelSN
     tensors.pop("background", None)  # computed
     config = _sizes(path, tensors)
     _check(path, tensors, space, given)
-    with torch.device("meta"):
-        shape = PixelSNAIL([space], given, config)
-    del shape
     net = PixelSNAIL([space], given, config)
     fit(places(net), tensors, str(path))
     return net
@@ -106,7 +105,7 @@ def _sizes(path: Path, tensors: Mapping[str, Tensor]) -> PixelSNAILConfig:
             blocks=len(blocks),
             residual=len(residual),
             head=len({name.split(".")[1] for name in tensors if name.startswith("out.") and ".conv1." in name}),
-            attention=attention,
+            attend=MOST_PLACES if attention else 0,
             told=told,
             told_blocks=max(1, len(told_blocks) - 1),
         )

@@ -127,6 +127,9 @@ class WithPrior(Encodes, Chooses):
     ) -> Codes:
         return self.prior.draw(n, random, self._given(n, random, labels), taste, keep, progress)
 
+    def log_prob_of(self, codes: Codes, labels: Mapping[str, Tensor] | None = None) -> Tensor:
+        return self.prior.log_prob(codes, {space.name: (labels or {})[space.name] for space in self.prior.given})
+
     def _given(self, n: int, random: Random, labels: Mapping[str, Tensor] | None) -> Codes:
         """The classes asked for; where none is, every class alike."""
         given = {}
@@ -144,7 +147,7 @@ class _ScoringWithPrior(WithPrior, Scores):
         codes = self.first.encode(x)
         kind: Literal["exact", "bound"] = "exact" if isinstance(self.first, Pixels) else "bound"
         assert isinstance(self.first, Explains)
-        data, prior = self.first.explain(x, codes), self.prior.log_prob(codes, dict(labels or {}))
+        data, prior = self.first.explain(x, codes), self.log_prob_of(codes, labels)
         return Likelihood(data + prior, kind, {"data": data, "prior": prior})
 
 

@@ -45,12 +45,17 @@ class PixelCNNConfig:
     """Channels of what a coarser level of codes tells, where there is one."""
     dropout: float = 0.0
     """Share of the stacks' features that the logits do without, while training."""
+    classes: int = 0
+    """Draw codes of a class: how many there are; 0: without classes."""
+    label: str = "class"
+    """The label that holds the class."""
     rate: float = 0.0003
     """Adam's learning rate."""
 
     def __post_init__(self) -> None:
         check(self, "at least 1", "width", "layers", "head", "told")
         check(self, "above 0", "rate")
+        check(self, "at least 0", "classes")
         check(self, "in [0, 1)", "dropout")
         if not (self.first % 2 and self.kernel % 2) or min(self.first, self.kernel) < 3:
             raise UserError(f"kernels have odd sides from 3 on, got first {self.first} and kernel {self.kernel}")

@@ -42,8 +42,8 @@ class PixelSNAILConfig:
     """Residual blocks in each block."""
     head: int = 0
     """Residual blocks of one pixel before the logits."""
-    attention: bool = True
-    """Attend to all codes before; costs the square of their number."""
+    attend: int = 1024
+    """Attend to all codes before, on grids of at most so many: it costs the square of their number."""
     heads: int = 8
     """Of the attention."""
     told: int = 32
@@ -52,17 +52,21 @@ class PixelSNAILConfig:
     """Residual blocks that read the coarser level."""
     dropout: float = 0.1
     """Share of values left out inside residual blocks and attention, while training."""
+    classes: int = 0
+    """Draw codes of a class: how many there are; 0: without classes."""
+    label: str = "class"
+    """The label that holds the class."""
     rate: float = 0.0003
     """Adam's learning rate."""
 
     def __post_init__(self) -> None:
         check(self, "at least 1", "width", "inner", "blocks", "residual", "heads", "told", "told_blocks")
         check(self, "above 0", "rate")
-        check(self, "at least 0", "head")
+        check(self, "at least 0", "head", "classes", "attend")
         check(self, "in [0, 1)", "dropout")
         if self.kernel % 2 == 0 or self.kernel < 3:
             raise UserError(f"kernels have odd sides from 3 on, got {self.kernel}")
-        if self.attention and self.width % (2 * self.heads):
+        if self.attend and self.width % (2 * self.heads):
             raise UserError(f"width must be a multiple of twice the heads, got {self.width} and {self.heads}")
 
 
@@ -154,7 +158,7 @@ def _attended(q: Tensor, k: Tensor, v: Tensor, rate: float, random: Random | Non
 class _Block(nn.Module):
     """Residual blocks, and attention from what they have found to that and what they began with; or a last convolution."""
 
-    def __init__(self, c: PixelSNAILConfig, told: int, classes: int) -> None:
+    def __init__(self, c: PixelSNAILConfig, attends: bool, told: int, classes: int) -> None:
         super().__init__()
         self.residual = cast(
             Sequence[_Gated],
@@ -163,8 +167,8 @@ class _Block(nn.Module):
                 for _ in range(c.residual)
             ),
         )
-        self.attends = c.attention
-        if c.attention:
+        self.attends = attends
+        if attends:
             self.keys = _Gated(2 * c.width + 2, c.width, 1, c.dropout)
             self.query = _Gated(c.width + 2, c.width, 1, c.dropout)
             self.attention = _Attention(c.width + 2, 2 * c.width + 2, c.width // 2, c.heads, c.dropout)
@@ -210,7 +214,10 @@ class PixelSNAIL(Autoregressive):
             ),
         )
         told = c.told if self.told.grids else 0
-        self.blocks = cast(Sequence[_Block], nn.ModuleList(_Block(c, told, self.told.classes) for _ in range(c.blocks)))
+        self.blocks = cast(
+            Sequence[_Block],
+            nn.ModuleList(_Block(c, height * width <= c.attend, told, self.told.classes) for _ in range(c.blocks)),
+        )
         self.head = cast(Sequence[_Gated], nn.ModuleList(_Gated(c.width, c.inner, 1, c.dropout) for _ in range(c.head)))
         self.last = NormedConv(c.width, k)
         rows, columns = (torch.arange(n) / n - 0.5 for n in (height, width))

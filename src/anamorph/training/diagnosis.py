@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from anamorph.core.model import Draws, Encodes, Grows, at_a_time, decode_in_parts
+from anamorph.core.model import Chooses, Draws, Encodes, Grows, at_a_time, decode_in_parts, encode_in_parts, require
 from anamorph.core.random import Seeded
 from anamorph.core.signal import Source
 from anamorph.core.stage import Stage
 from anamorph.training.run import Run
 
-__all__ = ["Diagnosis"]
+__all__ = ["Diagnosis", "Seen"]
 
 DRAWN = 64
 WON, WON_CHECKS = 0.1, 3
@@ -27,29 +27,50 @@ STALLED_CHECKS, STALLED, GAIN = 12, 0.5, 0.02
 the variance of codes unexplained."""
 
 
+HELD = 512
+"""Examples whose codes are scored, of those trained on and of those held out."""
+LEARNED_BY_HEART = 8
+"""A law of codes has begun to learn them by heart when it gets no better on held-out ones for so many checks."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a run is trained on, and what it is not."""
+
+    source: Source
+    held: Source
+
+
 @dataclass
 class Diagnosis:
-    """What has been seen so far at the present level; kept in checkpoints, so that a resumed training warns alike."""
+    """What has been seen so far at the present level; kept in checkpoints, so that a resumed training warns alike.
+
+    best, best_at: of a law of codes, the fewest nats per held-out code, and how many images had been seen then.
+    """
 
     level: int = -1
     won: int = 0
     best_diversity: float = 0.0
     errors: list[float] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
+    best: float | None = None
+    best_at: int = -1
+    no_better: int = 0
 
-    def check(self, run: Run, source: Source, stage: Stage, terms: Mapping[str, Any]) -> tuple[dict[str, float], list[str]]:
+    def check(self, run: Run, seen: Seen, stage: Stage, terms: Mapping[str, Any]) -> tuple[dict[str, float], list[str]]:
         """Numbers for the log, and warnings, each given once per level.
 
         terms: the means of the losses of late. The average of the weights is looked at, and nothing is changed.
         """
         if stage.level != self.level:
             self.level, self.won, self.best_diversity, self.errors, self.told = stage.level, 0, 0.0, [], []
-        numbers = _numbers(run, source, stage)
+        numbers = _numbers(run, seen, stage)
         logistic = "critic/adversarial" in terms and "critic/slope" not in terms  # a Wasserstein loss has no bound
         warnings = {
             "critic": self._critic(terms["critic/adversarial"]) if logistic else "",
             "diversity": self._diversity(numbers.get("check/diversity")) if "critic/adversarial" in terms else "",
             "reciprocity": self._reciprocity(numbers.get("check/code_error")) if "reciprocity/latent" in terms else "",
+            "held_out": self._held_out(numbers.get("check/held_out_nats_per_code"), run.images),
         }
         new = {name: text for name, text in warnings.items() if text and name not in self.told}
         self.told += new
@@ -87,17 +108,38 @@ class Diagnosis:
             f"Give it a larger network, or fewer features to find (--model.w-dim)"
         )
 
+    def _held_out(self, nats: float | None, images: int) -> str:
+        if nats is None:
+            return ""
+        if self.best is None or nats < self.best:
+            self.best, self.best_at, self.no_better = nats, images, 0
+            return ""
+        self.no_better += 1
+        if self.no_better < LEARNED_BY_HEART:
+            return ""
+        return (
+            f"the codes that it is trained on are learned by heart: held-out ones cost {nats:.3f} nats each, and cost "
+            f"{self.best:.3f} at {self.best_at:,} images, which is kept and used. Stop here: more images, a smaller net or "
+            f"more --model.dropout help"
+        )
+
 
 @torch.no_grad()
-def _numbers(run: Run, source: Source, stage: Stage) -> dict[str, float]:
-    """diversity: how much samples differ, compared with the data. code_error: the share of codes' variance that E misses."""
+def _numbers(run: Run, seen: Seen, stage: Stage) -> dict[str, float]:
+    """diversity: how much samples differ, compared with the data. code_error: the share of codes' variance that E misses.
+    Of a law of codes: nats per code, of examples that it is trained on and of held-out ones."""
     model = run.average.model
     view = model.at(stage) if isinstance(model, Grows) else model
+    if isinstance(view, Chooses):
+        return {
+            "check/trained_nats_per_code": _cost(view, seen.source),
+            "check/held_out_nats_per_code": _cost(view, seen.held),
+        }
     if not isinstance(view, Draws):
         return {}
     codes = view.draw(DRAWN, Seeded(run.seed, "diagnosis", device=run.machine.device))
     samples = decode_in_parts(view, codes)
-    real = source.take(0, DRAWN, stage.level).signals
+    real = seen.source.take(0, DRAWN, stage.level).signals
     found = {"check/diversity": _spread(samples.flatten(1)) / max(_spread(real.flatten(1)), 1e-12)}
     if isinstance(view, Encodes):
         space = view.spaces[0].name
@@ -111,3 +153,20 @@ def _numbers(run: Run, source: Source, stage: Stage) -> dict[str, float]:
 def _spread(x: Tensor) -> float:
     """The mean distance between two different rows."""
     return float(torch.pdist(x.float()).mean())
+
+
+def _cost(model: Chooses, source: Source) -> float:
+    """Nats per code of the first examples of a source, of codes or of signals."""
+    batch = source.take(0, min(HELD, source.size))
+    device = next(model.parameters()).device
+    batch = batch.to(device)
+    codes = batch.x if isinstance(batch.x, dict) else encode_in_parts(require(model, Encodes, "a law of codes"), batch.x)
+    parts = range(0, len(batch), DRAWN)
+    nats = [
+        model.log_prob_of(
+            {name: value[i : i + DRAWN] for name, value in codes.items()},
+            {name: value[i : i + DRAWN] for name, value in batch.labels.items()},
+        )
+        for i in parts
+    ]
+    return -float(torch.cat(nats).mean()) / sum(value[0].numel() for value in codes.values())

@@ -117,6 +117,16 @@ class RunFolder:
         self._thin(path)
         return path
 
+    def save_best(self, run: Run) -> None:
+        """Keep the run as it is now as its best so far; as `save`."""
+        run.check_finite()
+        write_tensors(self.best, run.tensors(), {"format": str(FORMAT), **run.facts()})
+
+    @property
+    def best(self) -> Path:
+        """Where a run is kept as it was when it did best on held-out data, if that was looked at."""
+        return self.checkpoints / "best.safetensors"
+
     def _thin(self, newest: Path) -> None:
         """Keep the newest, the one before it, and some at pictures, evenly spread."""
         kept = [path for path in self.saved() if "-kept" in path.name and path != newest]
@@ -130,12 +140,18 @@ class RunFolder:
         """How many images had been seen at each checkpoint, first to last."""
         return sorted({_images_of(path)[0] for path in self.saved()})
 
-    def latest(self, images: int | None = None) -> tuple[dict[str, Tensor], dict[str, str], list[str]] | None:
+    def latest(
+        self, images: int | None = None, best: bool = False
+    ) -> tuple[dict[str, Tensor], dict[str, str], list[str]] | None:
         """Tensors and facts of the newest readable checkpoint, and what was wrong with newer ones; None if there is none yet.
 
-        images: only of those that had seen so many.
+        images: only of those that had seen so many. best: rather the best one, if it is known.
         Raises: UserError if there are checkpoints but none can be read.
         """
+        if best and self.best.is_file():
+            tensors, facts = read_tensors(self.best)
+            _check_format(self.best, facts.get("format"))
+            return tensors, facts, []
         found = self._newest(read_tensors, lambda read: read[1], images)
         return (*found[0], found[1]) if found else None
 

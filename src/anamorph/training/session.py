@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from anamorph.core.signal import Source
-from anamorph.training.diagnosis import Diagnosis
+from anamorph.training.diagnosis import Diagnosis, Seen
 from anamorph.training.folder import RunFolder
 from anamorph.training.loop import Tick, train
 from anamorph.training.pictures import draw_curves, draw_progress
@@ -92,12 +92,12 @@ class _Log:
         self.sums, self.count = {}, 0
         return {"images": run.images, "step": run.step, **self._spent(), **means}
 
-    def look(self, run: Run, source: Source, tick: Tick, record: dict[str, Any], plan: Plan) -> tuple[str, ...]:
+    def look(self, run: Run, seen: Seen, tick: Tick, record: dict[str, Any], plan: Plan) -> tuple[str, ...]:
         """Now and then, add to a line what shows how the training goes; returns what goes wrong."""
         if run.images - self.looked < plan.total // CHECKS and run.images < plan.total:
             return ()
         self.looked = run.images
-        numbers, warnings = self.diagnosis.check(run, source, tick.stage, record)
+        numbers, warnings = self.diagnosis.check(run, seen, tick.stage, record)
         record |= numbers | ({"warnings": warnings} if warnings else {})
         return tuple(warnings)
 
@@ -141,8 +141,10 @@ def pursue(
         done = run.images >= plan.total
         if done or run.images // plan.interval > (run.images - tick.stage.batch) // plan.interval:
             record = log.line(run)
-            warnings = log.look(run, source, tick, record, plan)
+            warnings = log.look(run, Seen(source, shown), tick, record, plan)
             folder.log(record)
+            if log.diagnosis.best_at == run.images:
+                folder.save_best(run)
         yield pace.status(run.images, record, warnings=warnings)
         stopping = stop()
         due = {m for m in plan.pictures if m <= run.images} - pictured

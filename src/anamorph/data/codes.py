@@ -1,0 +1,188 @@
+"""The codes of a source of images, found once by a model, as a source of their own.
+
+A folder of plain files: codes.json says what they are (the spaces with their vocabularies and grids, the labels, how often
+each code is used, of which model and which images), the shards beside it hold the codes and the labels as whole numbers.
+A shard is written whole or not at all, so that an extraction which was killed goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from anamorph.core.errors import UserError
+from anamorph.core.files import read_facts, read_json, read_tensors, write_json, write_tensors
+from anamorph.core.model import Encodes, encode_in_parts
+from anamorph.core.progress import Progress, quiet
+from anamorph.core.signal import Batch, Image, Label
+from anamorph.core.space import Codes, Space, check_codes
+from anamorph.data.images import Images
+from anamorph.data.order import indices
+
+__all__ = ["CodesOf", "Usage", "extract", "fingerprint_of"]
+
+FORMAT = 1
+SHARD = 8192
+"""Examples in a file."""
+DEAD = 0.5
+"""A codebook of which less than this share is used is worth a warning."""
+LABEL = "label."
+
+
+@dataclass(frozen=True)
+class Usage:
+    """How often each code of a space was used, over a whole source [K]."""
+
+    space: Space
+    counts: tuple[int, ...]
+
+    @property
+    def used(self) -> int:
+        return sum(count > 0 for count in self.counts)
+
+    @property
+    def perplexity(self) -> float:
+        """How many codes there would be if all were used alike."""
+        shares = torch.tensor(self.counts, dtype=torch.float64) / max(sum(self.counts), 1)
+        return float(torch.special.entr(shares).sum().exp())
+
+    def __str__(self) -> str:
+        k = self.space.vocabulary or 0
+        return f"{self.space.name}: {self.used} of {k} codes are used, perplexity {self.perplexity:.1f}"
+
+    def warning(self) -> str:
+        """What is wrong, and what to do; empty if nothing is.
+
+        Raises: UserError if all codes are the same one, which leaves nothing to learn.
+        """
+        if self.used <= 1:
+            raise UserError(
+                f"every code of {self.space.name!r} is the same: the model says nothing through it. Train it longer, or anew "
+                f"with --model.kmeans and --model.restart 0.01"
+            )
+        if self.used >= DEAD * (self.space.vocabulary or 0):
+            return ""
+        return (
+            f"most codes of {self.space.name!r} are never used ({self.used} of {self.space.vocabulary}): the model could do "
+            f"with a smaller --model.vocabulary, or a higher --model.restart"
+        )
+
+
+@dataclass(frozen=True)
+class CodesOf:
+    """A source of codes, in the order in which their images would come. signal: of the images."""
+
+    signal: Image
+    codes: Codes
+    labels: tuple[Label, ...]
+    values: Mapping[str, Tensor]
+    fingerprint: str
+    usage: tuple[Usage, ...]
+    name: str
+    seed: int | None = 0
+
+    @property
+    def size(self) -> int:
+        return len(next(iter(self.codes.values())))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """How the codes are used, for the user to read.
+
+        Raises: UserError if all codes of a space are one and the same.
+        """
+        return tuple(text for u in self.usage for text in (str(u), u.warning()) if text)
+
+    def take(self, start: int, count: int, level: int = 0) -> Batch:
+        rows = torch.from_numpy(indices(self.size, start, count, self.seed))
+        codes = {name: value[rows].long() for name, value in self.codes.items()}
+        return Batch(codes, {label.name: self.values[label.name][rows].long() for label in self.labels})
+
+
+def fingerprint_of(model: torch.nn.Module) -> str:
+    """Names the weights of a model."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(
+            value.detach().cpu().contiguous().view(torch.uint8).numpy().data if value.dim() else repr(value.item()).encode()
+        )
+    return digest.hexdigest()
+
+
+@torch.no_grad()
+def extract(model: Encodes, images: Images, folder: Path, progress: Progress = quiet) -> CodesOf:
+    """The codes of all images, in their own order, in a folder inside `folder` that is named by the model and the images.
+
+    What is there already is read, and not computed again.
+    Raises: UserError if the model's codes are not discrete, or a file in the folder is of another model or damaged.
+    """
+    spaces = tuple(space for space in model.spaces if not space.optional)
+    for space in spaces:
+        if space.vocabulary is None:
+            raise UserError(f"priors over codes are for whole numbers, and {type(model).__name__} has {space}")
+    name = f"{fingerprint_of(model)}-{images.fingerprint}"
+    here, plain = folder / name, images.in_order()
+    shards = [here / f"{i:05d}.safetensors" for i in range(-(-images.size // SHARD))]
+    device = next(iter(model.state_dict().values()), torch.empty(0)).device
+    for i, shard in enumerate(shards):
+        if not _is_whole(shard, name):
+            batch = plain.take(i * SHARD, min(SHARD, images.size - i * SHARD))
+            codes = encode_in_parts(model, batch.signals.to(device))
+            check_codes(codes, spaces)
+            tensors = {s.name: codes[s.name].to("cpu", _narrow(s.vocabulary or 0)) for s in spaces}
+            tensors |= {LABEL + label: value.to(torch.int32) for label, value in batch.labels.items()}
+            write_tensors(shard, tensors, {"fingerprint": name})
+        progress(min((i + 1) * SHARD, images.size), images.size)
+    return _read(here, name, spaces, images, shards)
+
+
+def _narrow(vocabulary: int) -> torch.dtype:
+    return torch.int16 if vocabulary <= 2**15 else torch.int32
+
+
+def _is_whole(shard: Path, fingerprint: str) -> bool:
+    """Raises: UserError if it is of something else."""
+    if not shard.is_file():
+        return False
+    try:
+        found = read_facts(shard).get("fingerprint")
+    except UserError:
+        return False
+    if found != fingerprint:
+        raise UserError(f"{shard} holds codes of another model or of other images ({found}): remove its folder")
+    return True
+
+
+def _read(here: Path, name: str, spaces: Sequence[Space], images: Images, shards: Sequence[Path]) -> CodesOf:
+    parts = [read_tensors(shard)[0] for shard in shards]
+    joined = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+    codes = {s.name: joined[s.name] for s in spaces}
+    check_codes(codes, spaces)
+    usage = tuple(
+        Usage(s, tuple(torch.bincount(codes[s.name].flatten().long(), minlength=s.vocabulary or 0).tolist())) for s in spaces
+    )
+    values = {label.name: joined[LABEL + label.name] for label in images.labels}
+    _describe(here / "codes.json", name, images, usage)
+    return CodesOf(images.signal, codes, images.labels, values, name, usage, images.name, images.seed)
+
+
+def _describe(path: Path, name: str, images: Images, usage: Sequence[Usage]) -> None:
+    described: dict[str, Any] = {
+        "format": FORMAT,
+        "fingerprint": name,
+        "images": images.name,
+        "size": images.size,
+        "signal": asdict(images.signal),
+        "spaces": [asdict(u.space) for u in usage],
+        "labels": {label.name: list(label.classes) for label in images.labels},
+        "usage": {u.space.name: list(u.counts) for u in usage},
+    }
+    if not path.is_file() or read_json(path) != described:
+        write_json(path, described)

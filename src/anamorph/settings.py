@@ -1,0 +1,98 @@
+"""What a run is started with, as its config.json holds it."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from anamorph.catalog import config_class
+from anamorph.core.config import check, from_plain, to_plain
+from anamorph.core.errors import UserError
+from anamorph.core.signal import Image
+from anamorph.core.stage import Constant, Growing, Schedule
+from anamorph.training.folder import RunFolder
+from anamorph.training.run import Machine
+from anamorph.training.session import Plan
+
+__all__ = ["Settings", "settings_of", "versions"]
+
+NOTED = ("format", "created", "versions", "resumed", "config")
+"""What config.json holds besides the settings; `config`, the model's own, is read apart."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that is needed to make a run again, as config.json holds it.
+
+    source: empty for a run that was imported, until it is given one. images: the total to train on. labels: those that come
+    along; None for all. pictures: at how many images seen; None for the default. growing: how a model grows, level by level;
+    None: it stays at one `level` (halvings of its full size), with `batch`. codes_of: the folder of the run on whose codes a
+    prior is trained, and first: what that run was started with; without, a prior is one over pixels.
+    """
+
+    model: str
+    config: Any
+    source: str
+    signal: Image
+    fingerprint: str
+    machine: Machine
+    images: int
+    size: tuple[int, int] | None = None
+    channels: int | None = None
+    upscale: bool = False
+    labels: tuple[str, ...] | None = None
+    mirror: bool = False
+    batch: int = 128
+    seed: int = 0
+    pictures: tuple[int, ...] | None = None
+    growing: Growing | None = None
+    level: int = 0
+    codes_of: str = ""
+    first: Settings | None = None
+
+    def __post_init__(self) -> None:
+        check(self, "at least 1", "batch", *(["images"] if self.source else []))
+        check(self, "at least 0", "images", "level")
+        if not 0 <= self.seed < 2**63:
+            raise UserError(f"a seed lies between 0 and 2^63, got {self.seed}")
+
+    @property
+    def schedule(self) -> Schedule:
+        return self.growing or Constant(self.batch, self.level)
+
+    @property
+    def plan(self) -> Plan:
+        return Plan.of(self.images, self.pictures)
+
+    def write(self, folder: RunFolder) -> None:
+        created = datetime.now(UTC).isoformat(timespec="seconds")
+        folder.write_config({**to_plain(self), "versions": versions(), "created": created})
+
+
+def versions() -> dict[str, str]:
+    """Of what decides a result to the last bit."""
+    return {"anamorph": version("anamorph"), "torch": torch.__version__, "python": platform.python_version()}
+
+
+def settings_of(folder: RunFolder) -> Settings:
+    """What a run was started with.
+
+    Raises: UserError if this is no run, or its config.json is not as it was written.
+    """
+    config = folder.config()
+    return _settings(config, f"{folder}/config.json")
+
+
+def _settings(config: Mapping[str, Any], where: str) -> Settings:
+    values = {name: value for name, value in config.items() if name not in (*NOTED, "first")}
+    model = from_plain(config_class(str(config.get("model"))), config.get("config", {}), f"{where}: config")
+    first = config.get("first")
+    return from_plain(
+        Settings, values, where, config=model, first=None if first is None else _settings(first, f"{where}: first")
+    )
