@@ -19,7 +19,9 @@ from anamorph.models.gan import GANConfig
 from anamorph.models.stylealae import StyleALAEConfig
 from anamorph.models.stylegan import StyleGANConfig
 from anamorph.models.vae import VAEConfig
+from anamorph.models.vqvae import VQVAEConfig
 from anamorph.models.vqvae2 import VQVAE2Config
+from anamorph.nn.laws import LawConfig
 from anamorph.training.run import Machine, Run
 
 IMAGE = Image(2, 6, 4)
@@ -28,6 +30,7 @@ STYLED = Image(2, 8, 16)
 STRIDED = Image(2, 16, 24)
 """For models that divide sides by a stride."""
 BATCH = 8
+LAW = LawConfig(features=3, width=4, layers=2)
 CASES: dict[str, tuple[str, Any]] = {
     "alae": ("alae", ALAEConfig(width=16, w_dim=5, z_dim=3, mapping_layers=2)),
     "alae-eta": ("alae", ALAEConfig(width=16, w_dim=5, z_dim=3, eta_dim=2, inner=5)),
@@ -50,6 +53,26 @@ CASES: dict[str, tuple[str, Any]] = {
         StyleGANConfig(z_dim=3, w_dim=6, mapping_width=4, mapping_layers=2, channels=48, most_channels=5, mapping_rate=0.1),
     ),
     "vae": ("vae", VAEConfig(z_dim=5, widths=(16, 12))),
+    "vae-convolutional": (
+        "vae",
+        VAEConfig(
+            z_dim=5, net="convolutional", stride=2, width=6, blocks=1, inner=4, likelihood="shared", beta=2.0, warm_up=20
+        ),
+    ),
+    "vae-free": ("vae", VAEConfig(z_dim=5, widths=(16,), likelihood="pixelcnn", law=LAW, free_bits=0.05)),
+    "vqvae": ("vqvae", VQVAEConfig(width=6, blocks=1, inner=5, vocabulary=11, code_dim=3, maps=2)),
+    "vqvae-gradient": (
+        "vqvae",
+        VQVAEConfig(stride=2, width=6, blocks=1, inner=5, vocabulary=11, code_dim=3, learning="loss", likelihood="bernoulli"),
+    ),
+    "vqvae-residual": (
+        "vqvae",
+        VQVAEConfig(width=6, blocks=1, inner=5, vocabulary=7, code_dim=3, quantizer="residual", maps=3, likelihood="gaussian"),
+    ),
+    "vqvae-scalar": (
+        "vqvae",
+        VQVAEConfig(width=6, blocks=1, inner=5, quantizer="scalar", levels=(64, 48), likelihood="pixelcnn", law=LAW),
+    ),
     "vqvae2": ("vqvae2", VQVAE2Config(width=8, blocks=1, inner=5, vocabulary=11, code_dim=3)),
     "vqvae2-three": (
         "vqvae2",
@@ -87,7 +110,7 @@ def batch(n: int = BATCH, case: str = "alae") -> Batch:
 def make_run(case: str, machine: Machine | None = None, seed: int = 0) -> Run:
     name, config = CASES[case]
     model, recipe = build(name, image_of(case), config, seed)
-    if isinstance(model, Grows):  # what begins at zero or one hides what is behind it
+    if isinstance(model, Grows) or case == "vqvae-scalar":  # what begins at zero or one hides what is behind it
         generator = torch.Generator().manual_seed(seed)
         for key, parameter in model.named_parameters():
             # An all-positive constant leaves the first bias without a gradient: the norm removes what it adds.

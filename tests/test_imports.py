@@ -18,7 +18,7 @@ LAYERS = (
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 WITHIN = {
-    ("losses", "losses"),
+    ("nn", "losses"),
     ("presets", "catalog"),
     ("runs", "catalog"),
     ("runs", "settings"),
@@ -29,7 +29,8 @@ WITHIN = {
     ("experiments", "presets"),
     ("experiments", "runs"),
 }
-"""Imports within a layer that are meant: layer 3 builds on the catalog, the presets and on runs."""
+"""Imports within a layer that are meant: a law of pixels is a net with a likelihood; layer 3 builds on the catalog, the presets
+and on runs."""
 
 
 def _room(path: Path) -> str:

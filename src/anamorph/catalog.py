@@ -113,6 +113,18 @@ MODELS: dict[str, Entry] = {
             "Kingma and Welling 2013, arXiv:1312.6114",
         ),
         Entry(
+            "vqvae",
+            "vector-quantised autoencoder",
+            "anamorph.models.vqvae",
+            "VQVAE",
+            "maps of codes, of a learned codebook or of finite scalars",
+            "likelihood and commitment, one phase",
+            "likelihood given the codes",
+            "none by itself: a prior is trained on the codes",
+            "in x: log p(x | q(E(x)))",
+            "van den Oord et al. 2017, arXiv:1711.00937",
+        ),
+        Entry(
             "vqvae2",
             "hierarchical vector-quantised autoencoder (VQ-VAE-2)",
             "anamorph.models.vqvae2",

@@ -162,7 +162,7 @@ def test_directions_that_cannot_be_found_are_refused(root: Path, capsys: pytest.
     fails(["directions", run, "shapes", "--method", "svm", "--label", "mood"], "no label 'mood'", capsys)
     fails(
         ["directions", str(root / "vae"), "--method", "sefa"],
-        "needs a model that is styled; VAE only encodes, draws, bounds: stylealae, stylegan can",
+        "needs a model that is styled; VAE only encodes, draws, explains, bounds: stylealae, stylegan can",
         capsys,
     )
     fails(["directions", str(root / "autoencoder")], "needs a model that draws", capsys)

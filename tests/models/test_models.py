@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -14,6 +16,7 @@ from anamorph.models.alae import ALAE, ALAEConfig, recipe
 from anamorph.models.gan import GAN, GANConfig
 from anamorph.models.gan import recipe as gan_recipe
 from anamorph.models.vae import VAE, VAEConfig
+from anamorph.nn.laws import LawConfig, SharedGaussian
 
 IMAGE = Image(2, 6, 4)
 
@@ -117,11 +120,26 @@ def test_more_importance_weights_tighten_the_bound() -> None:
 
 
 def test_the_gaussian_variance_has_a_floor() -> None:
-    model = VAE(IMAGE, VAEConfig(z_dim=3, widths=(8,), likelihood="gaussian", log_var_floor=-6.0))
+    model = VAE(IMAGE, VAEConfig(z_dim=3, widths=(8,), likelihood="gaussian", law=LawConfig(log_var_floor=-6.0)))
     with torch.no_grad():
         model.decoder.get_parameter("layers.1.bias").fill_(-100.0)
-        _, log_var = model._observed(torch.zeros(2, 3))
-    torch.testing.assert_close(log_var, torch.full_like(log_var, -6.0))
+        nats = model.explain(torch.full((1, *IMAGE.shape), -100.0), {"z": torch.zeros(1, 3)})
+    torch.testing.assert_close(nats, torch.full_like(nats, IMAGE.values * -0.5 * (math.log(2 * math.pi) - 6.0)))
+
+
+@pytest.mark.parametrize("likelihood", ["logistic", "pixelcnn", "shared"])
+@torch.no_grad()
+def test_other_laws_of_pixels_draw_what_they_score(likelihood: str) -> None:
+    """Their own samples are likelier than noise; discrete ones are of 256 values."""
+    torch.manual_seed(0)
+    model = VAE(Image(1, 6, 4), VAEConfig(z_dim=3, widths=(8,), likelihood=likelihood))  # type: ignore[arg-type]
+    if isinstance(model.law, SharedGaussian):
+        model.law.error.mean.fill_(0.01)
+    codes = {"z": torch.randn(200, 3)}
+    drawn = model.decode(codes, Seeded(0, "x"))
+    noise = torch.randint(0, 256, drawn.shape) / 127.5 - 1
+    assert float(model.explain(drawn, codes).mean()) > float(model.explain(noise, codes).mean())
+    assert torch.equal(model.decode(codes), model.decode(codes))
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from anamorph.core.signal import Batch, Image
 from anamorph.core.stage import Stage
 from anamorph.losses.likelihood import gaussian_kl, iwae
 from anamorph.models.vae import VAE, VAEConfig, recipe
+from anamorph.nn.laws import LawConfig
 from anamorph.training.gradients import gradients
 from anamorph.training.run import Machine
 from reference import Case, committed
@@ -26,7 +27,7 @@ def load(likelihood: str, **settings: Any) -> tuple[Case, VAE, Tensor]:
     case = committed(f"vae_{likelihood}")
     c = case.facts["config"]
     settings |= {"z_dim": c["z_dim"], "widths": (c["hidden"],), "likelihood": likelihood}
-    model = VAE(Image(1, 4, c["x_dim"] // 4), VAEConfig(activation="tanh", log_var_floor=None, **settings))
+    model = VAE(Image(1, 4, c["x_dim"] // 4), VAEConfig(activation="tanh", law=LawConfig(log_var_floor=None), **settings))
     with torch.no_grad():
         for parameter, value in zip(_parameters(model), _values(case, "state."), strict=True):
             parameter.copy_(value)

@@ -35,7 +35,7 @@ def pixelcnn(case: Case) -> PixelCNN:
     grid = Space("codes", (1, *case.tensors["input.codes"].shape[1:]), c["input_dim"])
     settings = PixelCNNConfig(width=c["dim"], layers=c["n_layers"], first=7, kernel=3, head=512)
     net = PixelCNN((grid,), (Space("class", (), c["n_classes"]),), settings)
-    for i, layer in enumerate(net.stacks.layers):
+    for i, layer in enumerate(net.net.stacks.layers):
         names: dict[str, Any] = {
             "vert_stack": layer.vertical,
             "vert_to_horiz": layer.across,
@@ -45,9 +45,9 @@ def pixelcnn(case: Case) -> PixelCNN:
         }
         for name, module in names.items():
             copy(module, state, f"layers.{i}.{name}")
-    net.embed[0].weight.data.copy_(state.pop("embedding.weight"))  # type: ignore[operator]
-    copy(net.hidden, state, "output_conv.0")
-    copy(net.last, state, "output_conv.2")
+    net.net.embed[0].weight.data.copy_(state.pop("embedding.weight"))  # type: ignore[operator]
+    copy(net.net.hidden, state, "output_conv.0")
+    copy(net.net.last, state, "output_conv.2")
     assert not state
     return net
 

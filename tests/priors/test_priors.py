@@ -15,7 +15,8 @@ from anamorph.core.prior import Keep, Taste
 from anamorph.core.random import Seeded
 from anamorph.core.signal import Image
 from anamorph.core.space import Codes, Space
-from anamorph.priors.autoregressive import Autoregressive, pick
+from anamorph.nn.walk import pick
+from anamorph.priors.autoregressive import Autoregressive
 from anamorph.priors.compose import Chain, Pixels, with_prior
 from anamorph.priors.pixelcnn import PixelCNN, PixelCNNConfig
 from anamorph.priors.pixelsnail import PixelSNAIL, PixelSNAILConfig

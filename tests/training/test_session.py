@@ -331,7 +331,7 @@ def test_the_plan_is_a_function_of_the_total() -> None:
 def test_every_model_can_be_started_by_name(tmp_path: Path) -> None:
     for name, config in dict(CASES.values()).items():
         out = tmp_path / name
-        source = "digits" if name.startswith("style") else str(data(tmp_path))
+        source = "digits" if name.startswith(("style", "vq")) else str(data(tmp_path))
         statuses = list(train(name, source, 16, out, config=config, batch=SIZE))
         assert statuses[-1].images == 16
         assert list(train(name, source, 16, out, batch=SIZE)) == []

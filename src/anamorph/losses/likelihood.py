@@ -6,9 +6,19 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
-__all__ = ["bernoulli_log_prob", "gaussian_kl", "gaussian_log_prob", "iwae"]
+__all__ = [
+    "bernoulli_log_prob",
+    "gaussian_kl",
+    "gaussian_log_prob",
+    "iwae",
+    "logistic_mixture_log_prob",
+    "logistic_mixture_sample",
+]
+
+LEAST_LOG_SCALE = -7.0
+"""Of a logistic: e^-7 of the range from -1 to 1 is an eighth of one of 256 values."""
 
 
 def gaussian_log_prob(x: Tensor, mean: Tensor, log_var: Tensor) -> Tensor:
@@ -33,3 +43,54 @@ def iwae(log_weights: Tensor) -> Tensor:
     Burda et al. 2015 (arXiv:1509.00519, equation 8). k = 1 gives the ELBO; it grows with k.
     """
     return torch.logsumexp(log_weights, 1) - math.log(log_weights.shape[1])
+
+
+def logistic_mixture_log_prob(x: Tensor, logits: Tensor) -> Tensor:
+    """log p(x) per pixel [B, H, W], summed over channels, of 8-bit values x [B, C, H, W] = k / 127.5 - 1, under a mixture of
+    discretised logistics.
+
+    Salimans et al. 2017, "PixelCNN++", arXiv:1701.05517, section 2.1 and equation 3. logits: the weights of M components, and
+    for each channel M means, M log scales and M coefficients on earlier channels (none with one channel), [B, O, H, W]. The
+    first and the last value have all that lies beyond them. Where a bin's mass is below 1e-5 its density is taken times its
+    width, so that the total is only nearly one.
+    """
+    weights, means, log_scales = _components(x, logits)  # [B, M, H, W], [B, C, M, H, W] twice
+    centred, inverse = x.unsqueeze(2) - means, torch.exp(-log_scales)
+    above, below = inverse * (centred + 1 / 255), inverse * (centred - 1 / 255)
+    mass = above.sigmoid() - below.sigmoid()
+    middle = inverse * centred
+    density = middle - log_scales - 2 * softplus(middle) - math.log(127.5)
+    inside = torch.where(mass > 1e-5, mass.clamp(min=1e-12).log(), density)
+    edge = x.unsqueeze(2)
+    each = torch.where(edge < -0.999, above - softplus(above), torch.where(edge > 0.999, -softplus(below), inside))
+    return torch.logsumexp(each.sum(1) + weights.log_softmax(1), 1)
+
+
+def logistic_mixture_sample(logits: Tensor, channels: int, which: Tensor, where: Tensor) -> Tensor:
+    """A sample [B, C, H, W] in [-1, 1] of such a mixture. which [B, H, W, M], where [B, H, W, C]: uniform numbers that choose
+    the component, and the place in each logistic. Each channel is bounded before the next one depends on it."""
+    count = which.shape[-1]
+    chosen = (logits[:, :count] - torch.log(-torch.log(which.movedim(-1, 1)))).argmax(1, keepdim=True)
+    blocks = logits[:, count:].unflatten(1, (channels, -1, count))  # [B, C, 2 or 3, M, H, W]
+    places = chosen[:, None, None].expand(-1, channels, blocks.shape[2], -1, -1, -1)
+    picked = blocks.gather(3, places).squeeze(3)
+    x = picked[:, :, 0] + picked[:, :, 1].clamp(min=LEAST_LOG_SCALE).exp() * where.movedim(-1, 1).logit()
+    found = [x[:, 0].clamp(-1, 1)]
+    if channels == 3:
+        a, b, c = picked[:, :, 2].tanh().unbind(1)
+        found.append((x[:, 1] + a * found[0]).clamp(-1, 1))
+        found.append((x[:, 2] + b * found[0] + c * found[1]).clamp(-1, 1))
+    return torch.stack(found, 1)
+
+
+def _components(x: Tensor, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Weights [B, M, H, W], means and log scales [B, C, M, H, W], the means moved by the true earlier channels."""
+    channels = x.shape[1]
+    count = logits.shape[1] // (10 if channels == 3 else 3)
+    blocks = logits[:, count:].unflatten(1, (channels, -1, count))  # means, log scales, coefficients
+    means, log_scales = blocks[:, :, 0], blocks[:, :, 1].clamp(min=LEAST_LOG_SCALE)
+    if channels == 3:
+        a, b, c = blocks[:, :, 2].tanh().unbind(1)
+        red, green = x[:, 0, None], x[:, 1, None]
+        means = torch.stack([means[:, 0], means[:, 1] + a * red, means[:, 2] + b * red + c * green], 1)
+    return logits[:, :count], means, log_scales

@@ -1,31 +1,35 @@
 """The variational autoencoder, with the ELBO or the importance-weighted bound as its objective.
 
 Kingma and Welling 2013, "Auto-Encoding Variational Bayes", arXiv:1312.6114;
-Burda, Grosse, Salakhutdinov 2015, "Importance Weighted Autoencoders", arXiv:1509.00519.
+Burda, Grosse, Salakhutdinov 2015, "Importance Weighted Autoencoders", arXiv:1509.00519;
+Higgins et al. 2017, "beta-VAE" (beta); Kingma et al. 2016, arXiv:1606.04934, appendix C.8 (free bits);
+Sonderby et al. 2016, arXiv:1602.02282, section 2.3 (warm-up).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor
-from torch.nn.functional import softplus
+from torch import Tensor, nn
 
 from anamorph.core.config import check
-from anamorph.core.model import Bounds, Draws, Encodes, Noise
+from anamorph.core.model import Bounds, Draws, Encodes, Explains, Noise
 from anamorph.core.optimizer import Adam
-from anamorph.core.precision import full_precision
 from anamorph.core.random import Random
 from anamorph.core.recipe import Outcome, Phase, Recipe
 from anamorph.core.signal import Batch, Image
 from anamorph.core.space import Codes, Space
 from anamorph.core.stage import Stage
-from anamorph.losses.likelihood import bernoulli_log_prob, gaussian_kl, gaussian_log_prob, iwae
+from anamorph.losses.likelihood import gaussian_kl, gaussian_log_prob, iwae
+from anamorph.nn.convolutional import ConvDecoder, ConvEncoder, check_stride
+from anamorph.nn.laws import Law, LawConfig, Likelihoods, SharedGaussian, law_of
 from anamorph.nn.mlp import MLP, Activation, leaky
-from anamorph.nn.scale import from_range, to_range
+from anamorph.nn.running import Ramp
+from anamorph.nn.scale import to_range
 
 __all__ = ["VAE", "VAEConfig", "recipe"]
 
@@ -39,28 +43,44 @@ class VAEConfig:
 
     z_dim: int = 50
     """Features of the latent code z."""
+    net: Literal["dense", "convolutional"] = "dense"
+    """dense: hidden layers of `widths`. convolutional: strided, with residual blocks, of `width` channels."""
     widths: tuple[int, ...] = (1024, 1024)
-    """Units of the encoder's hidden layers; the decoder has the same, reversed."""
+    """dense: units of the encoder's hidden layers; the decoder has the same, reversed."""
     activation: Literal["leaky_relu", "tanh"] = "leaky_relu"
-    """Of the hidden layers; the paper's is tanh, which trains worse in deep nets."""
-    likelihood: Literal["bernoulli", "gaussian"] = "bernoulli"
-    """p(x | z): bernoulli reads pixels as probabilities of white, in [0, 1]; gaussian has a mean and a variance per pixel."""
-    log_var_floor: float | None = -6.0
-    """The gaussian's least log variance, approached smoothly: without it (None, as in the paper) pixels that never change
-    drive the density to infinity. -6 is a standard deviation of 0.05 on pixels in [-1, 1]."""
+    """dense: of the hidden layers; the paper's is tanh, which trains worse in deep nets."""
+    stride: int = 4
+    """convolutional: from the image to the grid of features, along each side; a power of two."""
+    width: int = 64
+    """convolutional: channels of the features."""
+    blocks: int = 2
+    """convolutional: residual blocks in encoder and decoder."""
+    inner: int = 32
+    """convolutional: channels inside a residual block."""
+    likelihood: Likelihoods = "bernoulli"
+    """p(x | z). bernoulli: pixels are probabilities of white. gaussian: a mean and a variance per pixel. shared: a mean per
+    pixel, one variance. logistic: mixtures of logistics of 8-bit values. pixelcnn: each pixel given those before it, too."""
+    law: LawConfig = LawConfig()
     objective: Literal["elbo", "iwae"] = "elbo"
     """elbo: one sample and the closed-form KL. iwae: the bound of `samples` importance weights."""
     samples: int = 1
     """Samples of q(z | x) per image and step."""
+    beta: float = 1.0
+    """Weight of the KL (elbo); above 1, codes are fewer and more independent."""
+    free_bits: float = 0.0
+    """Nats that each dimension may cost before its KL counts (elbo)."""
+    warm_up: int = 0
+    """Images over which the weight of the KL rises from nothing (elbo)."""
     rate: float = 0.0005
     """Adam's learning rate."""
 
     def __post_init__(self) -> None:
-        check(self, "at least 1", "z_dim", "samples", "widths")
+        check(self, "at least 1", "z_dim", "samples", "widths", "blocks", "inner", "width")
         check(self, "above 0", "rate")
+        check(self, "at least 0", "beta", "free_bits", "warm_up")
 
 
-class VAE(Encodes, Draws, Bounds):
+class VAE(Encodes, Draws, Bounds, Explains):
     """Maps images [B, C, H, W] in [-1, 1] to the mean of q(z | x) [B, z_dim] and back; draws z ~ N(0, I)."""
 
     signal: Image
@@ -70,37 +90,38 @@ class VAE(Encodes, Draws, Bounds):
         self.signal, self.config = signal, config
         c = config
         self.spaces = (Space("z", (c.z_dim,)),)
-        activation: Activation = torch.tanh if c.activation == "tanh" else leaky(0.2)
-        outputs = signal.values * (2 if c.likelihood == "gaussian" else 1)
-        self.encoder = MLP([signal.values, *c.widths, 2 * c.z_dim], activation)
-        self.decoder = MLP([c.z_dim, *reversed(c.widths), outputs], activation)
+        self.law = law_of(c.likelihood, signal, c.law)
+        if c.net == "convolutional":
+            check_stride(signal.height, signal.width, c.stride)
+            self.encoder: nn.Module = _Inward(signal, c)
+            self.decoder: nn.Module = _Outward(signal, c, self.law.outputs)
+        else:
+            activation: Activation = torch.tanh if c.activation == "tanh" else leaky(0.2)
+            self.encoder = MLP([signal.values, *c.widths, 2 * c.z_dim], activation)
+            self.decoder = MLP([c.z_dim, *reversed(c.widths), self.law.outputs * signal.height * signal.width], activation)
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance of q(z | x), each [B, z_dim]."""
-        mean, log_var = self.encoder(self._pixels(x)).float().chunk(2, 1)
+        mean, log_var = self.encoder(self._read(x)).float().chunk(2, 1)
         return mean, log_var
 
     def encode(self, x: Tensor) -> Codes:
         return {"z": self.posterior(x)[0]}
 
     def features(self, x: Tensor) -> Tensor:
-        """The encoder's last hidden activation [B, widths[-1]] of images in [-1, 1]."""
-        return self.encoder.hidden(self._pixels(x)).float()
+        """The encoder's last hidden activation of images in [-1, 1], as vectors [B, F]."""
+        hidden: Tensor = self.encoder.hidden(self._read(x))  # type: ignore[operator]
+        return hidden.float()
 
     def draw(self, n: int, random: Random, labels: Mapping[str, Tensor] | None = None) -> Codes:
         return {"z": random.normal(n, self.config.z_dim)}
 
     def decode(self, codes: Codes, noise: Noise = "fixed") -> Tensor:
         """Images [B, C, H, W]: the mean of p(x | z), or a sample of it."""
-        centre, log_var = self._observed(codes["z"])
-        if self.config.likelihood == "bernoulli":
-            probability = centre.sigmoid()
-            if isinstance(noise, Random):
-                probability = (noise.uniform(*probability.shape) < probability).float()
-            return from_range(probability, "unit").unflatten(1, self.signal.shape)
-        if isinstance(noise, Random):
-            centre = centre + noise.normal(*centre.shape) * (log_var / 2).exp()
-        return centre.unflatten(1, self.signal.shape)
+        return self.law.draw(self._out(codes["z"]), noise)
+
+    def explain(self, x: Tensor, codes: Codes) -> Tensor:
+        return self.law.log_prob(x, self._out(codes["z"]))
 
     def log_weights(self, x: Tensor, k: int, random: Random) -> Tensor:
         mean, log_var = self.posterior(x)
@@ -112,29 +133,54 @@ class VAE(Encodes, Draws, Bounds):
 
     def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
         """log p(x | z) [B, k] in nats, of z [B, k, D]."""
-        x = self._pixels(x).unsqueeze(1)
-        centre, log_var = self._observed(z)
-        with full_precision(x):
-            if self.config.likelihood == "bernoulli":
-                return bernoulli_log_prob(x, centre)
-            return gaussian_log_prob(x, centre, log_var)
+        k = z.shape[1]
+        repeated = x if k == 1 else x.repeat_interleave(k, 0)
+        return self.law.log_prob(repeated, self._out(z.flatten(0, 1))).unflatten(0, (-1, k))
 
-    def _pixels(self, x: Tensor) -> Tensor:
-        return to_range(x, "unit" if self.config.likelihood == "bernoulli" else "signed").flatten(1)
+    def _read(self, x: Tensor) -> Tensor:
+        """As the encoder reads images: flat where it is dense, and in [0, 1] where pixels are probabilities."""
+        x = to_range(x, "unit" if self.config.likelihood == "bernoulli" else "signed")
+        return x.flatten(1) if self.config.net == "dense" else x
 
-    def _observed(self, z: Tensor) -> tuple[Tensor, Tensor]:
-        """Logit (bernoulli, with nothing beside it) or mean and log variance (gaussian) of each pixel."""
-        out = self.decoder(z).float()
-        if self.config.likelihood == "bernoulli":
-            return out, out
-        mean, log_var = out.chunk(2, -1)
-        floor = self.config.log_var_floor
-        return mean, log_var if floor is None else floor + softplus(log_var - floor)
+    def _out(self, z: Tensor) -> Tensor:
+        """What p(x | z) is read off [B, outputs, H, W]."""
+        out: Tensor = self.decoder(z)
+        return out.unflatten(1, (self.law.outputs, self.signal.height, self.signal.width)) if out.dim() == 2 else out
+
+
+class _Inward(nn.Module):
+    """Images [B, C, H, W] to mean and log variance [B, 2 z_dim]."""
+
+    def __init__(self, signal: Image, c: VAEConfig) -> None:
+        super().__init__()
+        self.convolutions = ConvEncoder(signal.channels, c.width, c.blocks, c.inner, c.stride)
+        self.last = nn.Linear(signal.height * signal.width // c.stride**2 * c.width, 2 * c.z_dim)
+
+    def hidden(self, x: Tensor) -> Tensor:
+        return self.convolutions(x).flatten(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.last(self.hidden(x))
+        return out
+
+
+class _Outward(nn.Module):
+    """z [B, z_dim] to what the law is read off [B, outputs, H, W]."""
+
+    def __init__(self, signal: Image, c: VAEConfig, outputs: int) -> None:
+        super().__init__()
+        self.grid = (c.width, signal.height // c.stride, signal.width // c.stride)
+        self.first = nn.Linear(c.z_dim, math.prod(self.grid))
+        self.convolutions = ConvDecoder(c.width, outputs, c.width, c.blocks, c.inner, c.stride)
+
+    def forward(self, z: Tensor) -> Tensor:
+        out: Tensor = self.convolutions(self.first(z).unflatten(1, self.grid))
+        return out
 
 
 def recipe(model: VAE) -> Recipe:
     """One phase: minus the bound, in nats per image (a sum over pixels and latent dimensions, a mean over the batch)."""
-    c = model.config
+    c, ramp = model.config, Ramp(model.config.warm_up)
 
     def elbo(batch: Batch, stage: Stage, random: Random) -> Outcome:
         x = batch.signals
@@ -142,19 +188,36 @@ def recipe(model: VAE) -> Recipe:
         epsilon = random.normal(len(x), c.samples, c.z_dim)
         z = mean.unsqueeze(1) + epsilon * (log_var / 2).exp().unsqueeze(1)
         kl = gaussian_kl(mean, log_var).mean(0)
-        terms = {"reconstruction": -model.log_likelihood(x, z).mean(), "kl": kl.sum()}
-        return Outcome(terms, {"kl_per_dim": kl, "active_units": (mean.var(0) > ACTIVE).float().sum()})
+        _gather(model.law, model, x, z)
+        weight = c.beta * ramp.gather(len(x))
+        terms = {"reconstruction": -model.log_likelihood(x, z).mean(), "kl": weight * kl.clamp(min=c.free_bits).sum()}
+        return Outcome(terms, _watched(mean, kl))
 
     def importance(batch: Batch, stage: Stage, random: Random) -> Outcome:
         x = batch.signals
         bound = iwae(model.log_weights(x, c.samples, random)).mean()
         with torch.no_grad():
             mean, log_var = model.posterior(x)
-            kl = gaussian_kl(mean, log_var).mean(0)
-        return Outcome({"bound": -bound}, {"kl_per_dim": kl, "active_units": (mean.var(0) > ACTIVE).float().sum()})
+        _gather(model.law, model, x, mean.unsqueeze(1))
+        return Outcome({"bound": -bound}, _watched(mean, gaussian_kl(mean, log_var).mean(0)))
 
     loss = elbo if c.objective == "elbo" else importance
+    commits = (ramp.commit, *((model.law.error.commit,) if isinstance(model.law, SharedGaussian) else ()))
     return Recipe(
-        phases=(Phase(c.objective, loss, trains=(model,), steps=("adam",)),),
+        phases=(Phase(c.objective, loss, trains=(model,), steps=("adam",), commit=commits),),
         optimizers={"adam": Adam(list(model.parameters()), c.rate)},
+        memory=ramp,
+        group=None if c.free_bits else 1,  # which are of the mean over the batch
     )
+
+
+def _watched(mean: Tensor, kl: Tensor) -> dict[str, Tensor]:
+    """Nats that each dimension costs, and how many dimensions say something."""
+    return {"kl_per_dim": kl, "kl_unweighted": kl.sum(), "active_units": (mean.var(0) > ACTIVE).float().sum()}
+
+
+@torch.no_grad()
+def _gather(law: Law, model: VAE, x: Tensor, z: Tensor) -> None:
+    """Let a shared variance follow the error of the first sample."""
+    if isinstance(law, SharedGaussian):
+        law.squared_error(x, model._out(z[:, 0]), gather=True)

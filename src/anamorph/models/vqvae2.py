@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from anamorph.core.config import check
 from anamorph.core.errors import UserError
-from anamorph.core.model import Encodes, Noise
+from anamorph.core.model import Encodes, Explains, Noise
 from anamorph.core.optimizer import Adam
 from anamorph.core.random import Random
 from anamorph.core.recipe import Outcome, Phase, Recipe
@@ -24,6 +24,7 @@ from anamorph.core.signal import Batch, Image
 from anamorph.core.space import Codes, Space
 from anamorph.core.stage import Stage
 from anamorph.nn.convolutional import ConvDecoder, ConvEncoder, check_stride
+from anamorph.nn.laws import SharedGaussian
 from anamorph.nn.quantize import Codebook, Quantized, perplexity
 
 __all__ = ["VQVAE2", "VQVAE2Config", "recipe"]
@@ -84,7 +85,7 @@ class _Level(nn.Module):
         return found
 
 
-class VQVAE2(Encodes):
+class VQVAE2(Encodes, Explains):
     """Maps images [B, C, H, W] in [-1, 1] to codes `top` [B, 1, h, w], the coarsest, to `bottom`, the finest, and back.
 
     x -> features -> coarser features -> q(top) -> decoded, beside the finer features -> q(bottom); both q -> x
@@ -111,6 +112,7 @@ class VQVAE2(Encodes):
             for i in range(finest)
         )
         self.decoder = ConvDecoder(c.levels * c.code_dim, signal.channels, c.width, c.blocks, c.inner, c.stride)
+        self.law = SharedGaussian(signal)
 
     @property
     def coarse_first(self) -> Sequence[_Level]:
@@ -130,7 +132,7 @@ class VQVAE2(Encodes):
         return found
 
     def reconstruct(self, vectors: list[Tensor]) -> Tensor:
-        """Images from each level's quantised vectors [B, h, w, D], coarse first."""
+        """The mean image from each level's quantised vectors [B, h, w, D], coarse first."""
         maps = [v.movedim(-1, 1) for v in vectors]
         enlarged = [enlarge(m) for enlarge, m in zip(self.enlarge, maps, strict=False)]
         pixels: Tensor = self.decoder(torch.cat([*enlarged, maps[-1]], 1)).float()
@@ -140,6 +142,12 @@ class VQVAE2(Encodes):
         return {s.name: q.ids.unsqueeze(1) for s, q in zip(self.spaces, self.quantize(x), strict=True)}
 
     def decode(self, codes: Codes, noise: Noise = "fixed") -> Tensor:
+        return self.law.draw(self._out(codes), noise)
+
+    def explain(self, x: Tensor, codes: Codes) -> Tensor:
+        return self.law.log_prob(x, self._out(codes))
+
+    def _out(self, codes: Codes) -> Tensor:
         ids = [codes[space.name].squeeze(1) for space in self.spaces]
         return self.reconstruct([level.codebook.lookup(i) for level, i in zip(self.coarse_first, ids, strict=True)])
 
@@ -152,14 +160,15 @@ def recipe(model: VQVAE2) -> Recipe:
         again = model.reconstruct([q.vectors for q in found])
         commitment = torch.stack([q.commitment for q in found]).sum()
         terms = {
-            "squared_error": (again - batch.signals).square().mean(),
+            "squared_error": model.law.squared_error(batch.signals, again, gather=True),
             "commitment": model.config.commitment * commitment,
         }
         usage = {f"perplexity_{s.name}": perplexity(b.counts) for s, b in zip(model.spaces, books, strict=True)}
         return Outcome(terms, usage)
 
     books = [level.codebook for level in model.coarse_first]
+    commits = (model.law.error.commit, *(book.commit for book in books))
     return Recipe(
-        phases=(Phase("reconstruction", reconstruction, (model,), ("adam",), commit=tuple(book.commit for book in books)),),
+        phases=(Phase("reconstruction", reconstruction, (model,), ("adam",), commit=commits),),
         optimizers={"adam": Adam(list(model.parameters()), model.config.rate)},
     )

@@ -11,11 +11,14 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, linear
+from torch.nn.functional import conv2d, linear, relu
 
-from anamorph.nn.masked import MaskedConv, mask_of, turns
+from anamorph.core.errors import UserError
+from anamorph.core.random import Random
+from anamorph.nn.masked import MaskedConv, dropout, mask_of, turns
+from anamorph.nn.walk import Walk
 
-__all__ = ["GatedStacks", "GatedWalk", "channel_mask"]
+__all__ = ["GatedNet", "GatedStacks", "channel_mask"]
 
 
 def channel_mask(outputs: int, inputs: int, channels: int) -> Tensor | None:
@@ -159,3 +162,72 @@ class GatedWalk:
         edge = self.above[0].shape[2] - self.height
         self.above[0][:, :, r + edge, c + edge] = x
         self.left[0][:, c + edge] = x
+
+
+class GatedNet(nn.Module):
+    """Logits [B, maps, H, W, K] of ids [B, maps, H, W]: of each, from those above and to the left, and from earlier maps at its
+    place. width and head are multiples of the number of maps, since their features take turns.
+
+    Raises: UserError if they are not.
+    """
+
+    def __init__(
+        self,
+        maps: int,
+        vocabulary: int,
+        *,
+        width: int,
+        layers: int,
+        first: int,
+        kernel: int,
+        head: int,
+        classes: int = 0,
+        told: int = 0,
+    ) -> None:
+        super().__init__()
+        if width % maps or head % maps:
+            raise UserError(f"{maps} maps of codes need a width and a head that are multiples of it, got {width}, {head}")
+        self.maps = maps
+        self.embed = nn.ModuleList(nn.Embedding(vocabulary, width // maps) for _ in range(maps))
+        self.stacks = GatedStacks(width, width, layers, first, kernel, maps, classes, told)
+        self.hidden = MaskedConv(width, head, mask=channel_mask(head, width, maps))
+        self.last = MaskedConv(head, vocabulary * maps, mask=channel_mask(vocabulary * maps, head, maps))
+
+    def forward(
+        self,
+        ids: Tensor,
+        label: Tensor | None = None,
+        told: Tensor | None = None,
+        rate: float = 0.0,
+        random: Random | None = None,
+    ) -> Tensor:
+        """rate: the share of features that the logits do without, by random numbers."""
+        features = self.stacks(self.embedded(ids).movedim(-1, 1), label, told)
+        logits = self.last(relu(self.hidden(dropout(features, rate, random))))
+        return logits.unflatten(1, (-1, self.maps)).permute(0, 2, 3, 4, 1)
+
+    def embedded(self, ids: Tensor) -> Tensor:
+        """Features [B, ..., width] of ids [B, maps, ...], the maps by turns."""
+        return torch.stack([embed(ids[:, m]) for m, embed in enumerate(self.embed)], -1).flatten(-2)
+
+    def walk(self, n: int, height: int, width: int, label: Tensor | None = None, told: Tensor | None = None) -> Walk:
+        """The same logits, place by place."""
+        return _NetWalk(self, self.stacks.walk(n, height, width, label, told))
+
+
+class _NetWalk:
+    def __init__(self, net: GatedNet, stacks: GatedWalk) -> None:
+        self.net, self.stacks = net, stacks
+        self.head = [(layer.masked()[:, :, 0, 0], layer.bias) for layer in (net.hidden, net.last)]
+
+    def row(self, r: int) -> None:
+        self.stacks.row(r)
+
+    def logits(self, r: int, c: int, known: Tensor) -> Tensor:
+        x = self.stacks.features(c, self.net.embedded(known))
+        hidden, last = self.head
+        x = linear(relu(linear(x, *hidden)), *last)
+        return x.unflatten(1, (-1, self.net.maps)).transpose(1, 2)
+
+    def put(self, r: int, c: int, ids: Tensor) -> None:
+        self.stacks.put(r, c, self.net.embedded(ids))

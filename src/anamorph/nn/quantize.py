@@ -218,13 +218,14 @@ class Residual(Quantizer):
         self.vocabulary, self.dim, self.maps = first.vocabulary, first.dim, len(stages)
 
     def forward(self, z: Tensor, random: Random | None = None) -> Quantized:
-        left, parts = z.float(), []
+        z = z.float()
+        left, parts = z, []
         for stage in self.stages:
             parts.append(stage(left, random))
             left = left - parts[-1].vectors.detach()
         total = torch.stack([part.vectors.detach() for part in parts]).sum(0)
         return Quantized(
-            z.float() + (total - z).detach(),
+            z + (total - z).detach(),
             torch.stack([part.ids for part in parts]),
             torch.stack([part.commitment for part in parts]).mean(),
             torch.stack([part.learning for part in parts]).mean(),

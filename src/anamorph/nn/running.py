@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from anamorph.core.parallel import sum_over_processes
 
-__all__ = ["RunningMean"]
+__all__ = ["Ramp", "RunningMean"]
 
 
 class RunningMean(nn.Module):
@@ -39,3 +39,30 @@ class RunningMean(nn.Module):
         self.mean.lerp_(self.total / self.count, 1 - self.beta)
         self.total.zero_()
         self.count.zero_()
+
+
+class Ramp(nn.Module):
+    """A weight that rises from nothing to one over so many images; at once, if over none."""
+
+    seen: Tensor
+    new: Tensor
+
+    def __init__(self, images: int) -> None:
+        super().__init__()
+        self.images = images
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("new", torch.zeros((), dtype=torch.int64), persistent=False)
+
+    def gather(self, shown: int) -> Tensor | float:
+        """The weight, as it is before so many images are shown."""
+        if not self.images:
+            return 1.0
+        weight = (self.seen / self.images).clamp(max=1)
+        self.new.add_(shown)
+        return weight
+
+    @torch.no_grad()
+    def commit(self) -> None:
+        sum_over_processes([self.new])
+        self.seen.add_(self.new)
+        self.new.zero_()

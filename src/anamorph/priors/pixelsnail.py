@@ -20,7 +20,8 @@ from anamorph.core.errors import UserError
 from anamorph.core.random import Random
 from anamorph.core.space import Codes, Space
 from anamorph.nn.masked import NormedConv, dropout
-from anamorph.priors.autoregressive import Autoregressive, Walk, grid_of
+from anamorph.nn.walk import Walk
+from anamorph.priors.autoregressive import Autoregressive, grid_of
 from anamorph.priors.told import Told
 
 __all__ = ["PixelSNAIL", "PixelSNAILConfig"]
@@ -279,7 +280,7 @@ class _PixelSNAILWalk:
             x = block.at(r, c, x)
         for gated in self.head:
             x = gated.at(x)
-        return _through(self.last, elu(x)).unsqueeze(1)
+        return linear(elu(x), *self.last).unsqueeze(1)
 
     def put(self, r: int, c: int, ids: Tensor) -> None:
         self.ids[:, c] = ids[:, 0]
@@ -313,15 +314,13 @@ class _BlockWalk:
             out = walk.at(c, out)
         placed = torch.cat([out, self.place[r, c].expand(len(x), -1)], 1)
         if not self.block.attends:
-            return _through(self.last, placed)
+            return linear(placed, *self.last)
         keys = self.keys_net.at(torch.cat([x, placed], 1))
         found = self._attend(r * self.width + c, self.query_net.at(placed), keys)
         return self.out_net.at(out, found)
 
     def _attend(self, t: int, query: Tensor, keys: Tensor) -> Tensor:
-        q, k, v = (
-            _through(m, x).unflatten(1, (self.heads, 1, -1)) for m, x in zip(self.maps, (query, keys, keys), strict=True)
-        )
+        q, k, v = (linear(x, *m).unflatten(1, (self.heads, 1, -1)) for m, x in zip(self.maps, (query, keys, keys), strict=True))
         found = scaled_dot_product_attention(q, self.keys[:, :, :t], self.values[:, :, :t]) if t else torch.zeros_like(q)
         self.keys[:, :, t : t + 1], self.values[:, :, t : t + 1] = k, v
         return found.flatten(1)
@@ -382,19 +381,12 @@ class _PointWalk:
         self.aside = None if gated.aside is None else _flat(gated.aside)
 
     def at(self, x: Tensor, aside: Tensor | None = None) -> Tensor:
-        h = _through(self.first, elu(x))
+        h = linear(elu(x), *self.first)
         if self.aside is not None and aside is not None:
-            h = h + _through(self.aside, elu(aside))
-        return glu(_through(self.second, elu(h)), 1) + x
+            h = h + linear(elu(aside), *self.aside)
+        return glu(linear(elu(h), *self.second), 1) + x
 
 
-Flat = tuple[Tensor, Tensor | None]
-"""A convolution of one pixel as a matrix, and its bias."""
-
-
-def _flat(conv: NormedConv) -> Flat:
+def _flat(conv: NormedConv) -> tuple[Tensor, Tensor | None]:
+    """A convolution of one pixel as a matrix, and its bias."""
     return conv.masked().flatten(1), conv.bias
-
-
-def _through(flat: Flat, x: Tensor) -> Tensor:
-    return linear(x, *flat)
