@@ -21,6 +21,9 @@ EXPERIMENTS = {
     "cats": "stylealae, stylegan, autoencoder on avatars-cats at 32 px: what reconstructions keep, how samples spread (hours)",
     "alae-ablation": "stylealae without style encoder, with a separate D, with regression in z, on cats at 16 px (an hour)",
     "cats-directions": "stylealae, stylegan, alae, vae on the same cats: whether directions change what they should (hours)",
+    "tokens-mnist": "a VQ-VAE and a PixelCNN of its codes on MNIST: bits per pixel, samples (half an hour)",
+    "tokens-fashion-mnist": "the same on Fashion-MNIST (half an hour)",
+    "tokens-eurosat": "a VQ-VAE-2 and a PixelSNAIL of its codes on EuroSAT at 64 px (an hour)",
     "mnist-probes": "alae, vae and autoencoder on MNIST, 4.5 M images, 3 seeds: 1-NN and linear SVM on their codes (hours)",
 }
 
@@ -76,6 +79,14 @@ def _run(options: Experiment, out: Path, choice: Choice, stop: Callable[[], bool
         from anamorph.experiments.mnist_probes import IMAGES, mnist_probes
 
         return mnist_probes(out, choice, note, IMAGES if options.images is None else options.images, stop)
+    if options.name.startswith("tokens-"):
+        from anamorph.experiments.tokens import TOKENS, token_study
+
+        tokens = TOKENS[options.name]
+        if options.images is not None:
+            first, prior = (replace(stage, images=options.images) for stage in (tokens.first, tokens.prior))
+            tokens = replace(tokens, first=first, prior=prior)
+        return token_study(tokens, out, choice, note, stop)
     from anamorph.experiments.cat_directions import DIRECTIONS, direction_study
     from anamorph.experiments.cats import STUDIES, factor_study
 

@@ -16,7 +16,7 @@ from anamorph.core.errors import UserError
 from anamorph.core.prior import Keep, Taste
 from anamorph.core.progress import Progress, quiet
 from anamorph.core.random import Random
-from anamorph.core.signal import Signal
+from anamorph.core.signal import Batch, Signal
 from anamorph.core.space import Codes, Space
 from anamorph.core.stage import Stage
 
@@ -41,11 +41,15 @@ __all__ = [
     "decode_in_parts",
     "encode_in_parts",
     "level_in",
+    "nats_per_code",
     "require",
 ]
 
 MOST_VALUES = 1 << 24
 """That are worked on at a time where parts will do: 64 images of 256x256, 5 of 1024x1024."""
+
+CODES_AT_A_TIME = 64
+"""Examples of which a law of codes is asked at a time."""
 
 C = TypeVar("C", bound="LatentModel")
 
@@ -193,6 +197,17 @@ def encode_in_parts(model: Encodes, x: Tensor) -> Codes:
     """As `encode`, a few at a time where signals are large."""
     parts = [model.encode(part) for part in x.split(at_a_time(model))]
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+@torch.no_grad()
+def nats_per_code(model: Chooses, batch: Batch) -> Tensor:
+    """What a code costs in each example [B] of a batch of codes or of signals, under the law that codes are drawn from."""
+    codes = batch.x if isinstance(batch.x, dict) else encode_in_parts(require(model, Encodes, "what codes cost"), batch.x)
+    parts = [
+        model.log_prob_of(*({name: v[i : i + CODES_AT_A_TIME] for name, v in part.items()} for part in (codes, batch.labels)))
+        for i in range(0, len(batch), CODES_AT_A_TIME)
+    ]
+    return -torch.cat(parts) / sum(value[0].numel() for value in codes.values())
 
 
 def code_space(model: LatentModel) -> Space:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from anamorph.core.model import Chooses, Draws, Encodes, Grows, at_a_time, decode_in_parts, encode_in_parts, require
+from anamorph.core.model import Chooses, Draws, Encodes, Grows, at_a_time, decode_in_parts, nats_per_code
 from anamorph.core.random import Seeded
 from anamorph.core.signal import Source
 from anamorph.core.stage import Stage
@@ -157,16 +157,5 @@ def _spread(x: Tensor) -> float:
 
 def _cost(model: Chooses, source: Source) -> float:
     """Nats per code of the first examples of a source, of codes or of signals."""
-    batch = source.take(0, min(HELD, source.size))
     device = next(model.parameters()).device
-    batch = batch.to(device)
-    codes = batch.x if isinstance(batch.x, dict) else encode_in_parts(require(model, Encodes, "a law of codes"), batch.x)
-    parts = range(0, len(batch), DRAWN)
-    nats = [
-        model.log_prob_of(
-            {name: value[i : i + DRAWN] for name, value in codes.items()},
-            {name: value[i : i + DRAWN] for name, value in batch.labels.items()},
-        )
-        for i in parts
-    ]
-    return -float(torch.cat(nats).mean()) / sum(value[0].numel() for value in codes.values())
+    return float(nats_per_code(model, source.take(0, min(HELD, source.size)).to(device)).mean())
