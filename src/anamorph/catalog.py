@@ -206,7 +206,10 @@ def build(name: str, signal: Image, config: Any, seed: int, device: str = "cpu")
 
 
 def build_with_prior(name: str, first: Encodes, config: Any, seed: int, device: str = "cpu") -> tuple[WithPrior, Recipe]:
-    """A model with a prior over its codes, a law per level, each told the coarser ones; and the recipe of the prior."""
+    """A model with a prior over its codes, a law per level, each told the coarser ones; and the recipe of the prior.
+
+    config: the prior's settings, or a tuple of them, one per level.
+    """
     import torch
 
     from anamorph.core.space import Space
@@ -214,10 +217,11 @@ def build_with_prior(name: str, first: Encodes, config: Any, seed: int, device: 
 
     found = entry(name)
     law = getattr(importlib.import_module(found.module), found.model)
-    labels = [Space(config.label, (), config.classes)] if config.classes else []
     levels = [space for space in first.spaces if not space.optional]
+    configs = config if isinstance(config, tuple) else (config,) * len(levels)
+    labels = [Space(configs[0].label, (), configs[0].classes)] if configs[0].classes else []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        parts = [law([space], [*labels, *levels[:i]], config) for i, space in enumerate(levels)]
+        parts = [law([space], [*labels, *levels[:i]], configs[i]) for i, space in enumerate(levels)]
     model = with_prior(first, parts[0] if len(parts) == 1 else Chain(parts)).to(device)
-    return model, recipe(model, config.rate)
+    return model, recipe(model, configs[0].rate)

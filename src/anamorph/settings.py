@@ -33,7 +33,8 @@ class Settings:
     source: empty for a run that was imported, until it is given one. images: the total to train on. labels: those that come
     along; None for all. pictures: at how many images seen; None for the default. growing: how a model grows, level by level;
     None: it stays at one `level` (halvings of its full size), with `batch`. codes_of: the folder of the run on whose codes a
-    prior is trained, and first: what that run was started with; without, a prior is one over pixels.
+    prior is trained, and first: what that run was started with; without, a prior is one over pixels. config: the model's own; a
+    prior may have one for each level of codes.
     """
 
     model: str
@@ -91,7 +92,10 @@ def settings_of(folder: RunFolder) -> Settings:
 
 def _settings(config: Mapping[str, Any], where: str) -> Settings:
     values = {name: value for name, value in config.items() if name not in (*NOTED, "first")}
-    model = from_plain(config_class(str(config.get("model"))), config.get("config", {}), f"{where}: config")
+    kind, held = config_class(str(config.get("model"))), config.get("config", {})
+    many = held if isinstance(held, list) else [held]
+    each = tuple(from_plain(kind, values, f"{where}: config") for values in many)
+    model = each if isinstance(held, list) else each[0]
     first = config.get("first")
     return from_plain(
         Settings, values, where, config=model, first=None if first is None else _settings(first, f"{where}: first")

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from anamorph.catalog import build
 from anamorph.core.errors import UserError
 from anamorph.core.model import LatentModel
 from anamorph.core.signal import Image
-from anamorph.runs import Settings
+from anamorph.runs import Settings, built, settings_of
 from anamorph.training.folder import RunFolder
 from anamorph.training.machine import cores
 from anamorph.training.run import Machine, Run
@@ -21,7 +20,8 @@ __all__ = ["Imported", "write_run"]
 @dataclass(frozen=True)
 class Imported:
     """A model that others have trained. model: its trained weights. average: those that it is used with.
-    level: how many of its finest levels have not been trained. notes: what its user should know."""
+    level: how many of its finest levels have not been trained. notes: what its user should know. codes_of: the run whose codes
+    a prior is a law of."""
 
     name: str
     image: Image
@@ -30,6 +30,7 @@ class Imported:
     average: LatentModel
     level: int = 0
     notes: tuple[str, ...] = ()
+    codes_of: str = ""
 
 
 def write_run(imported: Imported, out: Path, raw: bool = False) -> Settings:
@@ -48,12 +49,14 @@ def write_run(imported: Imported, out: Path, raw: bool = False) -> Settings:
         images=0,
         batch=16,
         level=imported.level,
+        codes_of=str(Path(imported.codes_of).absolute()) if imported.codes_of else "",
+        first=settings_of(RunFolder(imported.codes_of)) if imported.codes_of else None,
     )
     folder = RunFolder(out)
     with folder.locked():
         if folder.exists:
             raise UserError(f"{folder} already holds a run: choose another --out")
-        model, recipe = build(settings.model, settings.signal, settings.config, settings.seed)
+        model, recipe = built(settings)
         run = Run(model, recipe, settings.schedule, settings.seed, settings.machine)
         run.model.load_state_dict(imported.model.state_dict())
         run.average.model.load_state_dict((imported.model if raw else imported.average).state_dict())

@@ -9,14 +9,19 @@ from typing import Any
 from torch import Tensor, nn
 
 from anamorph.core.errors import UserError
+from anamorph.core.model import Encodes, require
+from anamorph.core.signal import Image
 from anamorph.core.space import Space
 from anamorph.interop.fit import Place, fit
+from anamorph.interop.imported import Imported
 from anamorph.interop.pickles import read_pickle
 from anamorph.interop.vqvae2 import state_dict
 from anamorph.nn.masked import NormedConv
+from anamorph.priors.compose import Chain, with_prior
 from anamorph.priors.pixelsnail import PixelSNAIL, PixelSNAILConfig
+from anamorph.runs import load
 
-__all__ = ["places", "read_pixelsnail"]
+__all__ = ["places", "read_pixelsnail", "read_priors"]
 
 MOST_PLACES = 1 << 16
 """Of a grid that attends."""
@@ -59,6 +64,25 @@ def _gated(prefix: str, gated: Any, inside: str) -> dict[str, Place]:
     for name, conv in (("aux_conv", gated.aside), ("condition", gated.told)):
         found |= {} if conv is None else _conv(f"{prefix}.{name}.conv", conv)
     return found
+
+
+def read_priors(paths: Sequence[Path], codes_of: str) -> Imported:
+    """A model with priors over all levels of its codes, from a checkpoint for each, the coarsest first.
+
+    codes_of: the folder of the model's run.
+    Raises: UserError as `read_pixelsnail`, or if there are not as many files as levels, or they are of different sizes.
+    """
+    first = require(load(codes_of), Encodes, "a prior")
+    levels = [space for space in first.spaces if not space.optional]
+    if len(paths) != len(levels):
+        names = ", ".join(space.name for space in levels)
+        raise UserError(f"{codes_of} has codes of {names}: name a file for each, in this order; got {len(paths)}")
+    parts = [read_pixelsnail(path, space, levels[:i]) for i, (path, space) in enumerate(zip(paths, levels, strict=True))]
+    configs = tuple(part.config for part in parts)
+    signal = first.signal
+    assert isinstance(signal, Image)
+    model = with_prior(first, parts[0] if len(parts) == 1 else Chain(parts))
+    return Imported("pixelsnail", signal, configs if len(configs) > 1 else configs[0], model, model, codes_of=codes_of)
 
 
 def read_pixelsnail(path: Path, space: Space, given: Sequence[Space]) -> PixelSNAIL:

@@ -222,6 +222,7 @@ KNOWN: dict[tuple[str, str], Any] = {
     ("dnnlib.tflib.network", "Network"): Object,
     ("dnnlib.util", "EasyDict"): Object,
     ("dnnlib", "EasyDict"): Object,
+    ("argparse", "Namespace"): Object,
 }
 KNOWN |= {("torch", name): Kind(dtype) for name, dtype in DTYPES.items()}
 KNOWN |= {("tracker", name): Object for name in ("LossTracker", "RunningMean", "RunningMeanTorch")}

@@ -1,0 +1,54 @@
+"""Drawing a part of an image anew: its codes are kept where the image is to stay."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import adaptive_max_pool2d
+
+from anamorph.core.errors import UserError
+from anamorph.core.model import Chooses
+from anamorph.core.prior import Keep, Taste
+from anamorph.core.progress import Progress, quiet
+from anamorph.core.random import Random
+from anamorph.core.space import Codes, Space
+
+__all__ = ["inpaint", "masks_of"]
+
+
+def masks_of(redrawn: Tensor, spaces: Sequence[Space]) -> dict[str, Tensor]:
+    """Which codes are kept [1, *space.shape], by space: those of grid places that no pixel of a mask [H, W] touches.
+
+    Raises: UserError if the mask leaves everything, or nothing.
+    """
+    marked = redrawn.float()[None, None]
+    if not bool(marked.any()):
+        raise UserError("the mask is black all over: paint white what is to be drawn anew")
+    found = {}
+    for space in spaces:
+        touched = adaptive_max_pool2d(marked, space.shape[-2:])[0] > 0  # [1, h, w]
+        found[space.name] = ~touched.expand(space.shape)[None]
+    if not any(bool(kept.any()) for kept in found.values()):
+        raise UserError("the mask touches every code: `anamorph sample` draws whole images")
+    return found
+
+
+@torch.no_grad()
+def inpaint(
+    model: Chooses,
+    codes: Codes,
+    redrawn: Tensor,
+    n: int,
+    random: Random,
+    taste: Taste | None = None,
+    progress: Progress = quiet,
+) -> Codes:
+    """n draws of the codes of one image {name: [1, ...]}, anew where a mask [H, W] is true.
+
+    A code is drawn given those above and to the left of it alone: what is kept below does not steer it.
+    """
+    many = {name: value.expand(n, *value.shape[1:]) for name, value in codes.items()}
+    masks = {name: kept.to(codes[name].device) for name, kept in masks_of(redrawn, model.spaces).items()}
+    return model.choose(n, random, None, taste, Keep(many, masks), progress)

@@ -1,0 +1,150 @@
+"""Two stages as commands: train on codes, sample, inpaint; and what goes wrong."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image as Pillow
+
+from anamorph.cli.main import main
+from anamorph.core.errors import UserError
+from anamorph.core.space import Space
+from anamorph.data.codes import CodesOf, Usage, extract
+from anamorph.data.open import open_source
+from anamorph.models.vqvae import VQVAE
+from anamorph.priors.compose import WithPrior
+from anamorph.runs import load, open_training, settings_of
+from anamorph.training.folder import RunFolder
+from commands import fails, size
+
+PLAIN = ["--images", "96", "--batch", "16", "--threads", "1", "--compile", "off", "--precision", "float32"]
+FIRST = ["--model.width", "8", "--model.inner", "4", "--model.vocabulary", "8", "--model.code-dim", "4"]
+PRIOR = ["--model.width", "8", "--model.layers", "2", "--model.head", "8"]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Hardly trained runs: a VQ-VAE, a prior of its codes by class, a prior of pixels."""
+    root = tmp_path_factory.mktemp("runs")
+    assert main(["train", "vqvae", "digits", *PLAIN, *FIRST, "--model.stride", "2", "--out", str(root / "first")]) == 0
+    by_class = ["--model.classes", "10"]
+    prior = ["train", "pixelcnn", "digits", *PLAIN, *PRIOR, "--codes-of", str(root / "first"), *by_class]
+    assert main([*prior, "--out", str(root / "prior")]) == 0
+    assert main(["train", "pixelcnn", "digits", *PLAIN, *PRIOR, "--out", str(root / "pixels")]) == 0
+    return root
+
+
+def test_samples_follow_class_and_taste(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = ["--n", "4", "--out", str(tmp_path / "s.png")]
+    for run in ("prior", "pixels"):
+        assert main(["sample", str(root / run), *out, "--temperature", "0.8", "--top-k", "3", "--top-p", "0.9"]) == 0
+        assert size(tmp_path / "s.png")[0] > 8
+    assert main(["sample", str(root / "prior"), *out, "--label", "class=7"]) == 0
+    fails(["sample", str(root / "prior"), *out, "--label", "class=12"], "class has no class '12'", capsys)
+    fails(["sample", str(root / "prior"), *out, "--label", "kind=1"], "the model draws no 'kind'", capsys)
+    fails(["sample", str(root / "prior"), *out, "--temperature", "0"], "--temperature must be above 0", capsys)
+    fails(["sample", str(root / "first"), *out], "needs a model that draws", capsys)
+    assert main(["info", str(root / "prior"), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["codes of"].startswith("vqvae in ")
+    assert "choose" in facts["can"]
+
+
+def test_a_part_of_an_image_is_drawn_anew(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mask = tmp_path / "mask.png"
+    picture = Pillow.new("L", (8, 8))
+    picture.paste(255, (0, 4, 8, 8))
+    picture.save(mask)
+    words = ["inpaint", str(root / "pixels"), "data:0", "--mask", str(mask), "--n", "3", "--out", str(tmp_path / "i.png")]
+    assert main(words) == 0
+    assert size(tmp_path / "i.png")[1] > 3 * 8
+    Pillow.new("L", (8, 8)).save(mask)
+    fails(words, "the mask is black all over", capsys)
+    Pillow.new("L", (8, 8), 255).save(mask)
+    fails(words, "the mask touches every code", capsys)
+    fails(["inpaint", str(root / "first"), *words[2:]], "needs a model that chooses", capsys)
+
+
+def test_what_does_not_go_together_is_told(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, of = ["--out", str(tmp_path / "run")], ["--codes-of", str(root / "first")]
+    fails(["train", "vae", "digits", *PLAIN, *of, *out], "--codes-of is for the priors", capsys)
+    fails(["train", "pixelcnn", "digits", *PLAIN, *of, *out, "--mirror"], "leave out --mirror", capsys)
+    fails(["train", "pixelcnn", "digits", *PLAIN, "--codes-of", str(tmp_path / "none"), *out], "is no run", capsys)
+    wrong = ["--model.classes", "3"]
+    fails(["train", "pixelcnn", "digits", *PLAIN, *PRIOR, *of, *wrong, *out], "has class of 10", capsys)
+    fails(["train", "vqvae", "digits", *PLAIN, "--model.stride", "3", *out], "a power of two", capsys)
+    fails(["train", "vqvae", "digits", *PLAIN, "--model.stride", "16", *out], "needs sides that it divides, got 8x8", capsys)
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "vqvae", "digits", *PLAIN, "--model.vocabulary", "1", *out])
+    assert ended.value.code == 2
+    assert "must be at least 2" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_prior_keeps_the_model_whose_codes_it_learned(root: Path, tmp_path: Path) -> None:
+    for name in ("first", "prior"):
+        shutil.copytree(root / name, tmp_path / name)
+    config = json.loads((tmp_path / "prior/config.json").read_text())
+    (tmp_path / "prior/config.json").write_text(json.dumps(config | {"codes_of": str(tmp_path / "first")}))
+    before = load(tmp_path / "prior")
+    assert main(["resume", str(tmp_path / "first"), "--images", "192"]) == 0
+    assert main(["resume", str(tmp_path / "prior"), "--images", "192"]) == 0
+    after = load(tmp_path / "prior")
+    assert isinstance(before, WithPrior)
+    assert isinstance(after, WithPrior)
+    first, again = before.first.state_dict(), after.first.state_dict()
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    shutil.rmtree(tmp_path / "first")
+    assert main(["resume", str(tmp_path / "prior"), "--images", "256"]) == 0
+
+
+def test_codes_are_found_once_and_taken_up_where_it_stopped(root: Path, tmp_path: Path) -> None:
+    model, digits = load(root / "first"), open_source("digits")
+    assert isinstance(model, VQVAE)
+    codes = extract(model, digits, tmp_path)
+    (folder,) = tmp_path.iterdir()
+    shards = sorted(folder.glob("*.safetensors"))
+    written = [shard.stat().st_mtime_ns for shard in shards]
+    described = json.loads((folder / "codes.json").read_text())
+    assert described["spaces"][0] == {"name": "codes", "shape": [1, 4, 4], "vocabulary": 8, "layered": False, "optional": False}
+    assert sum(described["usage"]["codes"]) == digits.size * 16
+    batch, images = codes.take(3, 5), digits.take(3, 5)
+    assert isinstance(batch.x, dict)
+    assert torch.equal(batch.x["codes"], model.encode(images.signals)["codes"])
+    assert torch.equal(batch.labels["class"], images.labels["class"].long())
+    shards[0].write_bytes(shards[0].read_bytes()[:100])  # as if it had been killed
+    again = extract(model, digits, tmp_path)
+    assert torch.equal(again.codes["codes"], codes.codes["codes"])
+    assert [shard.stat().st_mtime_ns for shard in shards[1:]] == written[1:]
+    other = load(root / "prior")
+    shutil.copytree(folder, tmp_path / "other")
+    assert isinstance(other, WithPrior)
+    assert isinstance(extract(other.first, digits, tmp_path), CodesOf)  # the same weights under another name
+    for name in ("usage",):
+        assert name in described
+
+
+def test_a_codebook_that_is_hardly_used_is_told() -> None:
+    space = Space("codes", (1, 2, 2), 8)
+    assert "3 of 8 codes are used, perplexity 3.0" in str(Usage(space, (5, 5, 5, 0, 0, 0, 0, 0)))
+    assert "are never used (3 of 8)" in Usage(space, (5, 5, 5, 0, 0, 0, 0, 0)).warning()
+    assert Usage(space, (5, 5, 5, 1, 0, 0, 0, 0)).warning() == ""
+    with pytest.raises(UserError, match="is the same"):
+        Usage(space, (15, 0, 0, 0, 0, 0, 0, 0)).warning()
+
+
+def test_held_out_codes_decide_which_checkpoint_is_used(root: Path) -> None:
+    folder = RunFolder(root / "prior")
+    checks = [r for r in folder.metrics() if "check/held_out_nats_per_code" in r]
+    assert len(checks) > 2
+    best = min(checks, key=lambda r: r["check/held_out_nats_per_code"])
+    found = folder.latest(best=True)
+    assert found is not None
+    assert json.loads(found[1]["progress"])["images"] == best["images"]
+    training = open_training(folder)
+    assert training.settings == settings_of(folder)
+    assert training.run.images == 96
