@@ -52,7 +52,7 @@ class PixelSNAILConfig:
     told_blocks: int = 3
     """Residual blocks that read the coarser level."""
     dropout: float = 0.1
-    """Share of values left out inside residual blocks and attention, while training."""
+    """Share of values left out inside residual blocks, while training."""
     classes: int = 0
     """Draw codes of a class: how many there are; 0: without classes."""
     label: str = "class"
@@ -129,31 +129,21 @@ class _Gated(nn.Module):
 class _Attention(nn.Module):
     """Each place looks at all places before it, itself not included: [B, query, H, W], [B, keys, H, W] -> [B, width, H, W]."""
 
-    def __init__(self, query: int, keys: int, width: int, heads: int, rate: float) -> None:
+    def __init__(self, query: int, keys: int, width: int, heads: int) -> None:
         super().__init__()
-        self.heads, self.rate = heads, rate
+        self.heads = heads
         self.query, self.key, self.value = NormedConv(query, width), NormedConv(keys, width), NormedConv(keys, width)
 
-    def forward(self, query: Tensor, keys: Tensor, random: Random | None = None) -> Tensor:
+    def forward(self, query: Tensor, keys: Tensor) -> Tensor:
         # Place t looks at 0 .. t - 1: without the first query and the last key that is the usual triangle. The first place has
         # nothing to look at, and finds zero.
         q, k, v = (self._split(net(x)) for net, x in ((self.query, query), (self.key, keys), (self.value, keys)))
-        rate = 0.0 if random is None else self.rate
-        found = _attended(q[:, :, 1:], k[:, :, :-1], v[:, :, :-1], rate, random)
+        found = scaled_dot_product_attention(q[:, :, 1:], k[:, :, :-1], v[:, :, :-1], is_causal=True)
         return pad(found, (0, 0, 1, 0)).transpose(2, 3).flatten(1, 2).unflatten(2, query.shape[2:])
 
     def _split(self, x: Tensor) -> Tensor:
         """[B, width, H, W] to [B, heads, H * W, width / heads]."""
         return x.flatten(2).unflatten(1, (self.heads, -1)).transpose(2, 3)
-
-
-def _attended(q: Tensor, k: Tensor, v: Tensor, rate: float, random: Random | None) -> Tensor:
-    if random is None or rate == 0:
-        return scaled_dot_product_attention(q, k, v, is_causal=True)
-    scores = (q @ k.transpose(2, 3)).float() / q.shape[3] ** 0.5
-    later = torch.ones(scores.shape[-2:], dtype=torch.bool, device=q.device).triu(1)
-    shares = scores.masked_fill(later, -torch.inf).softmax(3)
-    return dropout(shares, rate, random).to(v.dtype) @ v
 
 
 class _Block(nn.Module):
@@ -172,7 +162,7 @@ class _Block(nn.Module):
         if attends:
             self.keys = _Gated(2 * c.width + 2, c.width, 1, c.dropout)
             self.query = _Gated(c.width + 2, c.width, 1, c.dropout)
-            self.attention = _Attention(c.width + 2, 2 * c.width + 2, c.width // 2, c.heads, c.dropout)
+            self.attention = _Attention(c.width + 2, 2 * c.width + 2, c.width // 2, c.heads)
             self.out = _Gated(c.width, c.width, 1, c.dropout, aside=c.width // 2)
         else:
             self.last = NormedConv(c.width + 2, c.width)
@@ -186,7 +176,7 @@ class _Block(nn.Module):
             last: Tensor = self.last(placed)
             return last
         keys = self.keys(torch.cat([x, placed], 1), random=random)
-        found = self.attention(self.query(placed, random=random), keys, random)
+        found = self.attention(self.query(placed, random=random), keys)
         mixed: Tensor = self.out(out, found, random=random)
         return mixed
 
