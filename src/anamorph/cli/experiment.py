@@ -24,6 +24,8 @@ EXPERIMENTS = {
     "tokens-mnist": "a VQ-VAE and a PixelCNN of its codes on MNIST: bits per pixel, samples (half an hour)",
     "tokens-fashion-mnist": "the same on Fashion-MNIST (half an hour)",
     "tokens-eurosat": "a VQ-VAE-2 and a PixelSNAIL of its codes on EuroSAT at 64 px (an hour)",
+    "vae-mnist": "a VAE on binarised MNIST: ELBO and the bound of 5,000 importance weights (half an hour)",
+    "collapse": "a VAE and a VQ-VAE with a PixelCNN for a decoder: which codes still say something (half an hour)",
     "mnist-probes": "alae, vae and autoencoder on MNIST, 4.5 M images, 3 seeds: 1-NN and linear SVM on their codes (hours)",
 }
 
@@ -79,6 +81,10 @@ def _run(options: Experiment, out: Path, choice: Choice, stop: Callable[[], bool
         from anamorph.experiments.mnist_probes import IMAGES, mnist_probes
 
         return mnist_probes(out, choice, note, IMAGES if options.images is None else options.images, stop)
+    if options.name in ("vae-mnist", "collapse"):
+        from anamorph.experiments.likelihoods import collapse, vae_mnist
+
+        return (collapse if options.name == "collapse" else vae_mnist)(out, choice, note, options.images, stop)
     if options.name.startswith("tokens-"):
         from anamorph.experiments.tokens import TOKENS, token_study
 

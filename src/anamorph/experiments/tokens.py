@@ -30,7 +30,7 @@ from anamorph.runs import load, new_settings, open_data, open_training, settings
 from anamorph.training.folder import RunFolder
 from anamorph.training.machine import Choice
 
-__all__ = ["TOKENS", "Stage", "Tokens", "token_study"]
+__all__ = ["TOKENS", "Stage", "Tokens", "hours_of", "token_study", "trained"]
 
 SHOWN, MEASURED = 8, 1000
 
@@ -63,7 +63,7 @@ TOKENS = {
     "tokens-eurosat": Tokens(
         "eurosat",
         Stage("vqvae2", VQVAE2Config(width=64, vocabulary=256, code_dim=32), 300_000),
-        Stage("pixelsnail", PixelSNAILConfig(width=64, inner=64, blocks=2, residual=3, dropout=0.3), 300_000),
+        Stage("pixelsnail", PixelSNAILConfig(inner=32, kernel=3, residual=2, dropout=0.2), 120_000),
         size=(64, 64),
     ),
 }
@@ -78,7 +78,7 @@ def token_study(
     What has been done is not done again. Returns whether it came to its end, or was stopped.
     """
     for stage, folder, codes_of in ((study.first, out / "first", ""), (study.prior, out / "prior", str(out / "first"))):
-        if not _trained(study, stage, RunFolder(folder), codes_of, choice, say, stop):
+        if not trained(study.source, stage, RunFolder(folder), choice, say, stop, size=study.size, codes_of=codes_of):
             return False
     model = load(out / "prior")
     assert isinstance(model, WithPrior)
@@ -92,24 +92,26 @@ def token_study(
     return True
 
 
-def _trained(
-    study: Tokens,
+def trained(
+    source: str,
     stage: Stage,
     folder: RunFolder,
-    codes_of: str,
     choice: Choice,
     say: Callable[[str], None],
     stop: Callable[[], bool],
+    *,
+    size: tuple[int, int] | None = None,
+    codes_of: str = "",
 ) -> bool:
-    """Whether a run has come to its end."""
+    """Whether a run of a stage has come to its end; it is started, or goes on."""
     with folder.locked():
         if not folder.exists:
             new_settings(
                 stage.model,
-                study.source,
+                source,
                 stage.images,
                 config=stage.config,
-                wanted=Wanted(study.size),
+                wanted=Wanted(size),
                 batch=stage.batch,
                 choice=choice,
                 codes_of=codes_of,
@@ -127,8 +129,8 @@ def _measured(model: WithPrior, train: Images, held: Images, out: Path) -> dict[
     n = min(MEASURED, held.size)
     described = read_json(max((out / "first" / "codes").glob("*/codes.json"), key=lambda path: path.stat().st_mtime))
     facts: dict[str, Any] = {
-        "hours of CPU, first stage": _hours(out / "first"),
-        "hours of CPU, prior": _hours(out / "prior"),
+        "hours of CPU, first stage": hours_of(out / "first"),
+        "hours of CPU, prior": hours_of(out / "prior"),
         "prior taken at, images": _seen(RunFolder(out / "prior")),
     }
     for name, counts in described["usage"].items():
@@ -154,7 +156,8 @@ def _seen(folder: RunFolder) -> int:
     return 0 if found is None else int(json.loads(found[1]["progress"])["images"])
 
 
-def _hours(folder: Path) -> float:
+def hours_of(folder: Path) -> float:
+    """Of the processor, that a run has taken."""
     return round(RunFolder(folder).metrics()[-1]["cpu_seconds"] / 3600, 2)
 
 

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from anamorph.core.config import check
+from anamorph.core.errors import UserError
 from anamorph.core.model import Bounds, Draws, Encodes, Explains, Noise
 from anamorph.core.optimizer import Adam
 from anamorph.core.random import Random
@@ -31,7 +32,7 @@ from anamorph.nn.mlp import MLP, Activation, leaky
 from anamorph.nn.running import Ramp
 from anamorph.nn.scale import to_range
 
-__all__ = ["VAE", "VAEConfig", "recipe"]
+__all__ = ["VAE", "VAEConfig", "binarised", "recipe"]
 
 ACTIVE = 0.01
 """A unit is active if its posterior mean varies by more than this over the data (Burda et al., section 5.2)."""
@@ -61,6 +62,9 @@ class VAEConfig:
     """p(x | z). bernoulli: pixels are probabilities of white. gaussian: a mean and a variance per pixel. shared: a mean per
     pixel, one variance. logistic: mixtures of logistics of 8-bit values. pixelcnn: each pixel given those before it, too."""
     law: LawConfig = LawConfig()
+    binarise: bool = False
+    """bernoulli: draw each pixel black or white, anew at every step, with the probability that its grey says (Salakhutdinov and
+    Murray 2008, as the published likelihoods of MNIST have it)."""
     objective: Literal["elbo", "iwae"] = "elbo"
     """elbo: one sample and the closed-form KL. iwae: the bound of `samples` importance weights."""
     samples: int = 1
@@ -78,6 +82,8 @@ class VAEConfig:
         check(self, "at least 1", "z_dim", "samples", "widths", "blocks", "inner", "width")
         check(self, "above 0", "rate")
         check(self, "at least 0", "beta", "free_bits", "warm_up")
+        if self.binarise and self.likelihood != "bernoulli":
+            raise UserError(f"binarise is for the bernoulli likelihood, got {self.likelihood}")
 
 
 class VAE(Encodes, Draws, Bounds, Explains):
@@ -178,12 +184,17 @@ class _Outward(nn.Module):
         return out
 
 
+def binarised(x: Tensor, random: Random) -> Tensor:
+    """Images whose pixels are drawn black (-1) or white (1), with the probability that their grey in [-1, 1] says."""
+    return (random.uniform(*x.shape) < to_range(x, "unit")).to(x.dtype) * 2 - 1
+
+
 def recipe(model: VAE) -> Recipe:
     """One phase: minus the bound, in nats per image (a sum over pixels and latent dimensions, a mean over the batch)."""
     c, ramp = model.config, Ramp(model.config.warm_up)
 
     def elbo(batch: Batch, stage: Stage, random: Random) -> Outcome:
-        x = batch.signals
+        x = binarised(batch.signals, random) if c.binarise else batch.signals
         mean, log_var = model.posterior(x)
         epsilon = random.normal(len(x), c.samples, c.z_dim)
         z = mean.unsqueeze(1) + epsilon * (log_var / 2).exp().unsqueeze(1)
@@ -194,7 +205,7 @@ def recipe(model: VAE) -> Recipe:
         return Outcome(terms, _watched(mean, kl))
 
     def importance(batch: Batch, stage: Stage, random: Random) -> Outcome:
-        x = batch.signals
+        x = binarised(batch.signals, random) if c.binarise else batch.signals
         bound = iwae(model.log_weights(x, c.samples, random)).mean()
         with torch.no_grad():
             mean, log_var = model.posterior(x)
