@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,10 +12,15 @@ import pytest
 from anamorph.cli.main import main
 from anamorph.core.errors import UserError
 from anamorph.core.files import read_json
-from anamorph.experiments import demo, mnist_probes
+from anamorph.experiments import demo, likelihoods, mnist_probes
+from anamorph.experiments.tokens import Stage, Tokens, token_study
 from anamorph.models.alae import ALAEConfig
 from anamorph.models.autoencoder import AutoencoderConfig
 from anamorph.models.vae import VAEConfig
+from anamorph.models.vqvae import VQVAEConfig
+from anamorph.models.vqvae2 import VQVAE2Config
+from anamorph.nn.laws import LawConfig
+from anamorph.priors.pixelcnn import PixelCNNConfig
 from anamorph.runs import new_settings
 from anamorph.training.folder import RunFolder
 from anamorph.training.machine import Choice
@@ -75,3 +82,47 @@ def test_the_probes_of_mnist_fill_their_table(tmp_path: Path, monkeypatch: pytes
         mnist_probes.mnist_probes(tmp_path / "out", HERE, told.append, images=900)
     assert not mnist_probes.mnist_probes(tmp_path / "stopped", HERE, told.append, images=600, stop=lambda: True)
     assert RunFolder(tmp_path / "stopped" / "alae-0").seen() > 0
+
+
+def test_a_study_of_codes_trains_both_stages_and_measures(tmp_path: Path) -> None:
+    small: Any = {"width": 8, "layers": 2, "head": 8}
+    narrow: Any = {"width": 8, "inner": 4, "vocabulary": 8, "code_dim": 4, "blocks": 1, "stride": 2}
+    for name, first, prior in (
+        (
+            "flat",
+            Stage("vqvae", VQVAEConfig(**narrow, likelihood="logistic"), 64, 16),
+            PixelCNNConfig(width=8, layers=2, head=8),
+        ),
+        ("deep", Stage("vqvae2", VQVAE2Config(**narrow), 64, 16), PixelCNNConfig(**small, told=4)),
+    ):
+        study = Tokens("digits", first, Stage("pixelcnn", prior, 64, 16))
+        said: list[str] = []
+        assert token_study(study, tmp_path / name, HERE, said.append)
+        facts = read_json(tmp_path / name / "results.json")
+        total, data, codes = (facts[f"held out: bits_per_value{part}_bound"] for part in ("", "_data", "_prior"))
+        assert total == pytest.approx(data + codes, abs=2e-3)
+        assert 0 < facts["prior: nats per code, held out"] < 2.5  # of 8 codes: log 8 is 2.08
+        assert (tmp_path / name / "tokens.png").stat().st_size > 500
+        assert token_study(study, tmp_path / name, HERE, said.append)
+    assert not token_study(replace(study, first=replace(study.first, images=640)), tmp_path / "new", HERE, print, lambda: True)
+
+
+def test_likelihood_experiments_fill_their_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(likelihoods, "MEASURED", 100)
+    monkeypatch.setattr(likelihoods, "WEIGHTS", 20)
+    monkeypatch.setattr(likelihoods, "SOURCE", "digits")
+    law: Any = {"likelihood": "pixelcnn", "law": LawConfig(features=3, width=4, layers=2)}
+    stages = {
+        "vae": Stage("vae", VAEConfig(z_dim=4, widths=(16,), **law), 32, 16),
+        "vqvae": Stage("vqvae", VQVAEConfig(width=8, vocabulary=8, code_dim=4, stride=2, **law), 32, 16),
+    }
+    monkeypatch.setattr(likelihoods, "COLLAPSE", stages)
+    monkeypatch.setattr(
+        likelihoods, "BINARY", Stage("vae", VAEConfig(z_dim=4, widths=(16,), binarise=True, warm_up=20), 64, 16)
+    )
+    assert likelihoods.vae_mnist(tmp_path / "vae", HERE, print)
+    facts = read_json(tmp_path / "vae/results.json")
+    assert facts["elbo_nats"] < facts["iwae_20_nats"] < 0
+    assert likelihoods.collapse(tmp_path / "collapse", HERE, print)
+    assert {"vae: active units", "vqvae: codes in use"} < set(read_json(tmp_path / "collapse/results.json"))
+    assert all((tmp_path / "collapse" / name).stat().st_size > 500 for name in ("usage.png", "collapse.png"))

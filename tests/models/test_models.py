@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -10,12 +11,15 @@ import torch
 from anamorph.core.errors import UserError
 from anamorph.core.random import Seeded
 from anamorph.core.signal import Batch, Image
+from anamorph.core.space import check_codes
 from anamorph.core.stage import Stage
 from anamorph.losses.likelihood import iwae
 from anamorph.models.alae import ALAE, ALAEConfig, recipe
 from anamorph.models.gan import GAN, GANConfig
 from anamorph.models.gan import recipe as gan_recipe
-from anamorph.models.vae import VAE, VAEConfig
+from anamorph.models.vae import VAE, VAEConfig, binarised
+from anamorph.models.vae import recipe as vae_recipe
+from anamorph.models.vqvae import VQVAE, VQVAEConfig
 from anamorph.nn.laws import LawConfig, SharedGaussian
 
 IMAGE = Image(2, 6, 4)
@@ -156,3 +160,47 @@ def test_other_laws_of_pixels_draw_what_they_score(likelihood: str) -> None:
 def test_sizes_that_make_no_sense_are_refused(config: type, settings: dict[str, object]) -> None:
     with pytest.raises(UserError, match="at least"):
         config(**settings)
+
+
+def test_the_kl_of_the_vae_is_weighed_as_asked() -> None:
+    """beta multiplies it, warm-up lets it rise from nothing, free bits forgive what is below them."""
+    x = Batch(torch.rand(8, *IMAGE.shape) * 2 - 1)
+
+    def kl(steps: int = 0, **settings: Any) -> tuple[float, float]:
+        torch.manual_seed(0)
+        model = VAE(IMAGE, VAEConfig(z_dim=3, widths=(8,), **settings))
+        (phase,) = vae_recipe(model).phases
+        for _ in range(steps):
+            phase.loss(x, Stage(0, 8), Seeded(0, "z"))
+            for commit in phase.commit:
+                commit()
+        outcome = phase.loss(x, Stage(0, 8), Seeded(0, "z")).detached()
+        return float(outcome.terms["kl"]), float(outcome.watch["kl_unweighted"])
+
+    plain, unweighted = kl()
+    assert plain == pytest.approx(unweighted)
+    assert kl(beta=3.0)[0] == pytest.approx(3 * plain)
+    assert kl(warm_up=32)[0] == 0
+    assert kl(1, warm_up=32)[0] == pytest.approx(plain / 4)
+    assert kl(9, warm_up=32)[0] == pytest.approx(plain)
+    assert kl(free_bits=10.0)[0] == pytest.approx(30)
+
+
+def test_pixels_are_drawn_black_or_white_anew_at_every_step() -> None:
+    grey = torch.linspace(-1, 1, 5).view(1, 1, 1, 5).expand(20_000, 1, 1, 5)
+    drawn = binarised(grey, Seeded(0, "b"))
+    assert set(drawn.unique().tolist()) == {-1.0, 1.0}
+    torch.testing.assert_close(drawn.mean(0).flatten(), grey[0].flatten(), atol=0.03, rtol=0)
+    assert not torch.equal(drawn, binarised(grey, Seeded(1, "b")))
+    with pytest.raises(UserError, match="bernoulli"):
+        VAEConfig(binarise=True, likelihood="logistic")
+
+
+def test_a_model_with_codes_side_by_side_or_in_stages_or_of_scalars_returns_from_them() -> None:
+    x = torch.rand(3, 1, 8, 16) * 2 - 1
+    for settings in ({"maps": 3}, {"quantizer": "residual", "maps": 3}, {"quantizer": "scalar", "levels": (5, 4, 3)}):
+        model = VQVAE(Image(1, 8, 16), VQVAEConfig(width=6, inner=4, vocabulary=60, code_dim=4, **settings))
+        codes = model.encode(x)
+        assert check_codes(codes, model.spaces) == 3
+        assert model.spaces[0].shape == (settings.get("maps", 1), 2, 4)
+        torch.testing.assert_close(model.decode(codes), model.law.draw(model.reconstruct(model.quantize(x).vectors), "fixed"))

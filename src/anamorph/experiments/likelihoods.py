@@ -27,6 +27,7 @@ from anamorph.training.machine import Choice
 
 __all__ = ["collapse", "vae_mnist"]
 
+SOURCE = "mnist"
 SHOWN, MEASURED, WEIGHTS = 8, 1000, 5000
 BINARY = Stage("vae", VAEConfig(binarise=True, warm_up=300_000), 3_000_000, 128)
 POWERFUL = LawConfig(features=16, width=24, layers=4)
@@ -46,7 +47,7 @@ def vae_mnist(
     """Train a VAE on MNIST, binarised anew at every step, and bound the likelihood of held-out digits, binarised once, by the
     ELBO and by 5,000 importance weights. Returns whether it came to its end, or was stopped."""
     folder = RunFolder(out / "vae")
-    if not trained("mnist", replace(BINARY, images=images or BINARY.images), folder, choice, say, stop):
+    if not trained(SOURCE, replace(BINARY, images=images or BINARY.images), folder, choice, say, stop):
         return False
     model, held = load(folder.path), _held(folder)
     assert isinstance(model, VAE)
@@ -75,7 +76,7 @@ def collapse(
     """
     for name, stage in COLLAPSE.items():
         wanted = replace(stage, images=images or stage.images)
-        if not trained("mnist", wanted, RunFolder(out / name), choice, say, stop):
+        if not trained(SOURCE, wanted, RunFolder(out / name), choice, say, stop):
             return False
     held = _held(RunFolder(out / "vae"))
     x = held.take(0, MEASURED).signals
