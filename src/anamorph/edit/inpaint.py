@@ -23,6 +23,9 @@ def masks_of(redrawn: Tensor, spaces: Sequence[Space]) -> dict[str, Tensor]:
 
     Raises: UserError if the mask leaves everything, or nothing.
     """
+    for space in spaces:
+        if space.vocabulary is None or len(space.shape) != 3:
+            raise UserError(f"a part is drawn anew on a grid of codes, and this model has {space}")
     marked = redrawn.float()[None, None]
     if not bool(marked.any()):
         raise UserError("the mask is black all over: paint white what is to be drawn anew")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from anamorph.core.config import check
 from anamorph.core.errors import UserError
@@ -20,7 +20,7 @@ from anamorph.core.recipe import Outcome, Phase, Recipe
 from anamorph.core.signal import Batch, Image
 from anamorph.core.space import Codes, Space
 from anamorph.core.stage import Stage
-from anamorph.nn.convolutional import ConvDecoder, ConvEncoder, check_stride
+from anamorph.nn.convolutional import Conv, ConvDecoder, ConvEncoder, check_stride
 from anamorph.nn.laws import LawConfig, Likelihoods, SharedGaussian, law_of
 from anamorph.nn.quantize import Codebook, FiniteScalar, Learning, Quantized, Quantizer, Residual, perplexity
 
@@ -97,7 +97,7 @@ class VQVAE(Encodes, Explains):
             Space("codes", (c.maps, signal.height // c.stride, signal.width // c.stride), self.quantizer.vocabulary),
         )
         self.encoder = ConvEncoder(signal.channels, c.width, c.blocks, c.inner, c.stride)
-        self.project = nn.Conv2d(c.width, features, 1)
+        self.project = Conv(c.width, features, 1)
         self.decoder = ConvDecoder(features, self.law.outputs, c.width, c.blocks, c.inner, c.stride)
 
     def quantize(self, x: Tensor, random: Random | None = None) -> Quantized:

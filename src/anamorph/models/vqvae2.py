@@ -23,7 +23,7 @@ from anamorph.core.recipe import Outcome, Phase, Recipe
 from anamorph.core.signal import Batch, Image
 from anamorph.core.space import Codes, Space
 from anamorph.core.stage import Stage
-from anamorph.nn.convolutional import ConvDecoder, ConvEncoder, check_stride
+from anamorph.nn.convolutional import Conv, ConvDecoder, ConvEncoder, Enlarging, check_stride
 from anamorph.nn.laws import SharedGaussian
 from anamorph.nn.quantize import Codebook, Quantized, perplexity
 
@@ -75,7 +75,7 @@ class _Level(nn.Module):
         super().__init__()
         c = config
         self.encoder = ConvEncoder(below, c.width, c.blocks, c.inner, c.stride if finest else 2)
-        self.project = nn.Conv2d(c.width + (0 if coarsest else c.code_dim), c.code_dim, 1)
+        self.project = Conv(c.width + (0 if coarsest else c.code_dim), c.code_dim, 1)
         self.codebook = Codebook(c.vocabulary, c.code_dim, decay=c.decay, restart=c.restart, kmeans=c.kmeans)
         if not finest:
             self.inform = ConvDecoder(c.code_dim, c.code_dim, c.width, c.blocks, c.inner, 2)
@@ -108,8 +108,7 @@ class VQVAE2(Encodes, Explains):
             _Level(c, signal.channels if i == finest else c.width, coarsest=i == 0, finest=i == finest) for i in range(c.levels)
         )
         self.enlarge = nn.ModuleList(
-            nn.Sequential(*(nn.ConvTranspose2d(c.code_dim, c.code_dim, 4, 2, 1) for _ in range(finest - i)))
-            for i in range(finest)
+            nn.Sequential(*(Enlarging(c.code_dim, c.code_dim, 4, 2, 1) for _ in range(finest - i))) for i in range(finest)
         )
         self.decoder = ConvDecoder(c.levels * c.code_dim, signal.channels, c.width, c.blocks, c.inner, c.stride)
         self.law = SharedGaussian(signal)

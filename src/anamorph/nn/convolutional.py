@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import torch
 from torch import Tensor, nn
+from torch.nn.functional import conv_transpose2d
 
 from anamorph.core.errors import UserError
 
-__all__ = ["ConvDecoder", "ConvEncoder", "ResidualBlock", "check_stride"]
+__all__ = ["Conv", "ConvDecoder", "ConvEncoder", "Enlarging", "ResidualBlock", "check_stride"]
 
 
 def check_stride(height: int, width: int, stride: int) -> None:
@@ -27,11 +29,33 @@ def check_stride(height: int, width: int, stride: int) -> None:
         )
 
 
+class Conv(nn.Conv2d):
+    """A convolution whose bias a compiler may join with what follows, so that its gradient is not a pass of its own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not torch.compiler.is_compiling():
+            return super().forward(x)
+        return self._conv_forward(x, self.weight, None) + _as_map(self.bias)
+
+
+class Enlarging(nn.ConvTranspose2d):
+    """The same of a transposed convolution."""
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        if not torch.compiler.is_compiling():
+            return super().forward(x, output_size)
+        return conv_transpose2d(x, self.weight, None, self.stride, self.padding) + _as_map(self.bias)  # type: ignore[arg-type]
+
+
+def _as_map(bias: Tensor | None) -> Tensor | float:
+    return 0.0 if bias is None else bias[:, None, None]
+
+
 class ResidualBlock(nn.Sequential):
     """[B, width, H, W] to the same: x + conv1x1(relu(conv3x3(relu(x))))."""
 
     def __init__(self, width: int, inner: int) -> None:
-        super().__init__(nn.ReLU(), nn.Conv2d(width, inner, 3, padding=1), nn.ReLU(), nn.Conv2d(inner, width, 1))
+        super().__init__(nn.ReLU(), Conv(width, inner, 3, padding=1), nn.ReLU(), Conv(inner, width, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         return x + super().forward(x)
@@ -45,8 +69,8 @@ class ConvEncoder(nn.Sequential):
         sizes = [channels, width // 2, *[width] * (strides - 1)]
         layers: list[nn.Module] = []
         for before, after in pairwise(sizes):
-            layers += [nn.Conv2d(before, after, 4, stride=2, padding=1), nn.ReLU()]
-        layers += [nn.Conv2d(sizes[-1], width, 3, padding=1)]
+            layers += [Conv(before, after, 4, stride=2, padding=1), nn.ReLU()]
+        layers += [Conv(sizes[-1], width, 3, padding=1)]
         layers += [ResidualBlock(width, inner) for _ in range(blocks)]
         super().__init__(*layers, nn.ReLU())
 
@@ -57,8 +81,8 @@ class ConvDecoder(nn.Sequential):
     def __init__(self, features: int, channels: int, width: int, blocks: int, inner: int, stride: int) -> None:
         strides = stride.bit_length() - 1
         sizes = [*[width] * strides, width // 2, channels][-strides:]
-        layers: list[nn.Module] = [nn.Conv2d(features, width, 3, padding=1)]
+        layers: list[nn.Module] = [Conv(features, width, 3, padding=1)]
         layers += [ResidualBlock(width, inner) for _ in range(blocks)]
         for before, after in zip([width, *sizes], sizes, strict=False):
-            layers += [nn.ReLU(), nn.ConvTranspose2d(before, after, 4, stride=2, padding=1)]
+            layers += [nn.ReLU(), Enlarging(before, after, 4, stride=2, padding=1)]
         super().__init__(*layers)
