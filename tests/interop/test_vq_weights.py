@@ -94,8 +94,8 @@ def test_priors_of_its_codes_draw_and_are_trained_further(
 
 def test_spoiled_checkpoints_are_opened_or_refused_and_nothing_else(first: Path, tmp_path: Path) -> None:
     random, path, refused = np.random.default_rng(0), tmp_path / "file.pt", 0
-    paths, _ = prior_files(tmp_path, first)
-    whole = [state(), torch.load(paths[0], weights_only=False)["model"]]
+    paths, (top, _) = prior_files(tmp_path, first)
+    whole = [state(), {name: place.target.detach() for name, place in places(top).items()}]
     for turn in range(60):
         tree: dict[str, Any] = dict(whole[turn % 2])
         name = list(tree)[random.integers(len(tree))]

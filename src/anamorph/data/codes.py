@@ -56,16 +56,16 @@ class Usage:
         k = self.space.vocabulary or 0
         return f"{self.space.name}: {self.used} of {k} codes are used, perplexity {self.perplexity:.1f}"
 
-    def warning(self) -> str:
-        """What is wrong, and what to do; empty if nothing is.
-
-        Raises: UserError if all codes are the same one, which leaves nothing to learn.
-        """
+    def check(self) -> None:
+        """Raises: UserError if all codes are the same one, which leaves nothing to learn."""
         if self.used <= 1:
             raise UserError(
                 f"every code of {self.space.name!r} is the same: the model says nothing through it. Train it longer, or anew "
                 f"with --model.kmeans and --model.restart 0.01"
             )
+
+    def warning(self) -> str:
+        """What is wrong, and what to do; empty if nothing is."""
         if self.used >= DEAD * (self.space.vocabulary or 0):
             return ""
         return (
@@ -93,10 +93,7 @@ class CodesOf:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """How the codes are used, for the user to read.
-
-        Raises: UserError if all codes of a space are one and the same.
-        """
+        """How the codes are used, for the user to read."""
         return tuple(text for u in self.usage for text in (str(u), u.warning()) if text)
 
     def take(self, start: int, count: int, level: int = 0) -> Batch:
@@ -121,7 +118,7 @@ def extract(model: Encodes, images: Images, folder: Path, progress: Progress = q
     """The codes of all images, in their own order, in a folder inside `folder` that is named by the model and the images.
 
     What is there already is read, and not computed again.
-    Raises: UserError if the model's codes are not discrete, or a file in the folder is of another model or damaged.
+    Raises: UserError if the model's codes are not discrete or all the same, or a file in the folder is of another model.
     """
     spaces = tuple(space for space in model.spaces if not space.optional)
     for space in spaces:
@@ -168,6 +165,8 @@ def _read(here: Path, name: str, spaces: Sequence[Space], images: Images, shards
     usage = tuple(
         Usage(s, tuple(torch.bincount(codes[s.name].flatten().long(), minlength=s.vocabulary or 0).tolist())) for s in spaces
     )
+    for found in usage:
+        found.check()
     values = {label.name: joined[LABEL + label.name] for label in images.labels}
     _describe(here / "codes.json", name, images, usage)
     return CodesOf(images.signal, codes, images.labels, values, name, usage, images.name, images.seed)

@@ -23,6 +23,7 @@ from anamorph.metrics.reconstruction import reconstruction_error
 from anamorph.models.vqvae import VQVAEConfig
 from anamorph.models.vqvae2 import VQVAE2Config
 from anamorph.nn.laws import Law
+from anamorph.nn.quantize import perplexity
 from anamorph.priors.compose import WithPrior
 from anamorph.priors.pixelcnn import PixelCNNConfig
 from anamorph.priors.pixelsnail import PixelSNAILConfig
@@ -135,7 +136,7 @@ def _measured(model: WithPrior, train: Images, held: Images, out: Path) -> dict[
     }
     for name, counts in described["usage"].items():
         facts[f"codes of {name} in use"] = f"{sum(count > 0 for count in counts)} of {len(counts)}"
-        facts[f"perplexity of {name}"] = round(_perplexity(counts), 1)
+        facts[f"perplexity of {name}"] = round(float(perplexity(torch.tensor(counts).double())), 1)
     facts |= {name: round(value, 4) for name, value in reconstruction_error(model, held, n).items()}
     facts["prior: nats per code, trained on"] = round(code_cost(model, train, n), 4)
     facts["prior: nats per code, held out"] = round(code_cost(model, held, n), 4)
@@ -143,11 +144,6 @@ def _measured(model: WithPrior, train: Images, held: Images, out: Path) -> dict[
         law: Law = model.first.law  # type: ignore[assignment]
         facts |= {f"held out: {name}": round(value, 3) for name, value in likelihood(model, held, n, law.discrete).items()}
     return facts
-
-
-def _perplexity(counts: list[int]) -> float:
-    shares = torch.tensor(counts, dtype=torch.float64) / sum(counts)
-    return float(torch.special.entr(shares).sum().exp())
 
 
 def _seen(folder: RunFolder) -> int:

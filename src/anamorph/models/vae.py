@@ -27,7 +27,7 @@ from anamorph.core.space import Codes, Space
 from anamorph.core.stage import Stage
 from anamorph.losses.likelihood import gaussian_kl, gaussian_log_prob, iwae
 from anamorph.nn.convolutional import ConvDecoder, ConvEncoder, check_stride
-from anamorph.nn.laws import Law, LawConfig, Likelihoods, SharedGaussian, law_of
+from anamorph.nn.laws import LawConfig, Likelihoods, law_of
 from anamorph.nn.mlp import MLP, Activation, leaky
 from anamorph.nn.running import Ramp
 from anamorph.nn.scale import to_range
@@ -130,18 +130,24 @@ class VAE(Encodes, Draws, Bounds, Explains):
         return self.law.log_prob(x, self._out(codes["z"]))
 
     def log_weights(self, x: Tensor, k: int, random: Random) -> Tensor:
+        return self._log_weights(x, k, random, gather=False)
+
+    def _log_weights(self, x: Tensor, k: int, random: Random, gather: bool) -> Tensor:
         mean, log_var = self.posterior(x)
         epsilon = random.normal(len(x), k, self.config.z_dim)
         z = mean.unsqueeze(1) + epsilon * (log_var / 2).exp().unsqueeze(1)  # [B, k, D]
         prior = gaussian_log_prob(z, torch.zeros_like(z), torch.zeros_like(z))
         posterior = gaussian_log_prob(z, mean.unsqueeze(1), log_var.unsqueeze(1))
-        return self.log_likelihood(x, z) + prior - posterior
+        return self.log_likelihood(x, z, gather) + prior - posterior
 
-    def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
-        """log p(x | z) [B, k] in nats, of z [B, k, D]."""
+    def log_likelihood(self, x: Tensor, z: Tensor, gather: bool = False) -> Tensor:
+        """log p(x | z) [B, k] in nats, of z [B, k, D]. gather: the law learns from x."""
         k = z.shape[1]
         repeated = x if k == 1 else x.repeat_interleave(k, 0)
-        return self.law.log_prob(repeated, self._out(z.flatten(0, 1))).unflatten(0, (-1, k))
+        out = self._out(z.flatten(0, 1))
+        if gather:
+            self.law.gather(repeated, out)
+        return self.law.log_prob(repeated, out).unflatten(0, (-1, k))
 
     def _read(self, x: Tensor) -> Tensor:
         """As the encoder reads images: flat where it is dense, and in [0, 1] where pixels are probabilities."""
@@ -199,23 +205,23 @@ def recipe(model: VAE) -> Recipe:
         epsilon = random.normal(len(x), c.samples, c.z_dim)
         z = mean.unsqueeze(1) + epsilon * (log_var / 2).exp().unsqueeze(1)
         kl = gaussian_kl(mean, log_var).mean(0)
-        _gather(model.law, model, x, z)
         weight = c.beta * ramp.gather(len(x))
-        terms = {"reconstruction": -model.log_likelihood(x, z).mean(), "kl": weight * kl.clamp(min=c.free_bits).sum()}
+        terms = {
+            "reconstruction": -model.log_likelihood(x, z, gather=True).mean(),
+            "kl": weight * kl.clamp(min=c.free_bits).sum(),
+        }
         return Outcome(terms, _watched(mean, kl))
 
     def importance(batch: Batch, stage: Stage, random: Random) -> Outcome:
         x = binarised(batch.signals, random) if c.binarise else batch.signals
-        bound = iwae(model.log_weights(x, c.samples, random)).mean()
+        bound = iwae(model._log_weights(x, c.samples, random, gather=True)).mean()
         with torch.no_grad():
             mean, log_var = model.posterior(x)
-        _gather(model.law, model, x, mean.unsqueeze(1))
         return Outcome({"bound": -bound}, _watched(mean, gaussian_kl(mean, log_var).mean(0)))
 
     loss = elbo if c.objective == "elbo" else importance
-    commits = (ramp.commit, *((model.law.error.commit,) if isinstance(model.law, SharedGaussian) else ()))
     return Recipe(
-        phases=(Phase(c.objective, loss, trains=(model,), steps=("adam",), commit=commits),),
+        phases=(Phase(c.objective, loss, trains=(model,), steps=("adam",), commit=(ramp.commit, model.law.commit)),),
         optimizers={"adam": Adam(list(model.parameters()), c.rate)},
         memory=ramp,
         group=None if c.free_bits else 1,  # which are of the mean over the batch
@@ -225,10 +231,3 @@ def recipe(model: VAE) -> Recipe:
 def _watched(mean: Tensor, kl: Tensor) -> dict[str, Tensor]:
     """Nats that each dimension costs, and how many dimensions say something."""
     return {"kl_per_dim": kl, "kl_unweighted": kl.sum(), "active_units": (mean.var(0) > ACTIVE).float().sum()}
-
-
-@torch.no_grad()
-def _gather(law: Law, model: VAE, x: Tensor, z: Tensor) -> None:
-    """Let a shared variance follow the error of the first sample."""
-    if isinstance(law, SharedGaussian):
-        law.squared_error(x, model._out(z[:, 0]), gather=True)

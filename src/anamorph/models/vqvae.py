@@ -151,8 +151,9 @@ def recipe(model: VQVAE) -> Recipe:
         x = batch.signals
         found = model.quantize(x, random)
         out = model.reconstruct(found.vectors)
+        law.gather(x, out)
         if isinstance(law, SharedGaussian):
-            terms = {"squared_error": law.squared_error(x, out, gather=True)}
+            terms = {"squared_error": law.squared_error(x, out)}
         else:
             terms = {"nats_per_value": -law.log_prob(x, out).mean() / model.signal.values}
         terms["commitment"] = c.commitment * found.commitment
@@ -162,8 +163,7 @@ def recipe(model: VQVAE) -> Recipe:
         return Outcome(terms, usage)
 
     books = [module for module in model.quantizer.modules() if isinstance(module, Codebook)]
-    commits = (model.quantizer.commit, *((law.error.commit,) if isinstance(law, SharedGaussian) else ()))
     return Recipe(
-        phases=(Phase("reconstruction", reconstruction, (model,), ("adam",), commit=commits),),
+        phases=(Phase("reconstruction", reconstruction, (model,), ("adam",), commit=(model.quantizer.commit, law.commit)),),
         optimizers={"adam": Adam(list(model.parameters()), c.rate)},
     )

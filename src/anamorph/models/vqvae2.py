@@ -157,16 +157,17 @@ def recipe(model: VQVAE2) -> Recipe:
     def reconstruction(batch: Batch, stage: Stage, random: Random) -> Outcome:
         found = model.quantize(batch.signals, random)
         again = model.reconstruct([q.vectors for q in found])
+        model.law.gather(batch.signals, again)
         commitment = torch.stack([q.commitment for q in found]).sum()
         terms = {
-            "squared_error": model.law.squared_error(batch.signals, again, gather=True),
+            "squared_error": model.law.squared_error(batch.signals, again),
             "commitment": model.config.commitment * commitment,
         }
         usage = {f"perplexity_{s.name}": perplexity(b.counts) for s, b in zip(model.spaces, books, strict=True)}
         return Outcome(terms, usage)
 
     books = [level.codebook for level in model.coarse_first]
-    commits = (model.law.error.commit, *(book.commit for book in books))
+    commits = (model.law.commit, *(book.commit for book in books))
     return Recipe(
         phases=(Phase("reconstruction", reconstruction, (model,), ("adam",), commit=commits),),
         optimizers={"adam": Adam(list(model.parameters()), model.config.rate)},

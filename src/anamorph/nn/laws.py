@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Literal
@@ -26,10 +25,10 @@ from anamorph.losses.likelihood import (
 )
 from anamorph.nn.gated import GatedNet
 from anamorph.nn.running import RunningMean
-from anamorph.nn.scale import from_range, to_range
+from anamorph.nn.scale import from_bytes, from_range, to_bytes, to_range
 from anamorph.nn.walk import draw_ids
 
-__all__ = ["Law", "LawConfig", "Likelihoods", "SharedGaussian", "bits_per_dim", "law_of"]
+__all__ = ["Law", "LawConfig", "Likelihoods", "SharedGaussian", "law_of"]
 
 Likelihoods = Literal["bernoulli", "gaussian", "shared", "logistic", "pixelcnn"]
 
@@ -66,6 +65,14 @@ class Law(nn.Module, ABC):
     @abstractmethod
     def log_prob(self, x: Tensor, out: Tensor) -> Tensor:
         """[N] in nats."""
+
+    def gather(self, x: Tensor, out: Tensor) -> None:
+        """Take a training step's images into account at the next commit; most laws have nothing to learn from them."""
+        return
+
+    def commit(self) -> None:
+        """Take up what was gathered."""
+        return
 
     @abstractmethod
     def draw(self, out: Tensor, noise: Noise) -> Tensor:
@@ -128,7 +135,7 @@ class _Gaussian(Law):
 
 class SharedGaussian(Law):
     """Out: a mean per value; all share one variance, the running mean of the squared error, which is the likeliest
-    (Rybkin et al. 2020, arXiv:2006.13202, section 3.2). Gathers the error of what it is shown, and moves at `commit`."""
+    (Rybkin et al. 2020, arXiv:2006.13202, section 3.2)."""
 
     discrete = False
 
@@ -138,12 +145,15 @@ class SharedGaussian(Law):
         self.error = RunningMean(1, beta=0.99)
         self.error.mean.fill_(1.0)
 
-    def squared_error(self, x: Tensor, out: Tensor, gather: bool) -> Tensor:
-        """Its mean, which is as good as log_prob to descend. gather: let the variance follow."""
-        each = (out.float() - x).square()
-        if gather:
-            self.error.gather(each.detach().flatten(1).mean(1, keepdim=True))
-        return each.mean()
+    def gather(self, x: Tensor, out: Tensor) -> None:
+        self.error.gather((out.detach().float() - x).square().flatten(1).mean(1, keepdim=True))
+
+    def commit(self) -> None:
+        self.error.commit()
+
+    def squared_error(self, x: Tensor, out: Tensor) -> Tensor:
+        """Its mean, which is as good as log_prob to descend."""
+        return (out.float() - x).square().mean()
 
     def log_prob(self, x: Tensor, out: Tensor) -> Tensor:
         with full_precision(x):
@@ -205,7 +215,7 @@ class _PixelCNN(Law):
         )
 
     def log_prob(self, x: Tensor, out: Tensor) -> Tensor:
-        ids = ((x + 1) * 127.5).round().long().clamp(0, 255)
+        ids = to_bytes(x)
         logits = self.net(ids, told=out)
         with full_precision(logits):
             nats = cross_entropy(logits.float().flatten(0, -2), ids.flatten(), reduction="none")
@@ -219,11 +229,4 @@ class _PixelCNN(Law):
             chances = noise.uniform(n, channels, height, width)
         else:
             chances = Seeded(0, "pixels", device=out.device).uniform(1, channels, height, width).expand(n, -1, -1, -1)
-        return draw_ids(self.net.walk(n, height, width, told=out), chances, Taste()) / 127.5 - 1
-
-
-def bits_per_dim(nats: Tensor, image: Image, law: Law, colours: int = 256) -> Tensor:
-    """Bits per value of log-likelihoods [B] in nats. A density of numbers in [-1, 1] is taken times the width of one of so
-    many colours, 2 / 255: nearly the probability of the 8-bit value."""
-    nats = nats if law.discrete else nats + image.values * math.log(2 / (colours - 1))
-    return -nats / (image.values * math.log(2))
+        return from_bytes(draw_ids(self.net.walk(n, height, width, told=out), chances, Taste()))

@@ -19,6 +19,7 @@ from anamorph.core.recipe import Loss, Outcome, Phase, Recipe
 from anamorph.core.signal import Batch, Image
 from anamorph.core.space import Codes, Space, check_codes
 from anamorph.core.stage import Stage
+from anamorph.nn.scale import from_bytes, to_bytes
 
 __all__ = ["Chain", "Pixels", "WithPrior", "recipe", "with_prior"]
 
@@ -33,10 +34,10 @@ class Pixels(Encodes, Explains):
         self.signal, self.spaces = signal, (Space("pixels", signal.shape, 256),)
 
     def encode(self, x: Tensor) -> Codes:
-        return {"pixels": ((x + 1) * 127.5).round().long().clamp(0, 255)}
+        return {"pixels": to_bytes(x)}
 
     def decode(self, codes: Codes, noise: Noise = "fixed") -> Tensor:
-        return codes["pixels"] / 127.5 - 1
+        return from_bytes(codes["pixels"])
 
     def explain(self, x: Tensor, codes: Codes) -> Tensor:
         """Zero [B]: codes say all."""
