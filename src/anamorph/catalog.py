@@ -144,6 +144,30 @@ PRIORS: dict[str, Entry] = {
     e.name: e
     for e in (
         Entry(
+            "gaussian",
+            "normal law, over the real codes of a model",
+            "anamorph.priors.mixture",
+            "Gaussian",
+            "those of the model whose codes it is fitted to; none of its own",
+            "moments of codes, in closed form",
+            "through the decoder over codes",
+            "one normal, of each class",
+            "that of the model whose codes it is fitted to",
+            "Ghosh et al. 2019, arXiv:1903.12436",
+        ),
+        Entry(
+            "mixture",
+            "mixture of normals, over the real codes of a model",
+            "anamorph.priors.mixture",
+            "Mixture",
+            "those of the model whose codes it is fitted to; none of its own",
+            "expectation maximisation, a step per batch",
+            "through the decoder over codes",
+            "several normals, of each class",
+            "that of the model whose codes it is fitted to",
+            "Ghosh et al. 2019, arXiv:1903.12436",
+        ),
+        Entry(
             "pixelcnn",
             "gated PixelCNN, over the codes of a model, or over pixels",
             "anamorph.priors.pixelcnn",
@@ -224,4 +248,4 @@ def build_with_prior(name: str, first: Encodes, config: Any, seed: int, device: 
         torch.manual_seed(seed)
         parts = [law([space], [*labels, *levels[:i]], configs[i]) for i, space in enumerate(levels)]
     model = with_prior(first, parts[0] if len(parts) == 1 else Chain(parts)).to(device)
-    return model, recipe(model, configs[0].rate)
+    return model, recipe(model)

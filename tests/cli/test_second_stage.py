@@ -69,6 +69,24 @@ def test_a_part_of_an_image_is_drawn_anew(root: Path, tmp_path: Path, capsys: py
     fails(["inpaint", str(root / "first"), *words[2:]], "needs a model that chooses", capsys)
 
 
+def test_a_model_of_real_codes_draws_by_a_mixture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, prior = tmp_path / "first", ["--codes-of", str(tmp_path / "first")]
+    assert (
+        main(["train", "autoencoder", "digits", *PLAIN, "--model.width", "8", "--model.z-dim", "3", "--out", str(first)]) == 0
+    )
+    for name, own in (("gaussian", []), ("mixture", ["--model.components", "2", "--model.classes", "10"])):
+        out = str(tmp_path / name)
+        assert main(["train", name, "digits", *PLAIN, *prior, *own, "--out", out]) == 0
+        assert main(["sample", out, "--n", "3", "--temperature", "0.5", "--out", str(tmp_path / "s.png")]) == 0
+        assert main(["resume", out, "--images", "160"]) == 0
+        fails(["sample", out, "--top-k", "3"], "for whole numbers", capsys)
+    assert main(["sample", str(tmp_path / "mixture"), "--label", "class=7", "--out", str(tmp_path / "s.png")]) == 0
+    fails(
+        ["train", "pixelcnn", "digits", *PLAIN, *prior, "--out", str(tmp_path / "x")], "there are gaussian and mixture", capsys
+    )
+    fails(["train", "mixture", "digits", *PLAIN, "--out", str(tmp_path / "x")], "whole numbers are for pixelcnn", capsys)
+
+
 def test_what_does_not_go_together_is_told(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, of = ["--out", str(tmp_path / "run")], ["--codes-of", str(root / "first")]
     fails(["train", "vae", "digits", *PLAIN, *of, *out], "--codes-of is for the priors", capsys)

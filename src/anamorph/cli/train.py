@@ -55,7 +55,8 @@ class Train:
     mirror: bool = False
     """Flip images left to right at half of the times they are seen."""
     codes_of: Path | None = None
-    """The run on whose codes a prior (pixelcnn, pixelsnail) is trained; without, it is one of pixels."""
+    """The run on whose codes a prior is trained: pixelcnn or pixelsnail, which without are laws of pixels; gaussian or mixture
+    of real codes."""
     label: tuple[str, ...] | None = None
     """Only these labels come along; by default all do."""
     batch: int | None = None

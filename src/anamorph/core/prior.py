@@ -42,14 +42,18 @@ class Keep:
 
 
 class Prior(nn.Module, ABC):
-    """A law over the codes of `spaces`, given codes of others (such as a class, or a coarser level)."""
+    """A law over the codes of `spaces`, given codes of others (such as a class, or a coarser level).
+
+    rate: Adam's learning rate, of a law that is learned by gradient.
+    """
 
     spaces: tuple[Space, ...]
     given: tuple[Space, ...] = ()
+    rate: float = 0.0
 
     @abstractmethod
     def log_prob(self, codes: Codes, given: Codes | None = None, random: Random | None = None) -> Tensor:
-        """Log-probabilities (or densities) [B] in nats. random: for what is left out by chance while training."""
+        """Log-probabilities (or densities) [B] in nats. random: given while training, for what is left out by chance."""
 
     @abstractmethod
     def draw(
@@ -62,3 +66,6 @@ class Prior(nn.Module, ABC):
         progress: Progress = quiet,
     ) -> Codes:
         """n codes of its spaces; those to keep are kept, and the others drawn given them as far as they come before."""
+
+    def commit(self) -> None:
+        """Learn what was gathered since the last step; most laws learn by gradient alone."""

@@ -1,7 +1,8 @@
 """The codes of a source of images, found once by a model, as a source of their own.
 
 A folder of plain files: codes.json says what they are (the spaces with their vocabularies and grids, the labels, how often
-each code is used, of which model and which images), the shards beside it hold the codes and the labels as whole numbers.
+each code is used, of which model and which images), the shards beside it hold the codes (whole numbers, or real ones) and the
+labels.
 A shard is written whole or not at all, so that an extraction which was killed goes on where it stopped.
 """
 
@@ -41,6 +42,10 @@ class Usage:
 
     space: Space
     counts: tuple[int, ...]
+
+    @staticmethod
+    def of(space: Space, ids: Tensor) -> Usage:
+        return Usage(space, tuple(torch.bincount(ids.flatten().long(), minlength=space.vocabulary or 0).tolist()))
 
     @property
     def used(self) -> int:
@@ -98,7 +103,7 @@ class CodesOf:
 
     def take(self, start: int, count: int, level: int = 0) -> Batch:
         rows = torch.from_numpy(indices(self.size, start, count, self.seed))
-        codes = {name: value[rows].long() for name, value in self.codes.items()}
+        codes = {name: value[rows] if value.is_floating_point() else value[rows].long() for name, value in self.codes.items()}
         return Batch(codes, {label.name: self.values[label.name][rows].long() for label in self.labels})
 
 
@@ -118,12 +123,9 @@ def extract(model: Encodes, images: Images, folder: Path, progress: Progress = q
     """The codes of all images, in their own order, in a folder inside `folder` that is named by the model and the images.
 
     What is there already is read, and not computed again.
-    Raises: UserError if the model's codes are not discrete or all the same, or a file in the folder is of another model.
+    Raises: UserError if the codes are all the same, or not finite, or a file in the folder is of another model.
     """
     spaces = tuple(space for space in model.spaces if not space.optional)
-    for space in spaces:
-        if space.vocabulary is None:
-            raise UserError(f"priors over codes are for whole numbers, and {type(model).__name__} has {space}")
     name = f"{fingerprint_of(model)}-{images.fingerprint}"
     here, plain = folder / name, images.in_order()
     shards = [here / f"{i:05d}.safetensors" for i in range(-(-images.size // SHARD))]
@@ -133,14 +135,16 @@ def extract(model: Encodes, images: Images, folder: Path, progress: Progress = q
             batch = plain.take(i * SHARD, min(SHARD, images.size - i * SHARD))
             codes = encode_in_parts(model, batch.signals.to(device))
             check_codes(codes, spaces)
-            tensors = {s.name: codes[s.name].to("cpu", _narrow(s.vocabulary or 0)) for s in spaces}
+            tensors = {s.name: codes[s.name].to("cpu", _narrow(s.vocabulary)) for s in spaces}
             tensors |= {LABEL + label: value.to(torch.int32) for label, value in batch.labels.items()}
             write_tensors(shard, tensors, {"fingerprint": name})
         progress(min((i + 1) * SHARD, images.size), images.size)
     return _read(here, name, spaces, images, shards)
 
 
-def _narrow(vocabulary: int) -> torch.dtype:
+def _narrow(vocabulary: int | None) -> torch.dtype:
+    if vocabulary is None:
+        return torch.float32
     return torch.int16 if vocabulary <= 2**15 else torch.int32
 
 
@@ -162,24 +166,35 @@ def _read(here: Path, name: str, spaces: Sequence[Space], images: Images, shards
     joined = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
     codes = {s.name: joined[s.name] for s in spaces}
     check_codes(codes, spaces)
-    usage = tuple(
-        Usage(s, tuple(torch.bincount(codes[s.name].flatten().long(), minlength=s.vocabulary or 0).tolist())) for s in spaces
-    )
+    usage = tuple(Usage.of(s, codes[s.name]) for s in spaces if s.vocabulary is not None)
     for found in usage:
         found.check()
+    for space in spaces:
+        if space.vocabulary is None:
+            _check_real(space, codes[space.name])
     values = {label.name: joined[LABEL + label.name] for label in images.labels}
-    _describe(here / "codes.json", name, images, usage)
+    _describe(here / "codes.json", name, images, spaces, usage)
     return CodesOf(images.signal, codes, images.labels, values, name, usage, images.name, images.seed)
 
 
-def _describe(path: Path, name: str, images: Images, usage: Sequence[Usage]) -> None:
+def _check_real(space: Space, codes: Tensor) -> None:
+    """Raises: UserError if real codes are not finite, or all the same."""
+    if not bool(torch.isfinite(codes).all()):
+        raise UserError(f"codes of {space.name!r} are not finite: the model is broken. Train it anew, at a lower --model.rate")
+    if torch.equal(codes, codes[:1].expand_as(codes)):
+        raise UserError(
+            f"every code of {space.name!r} is the same: the model says nothing through it. Train it longer, or anew"
+        )
+
+
+def _describe(path: Path, name: str, images: Images, spaces: Sequence[Space], usage: Sequence[Usage]) -> None:
     described: dict[str, Any] = {
         "format": FORMAT,
         "fingerprint": name,
         "images": images.name,
         "size": images.size,
         "signal": asdict(images.signal),
-        "spaces": [asdict(u.space) for u in usage],
+        "spaces": [asdict(space) for space in spaces],
         "labels": {label.name: list(label.classes) for label in images.labels},
         "usage": {u.space.name: list(u.counts) for u in usage},
     }

@@ -66,5 +66,8 @@ def grid_of(spaces: Sequence[Space]) -> Space:
     """
     if len(spaces) != 1 or spaces[0].vocabulary is None or len(spaces[0].shape) != 3:
         told = ", ".join(map(str, spaces)) or "none"
-        raise UserError(f"a prior over one grid of codes [maps, H, W] was asked for, and the spaces are {told}")
+        raise UserError(
+            f"a prior over one grid of codes [maps, H, W] was asked for, and the spaces are {told}: for real codes there are "
+            f"gaussian and mixture"
+        )
     return spaces[0]

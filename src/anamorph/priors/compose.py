@@ -153,11 +153,13 @@ class _ScoringWithPrior(WithPrior, Scores):
 
 
 def with_prior(first: Encodes, prior: Prior) -> WithPrior:
-    """A model with a law of its codes; one that scores signals, if the model has a law of them given codes."""
-    return _ScoringWithPrior(first, prior) if isinstance(first, Explains) else WithPrior(first, prior)
+    """A model with a law of its codes; one that scores signals, if the model has a law of them given codes, and these can be
+    counted: log p(x | codes) + log p(codes) bounds nothing where p(codes) is a density."""
+    counted = all(space.vocabulary is not None for space in prior.spaces)
+    return _ScoringWithPrior(first, prior) if isinstance(first, Explains) and counted else WithPrior(first, prior)
 
 
-def recipe(model: WithPrior, rate: float) -> Recipe:
+def recipe(model: WithPrior) -> Recipe:
     """One phase per law: nats per code, given the true codes of those before it. Batches are of codes, or of signals."""
     parts = model.prior.parts if isinstance(model.prior, Chain) else (model.prior,)
     names = ["_".join(space.name.replace(".", "_") for space in part.spaces) for part in parts]
@@ -173,7 +175,11 @@ def recipe(model: WithPrior, rate: float) -> Recipe:
 
         return loss
 
+    by_gradient = {name: part for name, part in zip(names, parts, strict=True) if next(part.parameters(), None) is not None}
     return Recipe(
-        phases=tuple(Phase(name, loss_of(part), (part,), (name,)) for name, part in zip(names, parts, strict=True)),
-        optimizers={name: Adam(list(part.parameters()), rate) for name, part in zip(names, parts, strict=True)},
+        phases=tuple(
+            Phase(name, loss_of(part), (part,), (name,) if name in by_gradient else (), commit=(part.commit,))
+            for name, part in zip(names, parts, strict=True)
+        ),
+        optimizers={name: Adam(list(part.parameters()), part.rate) for name, part in by_gradient.items()},
     )

@@ -64,7 +64,7 @@ class PixelCNN(Autoregressive):
 
     def __init__(self, spaces: Sequence[Space], given: Sequence[Space], config: PixelCNNConfig) -> None:
         super().__init__()
-        self.space, self.config = grid_of(spaces), config
+        self.space, self.config, self.rate = grid_of(spaces), config, config.rate
         self.spaces, self.given = tuple(spaces), tuple(given)
         c, maps = config, self.space.shape[0]
         self.told = Told(

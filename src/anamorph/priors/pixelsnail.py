@@ -188,7 +188,7 @@ class PixelSNAIL(Autoregressive):
 
     def __init__(self, spaces: Sequence[Space], given: Sequence[Space], config: PixelSNAILConfig) -> None:
         super().__init__()
-        self.space, self.config = grid_of(spaces), config
+        self.space, self.config, self.rate = grid_of(spaces), config, config.rate
         self.spaces, self.given = tuple(spaces), tuple(given)
         maps, height, width = self.space.shape
         if maps != 1:

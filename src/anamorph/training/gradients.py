@@ -26,8 +26,11 @@ def evaluate(phase: Phase, batch: Batch, stage: Stage, random: Random, machine: 
 
 
 def gradients(phase: Phase, batch: Batch, stage: Stage, random: Random, machine: Machine) -> tuple[Outcome, Gradients]:
-    """The phase's loss, detached, and its gradients. Only what the phase trains is differentiated."""
+    """The phase's loss, detached, and its gradients. Only what the phase trains is differentiated; nothing, if it learns by
+    its commits alone."""
     outcome = evaluate(phase, batch, stage, random, machine)
+    if not phase.parameters:
+        return outcome.detached(), []
     found = torch.autograd.grad(outcome.total(), phase.parameters, allow_unused=True)
     return outcome.detached(), list(found)
 
