@@ -38,6 +38,11 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def test_a_codebook_is_drawn_while_it_is_trained(root: Path) -> None:
+    assert size(root / "first" / "pictures" / "codebooks.png")[0] > 300
+    assert not (root / "prior" / "pictures" / "codebooks.png").exists()
+
+
 def test_samples_follow_class_and_taste(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = ["--n", "4", "--out", str(tmp_path / "s.png")]
     for run in ("prior", "pixels"):

@@ -13,6 +13,7 @@ from PIL import Image as Pillow
 
 from anamorph.core.errors import UserError
 from anamorph.figures.bars import save_bars
+from anamorph.figures.codebook import Quantised, save_codebooks
 from anamorph.figures.curves import save_curves
 from anamorph.figures.grid import LARGEST_SIDE, Row, as_picture, rows_of, save_grid, save_picture, sheet
 from anamorph.figures.matrix import save_matrices
@@ -146,3 +147,21 @@ def test_grids_and_curves_are_written_whole_and_alike(tmp_path: Path) -> None:
         save_bars(tmp_path / name, {"one": {"mean": 1.0}})
     assert (tmp_path / "f.svg").read_bytes() == (tmp_path / "g.svg").read_bytes()
     assert len(list(tmp_path.iterdir())) == 7
+
+
+def test_codebooks_are_drawn_with_what_they_stand_for(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    outputs, vectors = torch.randn(50, 4, generator=generator), torch.randn(6, 4, generator=generator)
+    counts = torch.tensor([10, 0, 20, 5, 15, 0])
+    pictures = []
+    for number, shown in enumerate((counts, counts + 1)):  # with and without codes that nothing chooses
+        path = tmp_path / f"{number}.png"
+        save_codebooks(path, {"codes": Quantised(outputs, vectors, shown)}, "some")
+        with Pillow.open(path) as picture:
+            pictures.append(np.asarray(picture.convert("RGB")).astype(int))
+    red = [((p[..., 0] > 200) & (p[..., 1] < 70)).sum() for p in pictures]
+    assert red[0] > 20
+    assert red[1] == 0
+    save_codebooks(tmp_path / "one.png", {"codes": Quantised(torch.ones(3, 1), torch.zeros(2, 1), torch.tensor([3, 0]))})
+    with Pillow.open(tmp_path / "one.png") as picture:
+        assert picture.size[0] > 100

@@ -30,10 +30,11 @@ from anamorph.priors.pixelsnail import PixelSNAILConfig
 from anamorph.runs import load, new_settings, open_data, open_training, settings_of
 from anamorph.training.folder import RunFolder
 from anamorph.training.machine import Choice
+from anamorph.training.pictures import draw_codebooks
 
 __all__ = ["TOKENS", "Stage", "Tokens", "hours_of", "token_study", "trained"]
 
-SHOWN, MEASURED = 8, 1000
+SHOWN, CODED, MEASURED = 8, 256, 1000
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ TOKENS = {
 def token_study(
     study: Tokens, out: Path, choice: Choice, say: Callable[[str], None], stop: Callable[[], bool] = lambda: False
 ) -> bool:
-    """Train both stages, measure them on held-out images, and write results.json, results.md and tokens.png.
+    """Train both stages, measure them on held-out images, and write results.json, results.md, tokens.png, codebooks.png.
 
     What has been done is not done again. Returns whether it came to its end, or was stopped.
     """
@@ -89,6 +90,7 @@ def token_study(
     write_json(out / "results.json", facts)
     (out / "results.md").write_text("".join(f"| {name} | {value} |\n" for name, value in facts.items()), encoding="utf-8")
     save_picture(out / "tokens.png", sheet(_rows(model, held), f"The first {SHOWN}, unpicked: {study.source}"))
+    draw_codebooks(out / "codebooks.png", model.first, held.take(0, CODED).signals, f"{study.source}, held out")
     say(f"wrote {out / 'results.md'}")
     return True
 

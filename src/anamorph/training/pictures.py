@@ -10,18 +10,22 @@ import torch
 from PIL import Image as Pillow
 from torch import Tensor
 
-from anamorph.core.model import Draws, Encodes, Grows, LatentModel, decode_in_parts
+from anamorph.core.model import Draws, Encodes, Grows, LatentModel, decode_in_parts, encode_in_parts
 from anamorph.core.random import Seeded
 from anamorph.core.signal import Source
 from anamorph.core.stage import Stage
+from anamorph.figures.codebook import Quantised, save_codebooks
 from anamorph.figures.curves import save_curves
 from anamorph.figures.grid import Row, Sheet, as_picture, save_grid, save_picture, sheet
+from anamorph.nn.quantize import Codebook
 from anamorph.nn.resample import double
 
-__all__ = ["draw_curves", "draw_progress", "samples"]
+__all__ = ["draw_codebooks", "draw_curves", "draw_progress", "samples"]
 
 SHOWN = 8
 WALL = 64
+CODED = 256
+"""Images whose features are shown among a codebook's vectors."""
 
 
 @torch.no_grad()
@@ -50,6 +54,8 @@ def draw_progress(folder: Path, model: LatentModel, shown: Source, images: int, 
         rows = [Row("originals", originals), Row("reconstructions", again)]
         save_picture(folder / f"reconstructions-{images:012d}.png", sheet(rows, f"{images:,} images seen"))
         cells += list(again)
+        if not isinstance(model, Draws):
+            draw_codebooks(folder / "codebooks.png", model, shown.take(0, CODED).signals.to(device), f"{images:,} images seen")
     if not cells:
         cells = list(originals)
     strip = double(torch.cat([cell.cpu() for cell in cells], 2).unsqueeze(0), stage.level)[0]  # at full size
@@ -57,6 +63,30 @@ def draw_progress(folder: Path, model: LatentModel, shown: Source, images: int, 
     timeline = folder / "timeline.png"
     save_picture(timeline, _timeline(folder / "strips", shown.take(0, SHOWN).signals, model))
     return timeline
+
+
+@torch.no_grad()
+def draw_codebooks(path: Path, model: Encodes, x: Tensor, title: str = "") -> None:
+    """Write a picture of each codebook of a model among what its encoder makes of images; none, if it has no codebook."""
+    books = [module for module in model.modules() if isinstance(module, Codebook)]
+    seen: dict[Codebook, list[Tensor]] = {book: [] for book in books}
+    hooks = [
+        book.register_forward_pre_hook(lambda module, given: seen[module].append(given[0].float().cpu())) for book in books
+    ]
+    try:
+        encode_in_parts(model, x)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    names = [space.name for space in model.spaces]
+    names = names if len(names) == len(books) else [f"codebook {i + 1}" for i in range(len(books))]
+    panels = {}
+    for name, book in zip(names, books, strict=True):
+        outputs = torch.cat([part.flatten(0, -2) for part in seen[book]])
+        ids = book.nearest(outputs.to(book.vectors.device)).cpu()
+        panels[name] = Quantised(outputs, book.vectors.detach().cpu(), torch.bincount(ids, minlength=book.vocabulary))
+    if panels:
+        save_codebooks(path, panels, title)
 
 
 def _timeline(strips: Path, originals: Tensor, model: LatentModel) -> Sheet:
