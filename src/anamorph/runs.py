@@ -117,7 +117,7 @@ def new_settings(
         seed=seed,
         pictures=pictures,
         growing=growing,
-        codes_of=str(Path(codes_of).absolute()) if codes_of else "",
+        codes_of=_folder(codes_of),
         first=first,
     )
     images_there = open_data(settings, progress=progress)
@@ -290,11 +290,13 @@ def train(
     batch: int = 128,
     growing: Growing | None = None,
     size: tuple[int, int] | None = None,
+    codes_of: str | Path = "",
 ) -> Iterator[Status]:
     """Train a model on a source, in a folder; goes on where an earlier call was stopped. Yields a status at every step.
 
     config: the model's settings; None for its defaults, or those that the run in the folder has. growing: how it grows, level
     by level (`anamorph.presets` has a config and a growth that go together). size: of the images; None: as they are.
+    codes_of: of a prior, the folder of the run whose codes it learns.
     Raises: UserError if the folder holds another run, or for anything that cannot be trained.
     """
     folder = RunFolder(out)
@@ -307,9 +309,10 @@ def train(
                 "seed": seed,
                 "batch": batch,
                 "growing": growing,
-                "size": size,
+                "codes_of": _folder(codes_of),
             }
             asked |= {"config": config} if config is not None else {}
+            asked |= {} if codes_of else {"size": size}  # a prior's images have the size of the first stage's
             other = [f"{name} {getattr(old, name)}" for name, value in asked.items() if getattr(old, name) != value]
             if other or images < old.images:
                 raise UserError(
@@ -319,9 +322,21 @@ def train(
             folder.amend({"images": images})
         else:
             new_settings(
-                model, source, images, config=config, seed=seed, batch=batch, growing=growing, wanted=Wanted(size)
+                model,
+                source,
+                images,
+                config=config,
+                seed=seed,
+                batch=batch,
+                growing=growing,
+                wanted=Wanted(size),
+                codes_of=str(codes_of),
             ).write(folder)
         yield from open_training(folder).pursue()
+
+
+def _folder(codes_of: str | Path) -> str:
+    return str(Path(codes_of).absolute()) if codes_of else ""
 
 
 def _absolute(source: str) -> str:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image as Pillow
 
+import anamorph
 from anamorph.cli.main import main
 from anamorph.core.errors import UserError
 from anamorph.core.space import Space
@@ -17,6 +18,7 @@ from anamorph.data.codes import Usage, extract
 from anamorph.data.open import open_source
 from anamorph.models.vqvae import VQVAE
 from anamorph.priors.compose import WithPrior
+from anamorph.priors.pixelcnn import PixelCNNConfig
 from anamorph.runs import load, open_training, settings_of
 from anamorph.training.folder import RunFolder
 from commands import fails, size
@@ -90,6 +92,20 @@ def test_a_model_of_real_codes_draws_by_a_mixture(tmp_path: Path, capsys: pytest
         ["train", "pixelcnn", "digits", *PLAIN, *prior, "--out", str(tmp_path / "x")], "there are gaussian and mixture", capsys
     )
     fails(["train", "mixture", "digits", *PLAIN, "--out", str(tmp_path / "x")], "whole numbers are for pixelcnn", capsys)
+
+
+def test_a_prior_is_trained_from_python(root: Path, tmp_path: Path) -> None:
+    def train(images: int) -> int:
+        config = PixelCNNConfig(width=8, layers=2, head=8)
+        of = root / "first"
+        ticks = anamorph.train("pixelcnn", "digits", images, tmp_path / "p", config=config, batch=16, codes_of=of)
+        return [status.images for status in ticks][-1]
+
+    assert train(32) == 32
+    assert train(64) == 64  # goes on
+    assert isinstance(load(tmp_path / "p"), WithPrior)
+    with pytest.raises(UserError, match="not what was asked"):
+        next(anamorph.train("pixelcnn", "digits", 64, tmp_path / "p", batch=16))
 
 
 def test_what_does_not_go_together_is_told(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
