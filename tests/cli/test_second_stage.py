@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -59,6 +60,20 @@ def test_samples_follow_class_and_taste(root: Path, tmp_path: Path, capsys: pyte
     facts = json.loads(capsys.readouterr().out)
     assert facts["codes of"].startswith("vqvae in ")
     assert "choose" in facts["can"]
+
+
+def test_a_classifier_keeps_the_best_of_several_draws(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["sample", str(root / "prior"), "--n", "6", "--out", str(tmp_path / "s.png"), "--learn", "3200"]
+    assert main([*words, "--keep", "2/8"]) == 0
+    told = capsys.readouterr().err
+    assert "right on held-out images: class" in told
+    drawn, kept = (int(part) for part in re.findall(r"(\d+)%", told.splitlines()[-1]))
+    assert kept >= drawn
+    assert main([*words, "--keep", "1/3", "--label", "class=7"]) == 0
+    assert "training a classifier" not in capsys.readouterr().err  # it was kept
+    fails([*words, "--keep", "5/4"], "1 <= M <= N; got 5/4", capsys)
+    fails([*words, "--keep", "half"], "--keep is M/N", capsys)
+    fails(["sample", str(root / "pixels"), "--keep", "1/4"], "draw by class", capsys)
 
 
 def test_a_part_of_an_image_is_drawn_anew(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from anamorph.cli.options import Common, RunArgument, emit, parse, report_progress
+from anamorph.cli.judging import LEARN
+from anamorph.cli.options import Common, RunArgument, emit, note, parse, report_progress
 from anamorph.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from anamorph.core.model import Draws, Maps
     from anamorph.core.space import Codes
+    from anamorph.edit.reject import Rejection
 
 __all__ = ["main"]
 
@@ -40,6 +42,11 @@ class Sample(Common):
     """Draw each code from the likeliest that make up this share."""
     label: tuple[str, ...] = ()
     """The class to draw, as name=value; the value is a class's name or its number. Without, all classes alike."""
+    keep: str | None = None
+    """M/N, such as 1/4: of every N draws of a class keep the M that look most like it, to a classifier which is trained once
+    on the run's own images, and kept in its folder. For models that draw by class."""
+    learn: int = LEARN
+    """Images that this classifier is trained on."""
     noise: Literal["fixed", "off", "fresh"] = "fixed"
     """fixed: each code's own image. off: without noise. fresh: a sample of the images that the code stands for."""
 
@@ -53,12 +60,15 @@ def main(words: Sequence[str]) -> int:
 
     from anamorph.core.model import Draws, Maps, decode_in_parts, require
     from anamorph.core.random import Seeded
+    from anamorph.edit.reject import Rejection
     from anamorph.edit.truncate import truncate
     from anamorph.figures.grid import save_grid
 
     model = require(options.load(options.run), Draws, "sampling")
+    rejection = None if options.keep is None else Rejection.parse(options.keep)
+    labels = classes_asked_for(options, model, options.n if rejection is None else rejection.of)
     with options.computing():
-        codes = _draw(model, options)
+        codes = _best(model, options, rejection, labels) if rejection else _draw(model, options, options.n, labels)
         if options.psi is not None:
             mapper = require(model, Maps, "truncation")
             _check_cutoff(mapper, options.cutoff)
@@ -73,20 +83,46 @@ def main(words: Sequence[str]) -> int:
     return 0
 
 
-def _draw(model: Draws, options: Sample) -> Codes:
+def _draw(model: Draws, options: Sample, n: int, labels: dict[str, Tensor]) -> Codes:
     from anamorph.core.model import Chooses, require
     from anamorph.core.prior import Taste
     from anamorph.core.random import Seeded
 
     taste = Taste(options.temperature, options.top_k, options.top_p)
     random = Seeded(options.seed, "samples", device=options.device)
-    labels = classes_asked_for(options, model)
     if not isinstance(model, Chooses):
         if taste != Taste():
             require(model, Chooses, "a temperature, top-k or top-p")
-        return model.draw(options.n, random, labels)
+        return model.draw(n, random, labels)
     with report_progress("drawing codes") as progress:
-        return model.choose(options.n, random, labels, taste, progress=progress)
+        return model.choose(n, random, labels, taste, progress=progress)
+
+
+def _best(model: Draws, options: Sample, rejection: Rejection, asked: dict[str, Tensor]) -> Codes:
+    """The draws that look most like what they are of, group by group; each group is of one class."""
+    from anamorph.cli.judging import reader_of
+    from anamorph.core.model import decode_in_parts
+    from anamorph.core.random import Seeded
+    from anamorph.runs import open_data, settings_of
+    from anamorph.training.folder import RunFolder
+
+    if len(model.classes) != 1:
+        raise UserError("--keep is for models that draw by class: train the prior with --model.classes")
+    (label, classes), groups = next(iter(model.classes.items())), rejection.groups(options.n)
+    if asked:
+        wanted = asked[label].repeat(groups)
+    else:
+        lots = Seeded(options.seed, "classes", device=options.device).integers(0, classes, (groups,))
+        wanted = lots.repeat_interleave(rejection.of)
+    settings = settings_of(RunFolder(options.run))
+    train, held = (open_data(settings, split).shuffled() for split in ("train", "test"))
+    reader = reader_of(options.run, train, held, options.learn).to(options.device)
+    codes = _draw(model, options, len(wanted), {label: wanted})
+    chances = reader.chances(decode_in_parts(model, codes))[label]
+    best = rejection.best(chances.gather(1, wanted[:, None]).squeeze(1), options.n)
+    right = (chances.argmax(1) == wanted).float()
+    note(f"of what was drawn {right.mean():.0%} is read as its class, of what is kept {right[best].mean():.0%}")
+    return {name: value[best] for name, value in codes.items()}
 
 
 def _check_cutoff(model: Maps, cutoff: int | None) -> None:
@@ -95,8 +131,8 @@ def _check_cutoff(model: Maps, cutoff: int | None) -> None:
         raise UserError(f"this model has {layers or 'no'} layers of codes; got --cutoff {cutoff}")
 
 
-def classes_asked_for(options: Sample, model: Draws) -> dict[str, Tensor] | None:
-    """The class of each sample, by label, as asked for with --label name=value.
+def classes_asked_for(options: Sample, model: Draws, n: int) -> dict[str, Tensor]:
+    """The class of each of n samples, by label, as asked for with --label name=value.
 
     Raises: UserError for a label or a class that the model was not trained with.
     """
@@ -105,8 +141,6 @@ def classes_asked_for(options: Sample, model: Draws) -> dict[str, Tensor] | None
     from anamorph.core.errors import nearest
     from anamorph.runs import class_names
 
-    if not options.label:
-        return None
     found = {}
     for text in options.label:
         name, _, value = text.partition("=")
@@ -116,5 +150,5 @@ def classes_asked_for(options: Sample, model: Draws) -> dict[str, Tensor] | None
         if value not in names and not (value.isdigit() and int(value) < model.classes[name]):
             raise UserError(f"--label {text}: {name} has no class {value!r}: {nearest(value, names)}")
         number = names.index(value) if value in names else int(value)
-        found[name] = torch.full((options.n,), number, device=options.device)
+        found[name] = torch.full((n,), number, device=options.device)
     return found

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import tyro
 
+from anamorph.cli.judging import LEARN, reader_of
 from anamorph.cli.options import Common, ImageArguments, RunArgument, emit, note, parse
 from anamorph.core.errors import UserError
 
@@ -47,7 +48,7 @@ class Traverse(Common):
     factors: str | None = None
     """A source with labels: tell how often each changes, as a classifier reads it, which is trained once, and kept in the run's
     folder (minutes)."""
-    learn: int = 64_000
+    learn: int = LEARN
     """Images that this classifier is trained on."""
 
 
@@ -102,19 +103,16 @@ def _factors(
     from anamorph.core.random import Seeded
     from anamorph.edit.traverse import changes
     from anamorph.figures.matrix import save_matrices
-    from anamorph.metrics.factors import kept_reader
 
     assert options.factors is not None
     train, held = (fitted(model, options.factors, split).shuffled() for split in ("train", "test"))
-    wanted = f"{options.learn} images, {train.fingerprint}"
-    found = kept_reader(options.run / "reader.safetensors", wanted, train, held, options.learn, 2000, note)
-    assert found is not None  # nothing stops it
+    reader = reader_of(options.run, train, held, options.learn).to(options.device)
     if isinstance(model, Draws):
         codes = model.draw(READ, Seeded(options.seed, "factors", device=options.device))
     else:
         codes = encode_in_parts(require(model, Encodes, "reading factors"), held.take(0, READ).signals.to(options.device))
-    shares = changes(model, codes, directions, space, options.reach / 2, found[0].to(options.device).read, layers)
-    names = list(found[0].heads)
+    shares = changes(model, codes, directions, space, options.reach / 2, reader.read, layers)
+    names = list(reader.heads)
     save_matrices(chart, {"": shares.tolist()}, names, "moved along", "share of images in which this changed", directions.names)
     note(f"{chart}: how often each factor changes")
     return {

@@ -54,11 +54,15 @@ class FactorReader(nn.Module):
         features = self.trunk(x)
         return {name: head(features) for name, head in self.heads.items()}
 
-    @torch.no_grad()
     def read(self, x: Tensor) -> dict[str, Tensor]:
         """The class [B] of each factor, by name."""
+        return {name: chances.argmax(1) for name, chances in self.chances(x).items()}
+
+    @torch.no_grad()
+    def chances(self, x: Tensor) -> dict[str, Tensor]:
+        """Of every class [B, classes] of each factor, by name."""
         parts = [self(part) for part in x.split(256)]
-        return {name: torch.cat([part[name] for part in parts]).argmax(1) for name in self.heads}
+        return {name: torch.cat([part[name] for part in parts]).softmax(1) for name in self.heads}
 
 
 @torch.enable_grad()
