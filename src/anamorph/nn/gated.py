@@ -18,12 +18,18 @@ from anamorph.core.random import Random
 from anamorph.nn.masked import MaskedConv, dropout, mask_of, turns
 from anamorph.nn.walk import Walk
 
-__all__ = ["GatedNet", "GatedStacks", "channel_mask"]
+__all__ = ["GatedLayer", "GatedNet", "GatedStacks", "GatedWalk", "channel_mask", "check_turns", "gate", "rows_above"]
 
 
 def channel_mask(outputs: int, inputs: int, channels: int) -> Tensor | None:
     """Of a convolution of one pixel that may see its own channel; None if there is but one."""
     return turns(outputs, inputs, channels, "B").float()[:, :, None, None] if channels > 1 else None
+
+
+def check_turns(channels: int, width: int, head: int) -> None:
+    """Raise a UserError unless the features of stacks and head can take turns among the channels."""
+    if width % channels or head % channels:
+        raise UserError(f"{channels} maps of codes need a width and a head that are multiples of it, got {width}, {head}")
 
 
 def gate(x: Tensor) -> Tensor:
@@ -32,22 +38,26 @@ def gate(x: Tensor) -> Tensor:
     return a.tanh() * b.sigmoid()
 
 
-class _GatedLayer(nn.Module):
+def rows_above(kernel: int) -> Tensor:
+    """Of a vertical kernel [k // 2 + 1, k] that may not see its own row, the last [1, 1, k // 2 + 1, k]."""
+    mask = torch.ones(1, 1, kernel // 2 + 1, kernel)
+    mask[:, :, -1] = 0
+    return mask
+
+
+class GatedLayer(nn.Module):
     """One layer of both stacks (figure 2). channels: of the data, whose maps take turns. first: may not see its own place."""
 
     def __init__(self, inputs: int, width: int, kernel: int, channels: int, first: bool, classes: int, told: int) -> None:
         super().__init__()
         reach = kernel // 2
-        own = (kernel // 2 + 1, kernel)
-        above = None
-        if first:
-            above = torch.ones(1, 1, *own)
-            above[:, :, -1] = 0  # its own row
         left = None
         if first or channels > 1:
             left = mask_of(2 * width, inputs, (1, 2 * reach + 1), channels, "A" if first else "B")[..., : reach + 1]
-        self.vertical = MaskedConv(inputs, 2 * width, own, (reach, reach, reach, 0), above)
-        self.across = nn.Conv2d(2 * width, 2 * width, 1)
+        self.vertical = MaskedConv(
+            inputs, 2 * width, (reach + 1, kernel), (reach, reach, reach, 0), rows_above(kernel) if first else None
+        )
+        self.across: nn.Conv2d = nn.Conv2d(2 * width, 2 * width, 1)
         self.horizontal = MaskedConv(inputs, 2 * width, (1, reach + 1), (reach, 0, 0, 0), left)
         self.out = MaskedConv(width, width, mask=channel_mask(width, width, channels))
         self.label = nn.Embedding(classes, 2 * width) if classes else None
@@ -67,8 +77,16 @@ class _GatedLayer(nn.Module):
     def forward(self, above: Tensor, left: Tensor, label: Tensor | None, told: Tensor | None) -> tuple[Tensor, Tensor]:
         added = self.told_of(label, told)
         found = self.vertical(above)
-        out: Tensor = self.out(gate(self.across(found) + self.horizontal(left) + added))
-        return gate(found + added), out + left if self.residual else out
+        out = self.out(gate(self.across(found) + self.horizontal(left) + added))
+        return self.risen(found + added), self.kept(out, left)
+
+    def risen(self, found: Tensor) -> Tensor:
+        """What the vertical stack hands on [B, C, H, W], of what it has found [B, 2C, H, W]."""
+        return gate(found)
+
+    def kept(self, out: Tensor, left: Tensor) -> Tensor:
+        """What the horizontal stack hands on [B, C, ...]."""
+        return out + left if self.residual else out
 
 
 class GatedStacks(nn.Module):
@@ -84,9 +102,9 @@ class GatedStacks(nn.Module):
         super().__init__()
         self.inputs, self.width = inputs, width
         self.layers = cast(
-            Sequence[_GatedLayer],
+            Sequence[GatedLayer],
             nn.ModuleList(
-                _GatedLayer(width if i else inputs, width, kernel if i else first, channels, i == 0, classes, told)
+                GatedLayer(width if i else inputs, width, kernel if i else first, channels, i == 0, classes, told)
                 for i in range(layers)
             ),
         )
@@ -99,19 +117,21 @@ class GatedStacks(nn.Module):
 
     def walk(self, n: int, height: int, width: int, label: Tensor | None = None, told: Tensor | None = None) -> GatedWalk:
         """The same features, place by place, for when the inputs become known one after the other."""
-        return GatedWalk(self, n, (height, width), label, told)
+        return GatedWalk(self.layers, n, (height, width), label, told)
 
 
 class GatedWalk:
-    """`GatedStacks` at one place after the other, at a cost that does not grow with the size of the grid.
+    """The layers of `GatedStacks` at one place after the other, at a cost that does not grow with the size of the grid.
 
     A row's vertical stack depends on the rows above alone: it is computed once per row. At a place, what remains of each
     layer is one product of matrices over the few places to the left. What has not been seen is zero, as beyond the edges:
     it is activations that are zero there, not what the net would make of zeros.
     """
 
-    def __init__(self, stacks: GatedStacks, n: int, size: tuple[int, int], label: Tensor | None, told: Tensor | None) -> None:
-        self.layers = list(stacks.layers)
+    def __init__(
+        self, layers: Sequence[GatedLayer], n: int, size: tuple[int, int], label: Tensor | None, told: Tensor | None
+    ) -> None:
+        self.layers = list(layers)
         self.height, self.width = size
         place = self.layers[0].vertical.weight
         self.added = [layer.told_of(label, told) for layer in self.layers]
@@ -138,7 +158,7 @@ class GatedWalk:
             across = layer.across(found) + added + bias[:, None, None]
             self.found.append(across[:, :, 0].permute(2, 0, 1).contiguous())  # [W, n, 2C]
             if i + 1 < len(self.layers):
-                self._put(self.above[i + 1], r, gate(found + added))
+                self._put(self.above[i + 1], r, layer.risen(found + added))
             self.left[i].zero_()
 
     @staticmethod
@@ -154,7 +174,7 @@ class GatedWalk:
             left[:, c + reach] = x
             seen = left[:, c : c + reach + 1].flatten(1)
             out = linear(gate(torch.addmm(self.found[i][c], seen, weight)), self.out_weight[i], layer.out.bias)
-            x = out + x if layer.residual else out
+            x = layer.kept(out, x)
         return x
 
     def put(self, r: int, c: int, x: Tensor) -> None:
@@ -185,8 +205,7 @@ class GatedNet(nn.Module):
         told: int = 0,
     ) -> None:
         super().__init__()
-        if width % maps or head % maps:
-            raise UserError(f"{maps} maps of codes need a width and a head that are multiples of it, got {width}, {head}")
+        check_turns(maps, width, head)
         self.maps = maps
         self.embed = nn.ModuleList(nn.Embedding(vocabulary, width // maps) for _ in range(maps))
         self.stacks = GatedStacks(width, width, layers, first, kernel, maps, classes, told)

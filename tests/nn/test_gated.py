@@ -1,0 +1,230 @@
+"""Gated PixelCNNs of other joints than figure 2's, against those that have them; and what each net sees."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from anamorph.core.errors import UserError
+from anamorph.core.prior import Taste
+from anamorph.core.random import Seeded
+from anamorph.nn.gated import GatedNet
+from anamorph.nn.gated_skips import SkipNet
+from anamorph.nn.gated_square import FixedNorm, SquareNet
+from anamorph.nn.walk import draw_ids, pick
+from reference import Case, committed, full
+
+ATOL = 1.5e-4  # five times the suggested 3e-5
+
+Net = GatedNet | SkipNet | SquareNet
+
+
+class State(dict[str, Tensor]):
+    """What the origin has named; what is masked away in ours is left out, and nothing may be left over."""
+
+    def __init__(self, case: Case) -> None:
+        left_out = (".mask", ".num_batches_tracked")
+        super().__init__(
+            (name.removeprefix("state."), t)
+            for name, t in case.tensors.items()
+            if name.startswith("state.") and not name.endswith(left_out)
+        )
+
+    def put(self, name: str, module: nn.Module) -> None:
+        for ours, parameter in module.named_parameters():
+            value = self.pop(f"{name}.{ours}")
+            for axis, size in enumerate(parameter.shape):
+                value = value.narrow(axis, 0, size)  # what is below or to the right is masked there
+            parameter.data.copy_(value)
+
+
+def skips(case: Case) -> SkipNet:
+    c, state = case.facts["config"], State(case)
+    net = SkipNet(
+        3,
+        c["color_levels"],
+        width=c["hidden_fmaps"],
+        layers=c["hidden_layers"],
+        first=c["causal_ksize"],
+        kernel=c["hidden_ksize"],
+        head=c["out_hidden_fmaps"],
+        classes=len(state["label_embedding.weight"]),
+    )
+    names = {
+        "v_conv": "vertical",
+        "v_fc": "own",
+        "v_to_h": "across",
+        "h_conv": "horizontal",
+        "h_fc": "out",
+        "h_skip": "skip",
+        "label_embedding": "label",
+    }
+    for i, layer in enumerate(net.layers):
+        for theirs, ours in names.items():
+            if getattr(layer, ours) is not None:
+                state.put(f"hidden_conv.{i - 1}.{theirs}" if i else f"causal_conv.{theirs}", getattr(layer, ours))
+    assert net.label is not None
+    for name, module in {"label_embedding": net.label, "out_hidden_conv": net.hidden, "out_conv": net.last}.items():
+        state.put(name, module)
+    assert not state
+    return net
+
+
+def square(case: Case) -> SquareNet:
+    c, state = case.facts["config"], State(case)
+    net = SquareNet(
+        c["image_dims"][0],
+        2 ** c["n_bits"],
+        width=c["n_channels"],
+        layers=c["n_res_layers"],
+        first=state["input_conv.weight"].shape[2],
+        kernel=c["kernel_size"],
+        head=c["n_out_conv_channels"],
+        classes=c["n_cond_classes"],
+        normed=c["norm_layer"],
+    )
+    state.put("input_conv", net.entry)
+    if net.label is not None:
+        state.put("proj_h", net.label)
+    for i, layer in enumerate(net.layers):
+        for theirs, ours in {"v": "vertical", "h": "horizontal", "v2h": "across", "h2h": "out"}.items():
+            state.put(f"res_layers.{i}.{theirs}", getattr(layer, ours))
+        for stack, norm in zip("vh", layer.norms or (), strict=False):
+            assert isinstance(norm, FixedNorm)
+            state.put(f"res_layers.{i}.norm_layer_{stack}", norm)
+            norm.mean.copy_(state.pop(f"res_layers.{i}.norm_layer_{stack}.running_mean"))
+            norm.variance.copy_(state.pop(f"res_layers.{i}.norm_layer_{stack}.running_var"))
+    for name, module in zip(("conv_out1", "conv_out2", "output"), net.head, strict=True):
+        state.put(name, module)
+    unused = {f"res_layers.{i}.proj_h.{part}" for i in range(len(net.layers)) for part in ("weight", "bias")}
+    assert set(state) == (unused if net.label is not None else set())  # the origin has them, and makes no use of them
+    return net
+
+
+CASES: list[tuple[Callable[[str], Case], str, Callable[[Case], SkipNet | SquareNet]]] = [
+    (committed, "pixelcnn_skips", skips),
+    (committed, "pixelcnn_square_gray", square),
+    (committed, "pixelcnn_square_rgb", square),
+    (full, "vq/gatedpixelcnn_aotr", skips),
+    (full, "vq/gatedpixelcnn_kb_gray", square),
+    (full, "vq/gatedpixelcnn_kb_rgb", square),
+]
+AGREES = pytest.mark.parametrize(("load", "name", "make"), CASES, ids=[name for _, name, _ in CASES])
+
+
+def label_of(case: Case) -> Tensor | None:
+    onehot = case.tensors.get("input.h_onehot")
+    return case.tensors.get("input.label") if onehot is None else onehot.argmax(1)
+
+
+@AGREES
+@torch.no_grad()
+def test_nets_joined_otherwise_agree(
+    load: Callable[[str], Case], name: str, make: Callable[[Case], SkipNet | SquareNet]
+) -> None:
+    case = load(name)
+    net, ids = make(case), case.tensors["input.levels"]
+    case.close(net.values(ids), "input.x", 1e-6)
+    logits = net(ids, label_of(case)).movedim(-1, 1)
+    case.close(logits, "output.logits", ATOL)
+    nats = cross_entropy(logits, ids, reduction="none")
+    if "output.ce_per_subpixel" in case.tensors:
+        case.close(nats, "output.ce_per_subpixel", ATOL)
+    else:
+        case.close(nats.flatten(1).sum(1), "output.nll_nats", ATOL * nats[0].numel())
+    case.close(nats.mean() / torch.tensor(2.0).log(), "output.bits_per_dim", ATOL)
+
+
+@AGREES
+@torch.no_grad()
+def test_they_are_drawn_from_place_by_place(
+    load: Callable[[str], Case], name: str, make: Callable[[Case], SkipNet | SquareNet]
+) -> None:
+    """With the origin's weights: the same logits at every place, and the same draws as by the whole net, again and again."""
+    case = load(name)
+    net, ids, label = make(case), case.tensors["input.levels"], label_of(case)
+    walked(net, ids, label)
+    n, _, height, width = ids.shape
+    chances = Seeded(0, "draw").uniform(*ids.shape)
+    drawn = draw_ids(net.walk(n, height, width, label), chances, Taste())
+    naive = torch.zeros_like(ids)
+    for r, c, m in itertools.product(range(height), range(width), range(ids.shape[1])):
+        naive[:, m, r, c] = pick(net(naive, label)[:, m, r, c], chances[:, m, r, c], Taste())
+    assert torch.equal(drawn, naive)
+
+
+def walked(net: Net, ids: Tensor, label: Tensor | None) -> None:
+    wanted = net(ids, label)
+    walk = net.walk(len(ids), ids.shape[2], ids.shape[3], label)
+    for r in range(ids.shape[2]):
+        walk.row(r)
+        for c in range(ids.shape[3]):
+            known = torch.zeros_like(ids[:, :, r, c])
+            for m in range(ids.shape[1]):
+                torch.testing.assert_close(walk.logits(r, c, known)[:, m], wanted[:, m, r, c], atol=2e-5, rtol=1e-4)
+                known[:, m] = ids[:, m, r, c]
+            walk.put(r, c, known)
+
+
+HEIGHT, WIDTH = 5, 6
+SIZES = {"width": 24, "layers": 7, "first": 5, "kernel": 3, "head": 24}  # so wide that no ReLU hides a whole channel
+
+
+def nets(channels: int) -> dict[str, Net]:
+    return {
+        "paper": GatedNet(channels, 4, **SIZES),
+        "skips": SkipNet(channels, 4, **SIZES),
+        "square": SquareNet(channels, 4, normed=True, **SIZES),
+    }
+
+
+Place = tuple[int, int, int]  # row, column, channel: in the order in which they are drawn
+
+
+def seen(net: Net, channels: int) -> dict[Place, set[Place]]:
+    """On which values the logits of each depend, found by changing them one by one."""
+    for parameter in net.parameters():
+        parameter.data += 0.3 * torch.randn(parameter.shape)
+    places = list(itertools.product(range(HEIGHT), range(WIDTH), range(channels)))
+    ids = torch.randint(0, 4, (1, channels, HEIGHT, WIDTH))
+    net.double()  # so that a small influence is not rounded away
+    with torch.no_grad():
+        others = ids.repeat(len(places), 1, 1, 1)
+        for i, (r, c, m) in enumerate(places):
+            others[i, m, r, c] = (others[i, m, r, c] + 1) % 4
+        changed = (net(others) != net(ids.expand_as(others))).any(-1)
+    return {(r, c, m): {places[i] for i in changed[:, m, r, c].nonzero()[:, 0].tolist()} for r, c, m in places}
+
+
+def missed(name: str, place: Place, channels: int) -> set[Place]:
+    """What a net of that name does not see, of all that comes before: as its docstring tells."""
+    r, c, m = place
+    if name == "square":
+        first, others = SIZES["first"] // 2, SIZES["kernel"] // 2
+        edges = {row: c + first + (r - row - 1) * others for row in range(r)}
+        return {(row, column, k) for row, edge in edges.items() for column in range(edge + 1, WIDTH) for k in range(channels)}
+    if name == "skips" and channels > 1:
+        return {(r, c, m - 1)} if m else {(r, c - 1, k) for k in (channels - 2, channels - 1)}
+    return set()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", ["paper", "skips", "square"])
+def test_what_a_net_sees_is_all_that_comes_before_but_what_it_says(name: str, channels: int) -> None:
+    """No place, and no channel of a place, that comes later; and no blind spot but the one that its docstring tells."""
+    torch.manual_seed(0)
+    found = seen(nets(channels)[name], channels)
+    for place, before in found.items():
+        assert before == {other for other in found if other < place} - missed(name, place, channels), place
+
+
+@pytest.mark.parametrize("make", [GatedNet, SkipNet, SquareNet])
+def test_features_that_cannot_take_turns_are_refused(make: Callable[..., Net]) -> None:
+    for wrong in ({"width": 25}, {"head": 25}):
+        with pytest.raises(UserError, match="3 maps of codes need a width and a head that are multiples of it"):
+            make(3, 4, **(SIZES | wrong))
