@@ -200,8 +200,13 @@ def test_a_prior_of_other_codes_is_refused() -> None:
         PixelSNAIL([MAPS], [], SNAIL)
     with pytest.raises(UserError, match="cannot be told of"):
         PixelCNN([GRID], [Space("top", (1, 3, 3), 4)], CNN)
-    with pytest.raises(UserError, match="multiples of it"):
-        PixelCNN([Space("codes", (4, 4, 6), 5)], [], CNN)
+
+
+def test_each_colour_has_as_many_channels() -> None:
+    """Sizes that are no multiple of the number of colours grow to the next one."""
+    net = PixelCNN([Space("pixels", (3, 4, 6), 256)], [], PixelCNNConfig(width=64, layers=1, head=512)).net
+    assert (net.stacks.width, net.hidden.out_channels) == (66, 513)
+    assert PixelCNN([GRID], [], PixelCNNConfig(layers=1)).net.stacks.width == 64
 
 
 @torch.no_grad()

@@ -30,7 +30,7 @@ class PixelCNNConfig:
     """Sizes."""
 
     width: int = 64
-    """Channels of each stack, a multiple of the number of code maps."""
+    """Channels of each stack; if need be, some more, so that each code map or colour has as many."""
     layers: int = 12
     """Of gated convolutions."""
     first: int = 7
@@ -38,7 +38,7 @@ class PixelCNNConfig:
     kernel: int = 3
     """Side of the others' kernels."""
     head: int = 512
-    """Channels between the stacks and the logits, a multiple of the number of code maps."""
+    """Channels between the stacks and the logits; some more, as of the stacks."""
     told: int = 32
     """Channels of what a coarser level of codes tells, where there is one."""
     dropout: float = 0.0
@@ -75,11 +75,11 @@ class PixelCNN(Autoregressive):
         self.net = GatedNet(
             maps,
             self.space.vocabulary or 0,
-            width=c.width,
+            width=-(-c.width // maps) * maps,
             layers=c.layers,
             first=c.first,
             kernel=c.kernel,
-            head=c.head,
+            head=-(-c.head // maps) * maps,
             classes=self.told.classes,
             told=c.told if self.told.grids else 0,
         )
