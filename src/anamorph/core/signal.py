@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from torch import Tensor
 from anamorph.core.errors import UserError
 from anamorph.core.space import Codes
 
-__all__ = ["Audio", "Batch", "Image", "Label", "Signal", "Source"]
+__all__ = ["Audio", "Batch", "Image", "Label", "Signal", "Source", "image_of"]
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class Image:
     channels: int
     height: int
     width: int
+    noun: ClassVar[str] = "image"
 
     def __post_init__(self) -> None:
         if self.channels not in (1, 2, 3, 4) or self.height < 1 or self.width < 1:
@@ -53,13 +54,45 @@ class Audio:
     channels: int
     samples: int
     rate: int
+    noun: ClassVar[str] = "sound"
+
+    def __post_init__(self) -> None:
+        if self.channels not in (1, 2) or self.samples < 1 or self.rate < 1:
+            raise UserError(f"a sound has 1 or 2 channels, at least 1 sample and a rate in hertz, got {self}")
+
+    def __str__(self) -> str:
+        return f"{self.samples:,} samples at {self.rate:,} Hz ({self.seconds:.3g} s) with {self.channels} channel" + "s" * (
+            self.channels > 1
+        )
 
     @property
     def shape(self) -> tuple[int, int]:
         return self.channels, self.samples
 
+    @property
+    def values(self) -> int:
+        """Numbers in one sound, C * T."""
+        return self.channels * self.samples
+
+    @property
+    def seconds(self) -> float:
+        return self.samples / self.rate
+
+    def at(self, level: int) -> Audio:
+        """This sound, which is never halved: models of sounds do not grow."""
+        if level:
+            raise UserError(f"{self} cannot be halved {level} times: only images can")
+        return self
+
 
 Signal = Image | Audio
+
+
+def image_of(signal: Signal, what: str) -> Image:
+    """A signal that is known to be an image. Raises: UserError naming what is for images alone."""
+    if not isinstance(signal, Image):
+        raise UserError(f"{what} is for images, got sounds of {signal}")
+    return signal
 
 
 @dataclass(frozen=True)

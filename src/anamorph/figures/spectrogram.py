@@ -1,0 +1,185 @@
+"""Sounds to look at: how loud each pitch is at each moment, on the mel scale and in decibels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+from torch import Tensor
+
+from anamorph.core.errors import UserError
+from anamorph.figures.curves import save_figure
+from anamorph.figures.grid import Row
+
+Levels = NDArray[np.float32]
+
+__all__ = ["log_mel", "mel", "mel_filters", "save_spectrograms"]
+
+WINDOW_SECONDS = 0.032
+FLOOR_DB, SPAN_DB, LOUD = -100.0, 75.0, 0.998
+"""What is no louder than the floor is taken for it. Pictures show so much below the level that this share of points is
+under."""
+BANDS = 80
+MOST_PANELS = 256
+DPI, PANEL, GAP, RIGHT, BOTTOM = 110, (208, 126), 18, 84, 40
+"""Width and height of one spectrogram, the space between two, and the margins for the scale and the times, in pixels."""
+INK = "#333333"
+
+
+def mel(hertz: float) -> float:
+    """Frequency on the mel scale, where equal steps sound equal (O'Shaughnessy 1987, Speech Communication, p. 150)."""
+    return 2595 * math.log10(1 + hertz / 700)
+
+
+def _hertz(mels: Tensor) -> Tensor:
+    return 700 * (10 ** (mels / 2595) - 1)
+
+
+def mel_filters(bands: int, bins: int, rate: int) -> Tensor:
+    """Triangles [bands, bins] over the bins 0 .. rate / 2 of a spectrum: each rises to one at its centre and falls to nothing
+    at its neighbours' centres, which lie at equal steps on the mel scale (Davis and Mermelstein 1980, IEEE TASSP 28(4))."""
+    edges = _hertz(torch.linspace(0, mel(rate / 2), bands + 2, dtype=torch.float64))
+    frequency = torch.linspace(0, rate / 2, bins, dtype=torch.float64)
+    low, centre, high = (edges[i : bands + i, None] for i in range(3))
+    rising, falling = (frequency - low) / (centre - low), (high - frequency) / (high - centre)
+    return torch.minimum(rising, falling).clamp(min=0).float()
+
+
+def log_mel(x: Tensor, rate: int, bands: int = BANDS) -> Tensor:
+    """Decibels [B, bands, frames] of sounds [B, C, T] in [-1, 1], of all channels together; about 0 for a sine at full scale.
+
+    Frames are a quarter of a window apart, centred, in Hann windows of 32 ms; the spectrum is interpolated fourfold (by zeros
+    behind each window), so that the lowest bands, which are narrower than its resolution, are not empty.
+    """
+    width = max(16, 2 ** round(math.log2(WINDOW_SECONDS * rate)))
+    window = torch.hann_window(width, device=x.device)
+    mono = x.float().mean(1)
+    spectrum = torch.stft(mono, 4 * width, width // 4, width, window, center=True, pad_mode="constant", return_complex=True)
+    power = (spectrum.abs() / (window.sum() / 2)) ** 2
+    filters = mel_filters(bands, power.shape[1], rate).to(x.device)
+    return 10 * (filters @ power).clamp(min=10 ** (FLOOR_DB / 10)).log10()
+
+
+@dataclass(frozen=True)
+class _Page:
+    """Where panels lie on a page, in pixels: so many columns and rows, and the margins around them."""
+
+    columns: int
+    rows: int
+    left: int
+    top: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        width = self.left + self.columns * (PANEL[0] + GAP) - GAP + RIGHT
+        return width, self.top + self.rows * (PANEL[1] + GAP) - GAP + BOTTOM
+
+    def corner(self, row: int, column: int) -> tuple[int, int]:
+        """The left and the upper edge of a panel."""
+        return self.left + column * (PANEL[0] + GAP), self.top + row * (PANEL[1] + GAP)
+
+
+class _Canvas:
+    """White paper in pixels from the upper left, for shades and lines; and the figure that texts are written on."""
+
+    def __init__(self, page: _Page) -> None:
+        from matplotlib.figure import Figure
+
+        self.width, self.height = page.size
+        self.pixels = np.full((self.height, self.width, 3), 255, np.uint8)
+        self.figure: Figure = Figure(figsize=(self.width / DPI, self.height / DPI), dpi=DPI)
+
+    def fill(self, x: int, y: int, shades: NDArray[np.uint8]) -> None:
+        self.pixels[y : y + shades.shape[0], x : x + shades.shape[1]] = shades
+
+    def write(self, x: float, y: float, text: str, size: float = 7, **how: Any) -> None:
+        self.figure.text(x / self.width, 1 - y / self.height, text, fontsize=size, color=INK, **how)
+
+    def tick(self, x: int, y: int, width: int, height: int) -> None:
+        self.fill(x, y, np.full((height, width, 3), 0x33, np.uint8))
+
+    def save(self, path: Path) -> None:
+        self.figure.figimage(self.pixels, origin="upper")
+        save_figure(path, self.figure)
+
+
+def save_spectrograms(path: Path, rows: Sequence[Row], rate: int, title: str = "", heads: Sequence[str] = ()) -> None:
+    """Write rows of sounds [n, C, T] in [-1, 1] as one picture (PNG, or SVG by name) of log-mel spectrograms on one scale.
+
+    Raises: UserError if there is nothing to show, or more than fits into one picture.
+    """
+    sounds = [x for row in rows for x in row.images if x is not None]
+    if not sounds:
+        raise UserError("there is no sound to show")
+    columns = max(len(row.images) for row in rows)
+    if columns * len(rows) > MOST_PANELS:
+        raise UserError(f"the picture would have {columns * len(rows)} spectrograms, over {MOST_PANELS}: show fewer sounds")
+    levels = [log_mel(x[None].cpu(), rate)[0].numpy() for x in sounds]
+    top = 5 * math.ceil(float(np.quantile(np.concatenate([level.ravel() for level in levels]), LOUD)) / 5)
+    captions = 8 * max(len(row.caption) for row in rows)
+    page = _Page(columns, len(rows), 64 + captions, 14 + 32 * bool(title) + 22 * bool(heads))
+    canvas, left = _Canvas(page), iter(levels)
+    for i, row in enumerate(rows):
+        shown = [j for j, x in enumerate(row.images) if x is not None]
+        for j in shown:
+            x, y = page.corner(i, j)
+            canvas.fill(x, y, _shades(next(left), top))
+            if i + 1 == len(rows) or j >= len(rows[i + 1].images):
+                _times(canvas, x, y + PANEL[1], sounds[0].shape[-1] / rate)
+        if shown:
+            _pitches(canvas, *page.corner(i, shown[0]), rate)
+        canvas.write(14, page.corner(i, 0)[1] + PANEL[1] / 2, row.caption, 9, va="center")
+    for j, head in enumerate(heads[:columns]):
+        canvas.write(page.corner(0, j)[0] + PANEL[0] / 2, page.top - 6, head, 9, ha="center", va="bottom")
+    canvas.write(14, 14, title, 10, va="top")
+    _scale(canvas, page, top)
+    canvas.save(path)
+
+
+def _shades(level: Levels, top: float) -> NDArray[np.uint8]:
+    """Decibels [bands, frames] as the colours of a panel [height, width, 3], low pitches at the bottom."""
+    from matplotlib import colormaps
+
+    sized = np.asarray(Pillow.fromarray(level[::-1]).resize(PANEL, Pillow.Resampling.BILINEAR))
+    colours: NDArray[np.uint8] = colormaps["magma"]((sized - top + SPAN_DB) / SPAN_DB, bytes=True)
+    return colours[..., :3]
+
+
+def _pitches(canvas: _Canvas, x: int, y: int, rate: int) -> None:
+    """Frequencies left of a panel."""
+    for hertz in [f for f in (250, 500, 1000, 2000, 4000, 8000, 16000) if f <= rate / 2][-4:]:
+        at = y + round((PANEL[1] - 1) * (1 - mel(hertz) / mel(rate / 2)))
+        canvas.tick(x - 4, at, 3, 1)
+        canvas.write(x - 7, at, f"{hertz / 1000:g}", ha="right", va="center")
+    canvas.write(x - 34, y + PANEL[1] / 2, "kHz", ha="center", va="center", rotation="vertical")
+
+
+def _times(canvas: _Canvas, x: int, y: int, seconds: float) -> None:
+    """Seconds below a panel."""
+    step = 10 ** math.floor(math.log10(seconds / 2))
+    step *= next(f for f in (1, 2, 5, 10) if seconds / (step * f) <= 5.5)
+    for i in range(int(0.9 * seconds / step) + 1):
+        at = x + round((PANEL[0] - 1) * i * step / seconds)
+        canvas.tick(at, y + 1, 1, 3)
+        canvas.write(at, y + 7, f"{i * step:g}", ha="center", va="top")
+    canvas.write(x + PANEL[0], y + 7, "s", ha="right", va="top")
+
+
+def _scale(canvas: _Canvas, page: _Page, top: float) -> None:
+    """The bar of colours, right of the first rows."""
+    x, y = canvas.width - RIGHT + 16, page.top
+    height = page.corner(min(page.rows, 3) - 1, 0)[1] + PANEL[1] - y
+    bar = np.linspace(top - SPAN_DB, top, height, dtype=np.float32)[:, None].repeat(2, 1)
+    canvas.fill(x, y, np.asarray(Pillow.fromarray(_shades(bar, top)).resize((10, height))))
+    for level in range(20 * math.floor(top / 20), math.ceil(top - SPAN_DB) - 1, -20):
+        at = y + round((height - 1) * (top - level) / SPAN_DB)
+        canvas.tick(x + 11, at, 3, 1)
+        canvas.write(x + 17, at, f"{level:g}".replace("-", "\N{MINUS SIGN}"), va="center")
+    canvas.write(x + 52, y + height / 2, "dB, full scale: 0", ha="center", va="center", rotation="vertical")
