@@ -11,7 +11,7 @@ from anamorph.core.errors import UserError, nearest
 if TYPE_CHECKING:
     from anamorph.core.model import Encodes, LatentModel
     from anamorph.core.recipe import Recipe
-    from anamorph.core.signal import Image
+    from anamorph.core.signal import Signal
     from anamorph.priors.compose import WithPrior
 
 __all__ = ["MODELS", "PRIORS", "Entry", "build", "build_with_prior", "capable", "config_class", "entry"]
@@ -22,7 +22,8 @@ class Entry:
     """A model: where it is, and its place among generative models.
 
     representation: what codes are. learning: what is optimised. data_law, latent_law: how the laws of generated data and of
-    codes are matched to the real ones. reciprocity: in what sense encoder and decoder undo each other.
+    codes are matched to the real ones. reciprocity: in what sense encoder and decoder undo each other. signals: what it is
+    a model of.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Entry:
     latent_law: str
     reciprocity: str
     paper: str
+    signals: tuple[str, ...] = ("image",)
 
 
 MODELS: dict[str, Entry] = {
@@ -63,6 +65,7 @@ MODELS: dict[str, Entry] = {
             "none (nothing to draw from)",
             "in x: |G(E(x)) - x|^2",
             "Hinton and Salakhutdinov 2006, doi:10.1126/science.1127647",
+            ("image", "sound"),
         ),
         Entry(
             "gan",
@@ -75,6 +78,7 @@ MODELS: dict[str, Entry] = {
             "given",
             "none (no encoder)",
             "Goodfellow et al. 2014, arXiv:1406.2661",
+            ("image", "sound"),
         ),
         Entry(
             "stylealae",
@@ -217,11 +221,14 @@ def config_class(name: str) -> type[Any]:
     return config
 
 
-def build(name: str, signal: Image, config: Any, seed: int, device: str = "cpu") -> tuple[LatentModel, Recipe]:
+def build(name: str, signal: Signal, config: Any, seed: int, device: str = "cpu") -> tuple[LatentModel, Recipe]:
     """A model with weights that depend on the seed alone, and its recipe."""
     import torch
 
     found = entry(name)
+    if signal.noun not in found.signals:
+        able = ", ".join(e.name for e in MODELS.values() if signal.noun in e.signals)
+        raise UserError(f"{name} is a model of {found.signals[0]}s, got {signal.noun}s of {signal}: choose one of {able}")
     module = importlib.import_module(found.module)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

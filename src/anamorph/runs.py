@@ -17,10 +17,10 @@ from anamorph.core.errors import UserError
 from anamorph.core.model import Encodes, Grows, LatentModel, require
 from anamorph.core.progress import Progress, quiet
 from anamorph.core.recipe import Recipe
-from anamorph.core.signal import Image
+from anamorph.core.signal import Image, Signal, image_of
 from anamorph.core.stage import Growing
 from anamorph.data.codes import CodesOf, extract
-from anamorph.data.images import Images
+from anamorph.data.examples import Examples
 from anamorph.data.open import Wanted, open_source, split_of
 from anamorph.priors.compose import Pixels, WithPrior
 from anamorph.settings import Settings, settings_of, versions
@@ -47,17 +47,20 @@ __all__ = [
 ]
 
 
-def open_data(settings: Settings, split: str = "train", progress: Progress = quiet) -> Images:
-    """The images that a run trains on, or those that are held out from it (test).
+def open_data(settings: Settings, split: str = "train", progress: Progress = quiet) -> Examples:
+    """The images or sounds that a run trains on, or those that are held out from it (test).
 
     Raises: UserError if the run was imported and has none, or they cannot be read.
     """
     if not settings.source:
         raise UserError(
-            "this run was imported, and has no images of its own: name image files, or give it some with "
+            "this run was imported, and has no images of its own: name files, or give it some with "
             "`anamorph resume RUN --source SOURCE --images TOTAL`"
         )
-    wanted = Wanted(settings.size, settings.channels, settings.upscale)
+    return _opened(settings, settings.wanted, split, progress)
+
+
+def _opened(settings: Settings, wanted: Wanted, split: str, progress: Progress) -> Examples:
     spec = settings.source if split == "train" else split_of(settings.source)[0]
     source = open_source(spec, wanted, split=split, seed=settings.seed, mirror=settings.mirror, progress=progress)
     return source if settings.labels is None else source.with_labels(settings.labels)
@@ -68,8 +71,8 @@ def holds_out(settings: Settings) -> bool:
     return split_of(settings.source)[1] in (None, "train")
 
 
-def shown(settings: Settings) -> Images:
-    """The images that a run's pictures show and `data:12` names: held-out ones, where there are any."""
+def shown(settings: Settings) -> Examples:
+    """The images or sounds that a run's pictures show and `data:12` names: held-out ones, where there are any."""
     return open_data(settings, "test" if holds_out(settings) else "train").shuffled()
 
 
@@ -99,7 +102,8 @@ def new_settings(
     first = _first_stage(model, codes_of, mirror)
     wanted = wanted or Wanted()
     if first is not None:
-        wanted = Wanted(first.signal.shape[1:], first.signal.channels, first.upscale or wanted.upscale)
+        like = Wanted.like(first.signal, first.upscale or wanted.upscale)
+        wanted = replace(like, hop=first.hop, names=wanted.names or first.names)
     settings = Settings(
         model=model,
         config=config,
@@ -108,9 +112,6 @@ def new_settings(
         fingerprint="",
         machine=Machine(),
         images=images,
-        size=wanted.size,
-        channels=wanted.channels,
-        upscale=wanted.upscale,
         labels=labels,
         mirror=mirror,
         batch=batch,
@@ -120,14 +121,23 @@ def new_settings(
         codes_of=_folder(codes_of),
         first=first,
     )
-    images_there = open_data(settings, progress=progress)
-    settings = replace(settings, signal=images_there.signal, fingerprint=images_there.fingerprint)
+    images_there = _opened(settings, wanted, "train", progress)
+    settings = replace(_read_as(settings, wanted, images_there.signal), fingerprint=images_there.fingerprint)
     data = images_there if first is None else codes_in(codes_of, images_there, progress=progress)
     kinds = settings.schedule.kinds
     machine = choose(choice or Choice(), lambda m: _run(replace(settings, machine=m), data), data, images, kinds)
     settings = replace(settings, machine=machine)
     _try(settings, data)
     return settings
+
+
+def _read_as(settings: Settings, wanted: Wanted, signal: Signal) -> Settings:
+    """Settings that read a source as it was wanted and found; of sounds, in the very numbers that were found."""
+    settings = replace(settings, signal=signal, channels=wanted.channels, upscale=wanted.upscale, names=wanted.names)
+    if isinstance(signal, Image):
+        return replace(settings, size=wanted.size)
+    hop = None if wanted.hop is None else wanted.step(signal)
+    return replace(settings, channels=signal.channels, rate=signal.rate, window=signal.samples, hop=hop)
 
 
 def _first_stage(model: str, codes_of: str, mirror: bool) -> Settings | None:
@@ -144,7 +154,7 @@ def _first_stage(model: str, codes_of: str, mirror: bool) -> Settings | None:
     return settings_of(RunFolder(codes_of))
 
 
-def codes_in(codes_of: str, images: Images, model: LatentModel | None = None, progress: Progress = quiet) -> CodesOf:
+def codes_in(codes_of: str, images: Examples, model: LatentModel | None = None, progress: Progress = quiet) -> CodesOf:
     """The codes of images, kept in the folder of the run whose model finds them (or of `model`, as it once was)."""
     model = load(codes_of) if model is None else model
     return extract(require(model, Encodes, "a prior"), images, Path(codes_of) / "codes", progress)
@@ -172,8 +182,7 @@ def changed(
     if source is not None and _absolute(source) != settings.source:
         if settings.source:
             raise UserError(f"this run is trained on {settings.source} and stays so: start a new one for {source}")
-        size = (settings.signal.height, settings.signal.width)
-        new = replace(new, source=_absolute(source), size=size, channels=settings.signal.channels, upscale=True)
+        new = _read_as(replace(new, source=_absolute(source)), Wanted.like(settings.signal), settings.signal)
     decisive = [(s.source, s.batch, s.machine.parts) for s in (settings, new)]
     if new.source and decisive[0] != decisive[1]:
         data = open_data(new, progress=progress)
@@ -182,7 +191,7 @@ def changed(
     return new
 
 
-def _try(settings: Settings, data: Images | CodesOf) -> None:
+def _try(settings: Settings, data: Examples | CodesOf) -> None:
     """Build a run without memory: what does not go together should be told before anything is written."""
     with torch.device("meta"):
         _run(replace(settings, machine=replace(settings.machine, device="meta")), data)
@@ -193,11 +202,14 @@ def built(settings: Settings) -> tuple[LatentModel, Recipe]:
     device = settings.machine.device
     if settings.model not in PRIORS:
         return build(settings.model, settings.signal, settings.config, settings.seed, device)
-    first = Pixels(settings.signal) if settings.first is None else built(replace(settings.first, machine=settings.machine))[0]
+    if settings.first is None:
+        first: LatentModel = Pixels(image_of(settings.signal, f"{settings.model} over pixels"))
+    else:
+        first = built(replace(settings.first, machine=settings.machine))[0]
     return build_with_prior(settings.model, require(first, Encodes, "a prior"), settings.config, settings.seed, device)
 
 
-def _run(settings: Settings, data: Images | CodesOf) -> Run:
+def _run(settings: Settings, data: Examples | CodesOf) -> Run:
     """A run on these images at its very beginning."""
     model, recipe = built(settings)
     _check_classes(model, data)
@@ -218,7 +230,7 @@ def _check_growing(growing: Growing, model: LatentModel) -> None:
         )
 
 
-def _check_classes(model: LatentModel, data: Images | CodesOf) -> None:
+def _check_classes(model: LatentModel, data: Examples | CodesOf) -> None:
     there = {label.name: len(label.classes) for label in data.labels}
     for name, classes in model.classes.items():
         if there.get(name) != classes:
@@ -237,8 +249,8 @@ class Training:
     settings: Settings
     folder: RunFolder
     run: Run
-    source: Images | CodesOf
-    shown: Images
+    source: Examples | CodesOf
+    shown: Examples
     problems: tuple[str, ...]
 
     def pursue(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Status]:

@@ -14,8 +14,9 @@ import torch
 from anamorph.catalog import config_class
 from anamorph.core.config import check, from_plain, to_plain
 from anamorph.core.errors import UserError
-from anamorph.core.signal import Image
+from anamorph.core.signal import Signal
 from anamorph.core.stage import Constant, Growing, Schedule
+from anamorph.data.wanted import Wanted
 from anamorph.training.folder import RunFolder
 from anamorph.training.run import Machine
 from anamorph.training.session import Plan
@@ -30,6 +31,7 @@ NOTED = ("format", "created", "versions", "resumed", "config")
 class Settings:
     """All that is needed to make a run again, as config.json holds it.
 
+    size, channels, upscale, rate, window, hop, names: how the source is read, as in `Wanted`.
     source: empty for a run that was imported, until it is given one. images: the total to train on. labels: those that come
     along; None for all. pictures: at how many images seen; None for the default. growing: how a model grows, level by level;
     None: it stays at one `level` (halvings of its full size), with `batch`. codes_of: the folder of the run on whose codes a
@@ -40,13 +42,17 @@ class Settings:
     model: str
     config: Any
     source: str
-    signal: Image
+    signal: Signal
     fingerprint: str
     machine: Machine
     images: int
     size: tuple[int, int] | None = None
     channels: int | None = None
     upscale: bool = False
+    rate: int | None = None
+    window: int | None = None
+    hop: int | None = None
+    names: str = ""
     labels: tuple[str, ...] | None = None
     mirror: bool = False
     batch: int = 128
@@ -62,6 +68,11 @@ class Settings:
         check(self, "at least 0", "images", "level")
         if not 0 <= self.seed < 2**63:
             raise UserError(f"a seed lies between 0 and 2^63, got {self.seed}")
+
+    @property
+    def wanted(self) -> Wanted:
+        """How the source is read."""
+        return Wanted(self.size, self.channels, self.upscale, self.rate, self.window, self.hop, self.names)
 
     @property
     def schedule(self) -> Schedule:

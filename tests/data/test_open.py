@@ -13,7 +13,7 @@ from PIL import Image as Pillow
 
 from anamorph.core.errors import UserError
 from anamorph.core.signal import Image
-from anamorph.data.images import Images
+from anamorph.data.examples import Examples
 from anamorph.data.open import Wanted, open_source, split_of
 from anamorph.data.pick import read_images
 
@@ -32,7 +32,7 @@ def folder(root: Path, n: int = 20) -> Path:
     return root
 
 
-def everything(source: Images) -> torch.Tensor:
+def everything(source: Examples) -> torch.Tensor:
     return source.in_order().take(0, source.size).signals
 
 
@@ -100,7 +100,7 @@ def test_dataset_json_and_csv_give_labels_by_path_or_name(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("labels.csv", "file,kind\n000.png,a\n", "no label for 3 of 4 images, for example"),
+        ("labels.csv", "file,kind\n000.png,a\n", "no label for 3 of 4 files, for example"),
         ("labels.csv", "file,kind\n000.png\n", "wants a header"),
         ("labels.csv", "", "empty"),
         ("dataset.json", "[1", "dataset.json is not"),
@@ -270,7 +270,11 @@ def test_files_that_are_no_source_are_named(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text("hello")
     with zipfile.ZipFile(tmp_path / "empty.zip", "w"):
         pass
-    for name, message in (("x.zip", "damaged or no zip"), ("x.txt", "no source of images"), ("empty.zip", "no images in")):
+    for name, message in (
+        ("x.zip", "damaged or no zip"),
+        ("x.txt", "no source of images or sounds"),
+        ("empty.zip", "no images in"),
+    ):
         with pytest.raises(UserError, match=message):
             open_source(str(tmp_path / name))
 
@@ -280,12 +284,6 @@ def test_unknown_names_are_met_with_the_nearest() -> None:
         open_source("digit")
     with pytest.raises(UserError, match="did you mean 'mnist'"):
         open_source("minst")
-
-
-def test_a_set_of_sounds_is_known_but_cannot_be_trained_on_yet() -> None:
-    for spec in ("fsdd", "fsdd:test"):
-        with pytest.raises(UserError, match="fsdd is a set of sounds, which this version cannot train on yet: choose"):
-            open_source(spec)
 
 
 def test_specs_carry_a_split() -> None:

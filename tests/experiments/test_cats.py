@@ -11,6 +11,7 @@ import torch
 from anamorph.core.errors import UserError
 from anamorph.core.files import read_json
 from anamorph.core.stage import Growing
+from anamorph.data.images import images_of
 from anamorph.data.open import Wanted, open_source
 from anamorph.experiments import cat_directions, cats
 from anamorph.experiments.cats import STUDIES, Contestant, Study, factor_study
@@ -25,7 +26,7 @@ HERE = Choice("cpu", "float32", 1, False)
 
 
 def test_a_reader_learns_the_factors_of_shapes() -> None:
-    train, held = (open_source("shapes", Wanted((16, 16)), split=split) for split in ("train", "test"))
+    train, held = (images_of(open_source("shapes", Wanted((16, 16)), split=split)) for split in ("train", "test"))
     before = torch.get_rng_state()
     reader = train_reader(train, images=12_800)
     assert torch.equal(torch.get_rng_state(), before)
@@ -50,7 +51,7 @@ def test_measures_by_hand() -> None:
 
 
 def test_without_labels_there_is_nothing_to_read() -> None:
-    image = open_source("shapes", Wanted((16, 16))).signal
+    image = images_of(open_source("shapes", Wanted((16, 16)))).signal
     with pytest.raises(UserError, match="no labels"):
         FactorReader(image, {})
 

@@ -16,7 +16,7 @@ __all__ = ["main"]
 
 @dataclass(frozen=True)
 class Decode(Common):
-    """Images from a file of codes, as one picture."""
+    """Images or sounds from a file of codes, as one picture; sounds as WAV files, too."""
 
     run: RunArgument = tyro.MISSING
     """The run's folder."""
@@ -24,23 +24,30 @@ class Decode(Common):
     """A file that `anamorph encode` wrote, or of that form."""
     n: int = 64
     """At most so many, from the first on."""
+    label: tuple[str, ...] = ()
+    """Another class than that in the codes, as name=value: speaker=theo is the same words, said by another. For models that
+    decode a label."""
 
 
 def main(words: Sequence[str]) -> int:
     options = parse(Decode, "decode", words)
 
+    from anamorph.cli.classes import class_numbers
     from anamorph.cli.picking import fingerprint
+    from anamorph.core.classes import class_codes, with_classes
+    from anamorph.core.model import decode_in_parts
     from anamorph.core.space import check_codes, read_codes
-    from anamorph.figures.grid import save_grid
+    from anamorph.figures.show import show_all
 
     codes, _, facts = read_codes(options.codes)
     model = options.load(options.run)
+    codes = with_classes(codes, class_numbers(options.run, options.label, class_codes(model), "the model decodes no"))
     check_codes(codes, model.spaces)
     if facts.get("model") not in (None, fingerprint(model)):
         note(f"{options.codes} was made by another model, or by this one when it had seen fewer images")
     with options.computing():
-        images = model.decode({name: value[: options.n].to(options.device) for name, value in codes.items()})
+        x = decode_in_parts(model, {name: value[: options.n].to(options.device) for name, value in codes.items()})
     path = options.out or options.run / "decode.png"
-    save_grid(path, images)
-    emit(options.json, f"{path}: {len(images)} images", path=path, n=len(images))
+    written = show_all(path, model.signal, x)
+    emit(options.json, f"{written}: {len(x)} {model.signal.noun}s", **written.facts, n=len(x))
     return 0

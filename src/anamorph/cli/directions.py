@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from anamorph.core.model import LatentModel
     from anamorph.core.space import Space
-    from anamorph.data.images import Images
+    from anamorph.data.examples import Examples
     from anamorph.edit.directions import Directions
     from anamorph.edit.layers import Layers
 
@@ -118,13 +118,13 @@ def _codes(model: LatentModel, space: Space, options: Find) -> Tensor:
     return flat(drawer.draw(options.n, Seeded(options.seed, "directions", device=options.device))[space.name], space)
 
 
-def _opened(model: LatentModel, source: str) -> Images:
+def _opened(model: LatentModel, source: str) -> Examples:
     from anamorph.cli.picking import fitted
 
     return fitted(model, source, "train").shuffled()
 
 
-def _encoded(model: LatentModel, space: Space, source: Images, options: Find) -> tuple[Tensor, dict[str, Tensor]]:
+def _encoded(model: LatentModel, space: Space, source: Examples, options: Find) -> tuple[Tensor, dict[str, Tensor]]:
     """Codes of images as vectors [N, D], and their labels [N]."""
     from anamorph.cli.picking import encode_source
     from anamorph.core.model import Encodes, require

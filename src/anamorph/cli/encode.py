@@ -15,35 +15,40 @@ __all__ = ["main"]
 
 @dataclass(frozen=True)
 class Encode(Common):
-    """Write the codes of images as safetensors, with the spaces that they belong to in its metadata."""
+    """Write the codes of images or sounds as safetensors, with the spaces that they belong to in its metadata."""
 
     run: RunArgument = tyro.MISSING
     """The run's folder."""
     images: ImageArguments = ()
-    """Files, seed:7, data:12; or one source, whose held-out images are taken (write :train or :all behind it for others)."""
+    """Files, seed:7, data:12; or one source, whose held-out examples are taken (write :train or :all behind it for others)."""
+    label: tuple[str, ...] = ()
+    """A class that the model decodes and a file does not tell, as name=value, as in speaker=theo."""
 
 
 def main(words: Sequence[str]) -> int:
     options = parse(Encode, "encode", words)
     if not options.images:
-        raise UserError("name the images to encode: files, data:12, or a source such as digits:test")
+        raise UserError("name what to encode: files, data:12, or a source such as digits:test")
 
+    from anamorph.cli.classes import class_numbers
     from anamorph.cli.picking import as_source, encode_source, fingerprint, gather, pick
+    from anamorph.core.classes import class_codes, with_classes
     from anamorph.core.model import Encodes, require
     from anamorph.core.space import write_codes
 
     model = require(options.load(options.run), Encodes, "encoding")
     with options.computing():
+        classes = class_numbers(options.run, options.label, class_codes(model), "the model decodes no")
         source = as_source(model, options.images)
         if source is None:
-            codes = gather(pick(model, options.run, options.images))
+            codes = gather(pick(model, options.run, options.images, classes))
         else:
-            codes, _ = encode_source(model, source, source.size)
+            codes = with_classes(encode_source(model, source, source.size)[0], classes)
     path = options.out or options.run / "codes.safetensors"
     spaces = [space for space in model.spaces if space.name in codes]
     facts = {"model": fingerprint(model), "images": " ".join(options.images)}
     write_codes(path, codes, spaces, facts)
     n = len(next(iter(codes.values())))
     told = "; ".join(str(space) for space in spaces)
-    emit(options.json, f"{path}: codes of {n:,} images: {told}", path=path, n=n, spaces=[str(s) for s in spaces])
+    emit(options.json, f"{path}: codes of {n:,} {model.signal.noun}s: {told}", path=path, n=n, spaces=[str(s) for s in spaces])
     return 0

@@ -47,7 +47,7 @@ def main(words: Sequence[str]) -> int:
         "grown to": f"{settings.signal.at(level)}" if level else "",
         "codes of": f"{settings.first.model} in {settings.codes_of}" if settings.first else "",
         "source": settings.source or "imported, none yet",
-        "seen": f"{seen:,} of {settings.images:,} images",
+        "seen": f"{seen:,} of {settings.images:,} {settings.signal.noun}s",
         "machine": str(settings.machine),
         "seed": str(settings.seed),
         "checkpoints": str(len(folder.saved())),

@@ -48,15 +48,15 @@ def main(words: Sequence[str]) -> int:
     from anamorph.core.model import Chooses, require
     from anamorph.core.prior import Taste
     from anamorph.core.random import Seeded
-    from anamorph.core.signal import Image
+    from anamorph.core.signal import image_of
     from anamorph.data.pick import read_images
     from anamorph.edit.inpaint import inpaint
-    from anamorph.figures.grid import Row, save_picture, sheet
+    from anamorph.figures.grid import Row
+    from anamorph.figures.show import show
 
     taste = Taste(options.temperature, options.top_k, options.top_p)
     model = require(options.load(options.run), Chooses, "drawing a part of an image anew")
-    signal = model.signal
-    assert isinstance(signal, Image)
+    signal = image_of(model.signal, "inpainting")
     mask, _ = read_images([options.mask], replace(signal, channels=1))
     redrawn = mask[0, 0] > 0
     with options.computing(), report_progress("drawing codes") as progress:
@@ -67,6 +67,6 @@ def main(words: Sequence[str]) -> int:
     left = torch.where(redrawn.to(picked.image.device), torch.zeros_like(picked.image), picked.image)
     rows = [Row("image", picked.image), Row("what stays", left), Row("drawn anew", drawn)]
     path = options.out or options.run / "inpaint.png"
-    save_picture(path, sheet(rows))
+    show(path, signal, rows)
     emit(options.json, f"{path}: {options.n} draws of a part of {picked.name}", path=path, n=options.n)
     return 0

@@ -55,15 +55,18 @@ def main(words: Sequence[str]) -> int:
 
     from anamorph.cli.picking import pick
     from anamorph.core.model import decode_in_parts
+    from anamorph.core.signal import image_of
     from anamorph.edit.interpolate import plane, strip
     from anamorph.edit.layers import layers_among
     from anamorph.edit.mix import mix
-    from anamorph.figures.grid import save_grid
+    from anamorph.figures.show import show_all
     from anamorph.figures.video import check_kind, save_video
 
     if options.video:
         check_kind(options.video)
     model = options.load(options.run)
+    if options.video:
+        image_of(model.signal, "a film")
     with options.computing():
         if options.space == "z":
             codes = _through_z(model, options)
@@ -78,13 +81,13 @@ def main(words: Sequence[str]) -> int:
     path = options.out or options.run / "interpolate.png"
     few = len(options.images) == 2 and len(images) > MOST
     shown = images[torch.linspace(0, len(images) - 1, MOST).round().long()] if few else images
-    save_grid(path, shown, columns=min(options.steps, len(shown)))
+    written = show_all(path, model.signal, shown, columns=min(options.steps, len(shown)))
     film = ""
     if options.video:
         save_video(options.video, images)
         film = f"; {options.video}: all of them as a film"
-    told = f"{path}: {len(shown)} of {len(images)} images between {', '.join(options.images)}{film}"
-    emit(options.json, told, path=path, n=len(images), video=options.video)
+    told = f"{written}: {len(shown)} of {len(images)} {model.signal.noun}s between {', '.join(options.images)}{film}"
+    emit(options.json, told, **written.facts, n=len(images), video=options.video)
     return 0
 
 

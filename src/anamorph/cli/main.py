@@ -13,10 +13,10 @@ from anamorph.core.errors import UserError, nearest
 __all__ = ["COMMANDS", "main"]
 
 COMMANDS = {
-    "train": "MODEL SOURCE --images TOTAL       train a model on images, in a folder",
+    "train": "MODEL SOURCE --images TOTAL       train a model on images or sounds, in a folder",
     "resume": "RUN [--images TOTAL]              go on where a training was stopped",
-    "sample": "RUN --n 16                        draw new images",
-    "reconstruct": "RUN IMAGE... or SOURCE            encode and decode images, and tell the error",
+    "sample": "RUN --n 16                        draw new images or sounds",
+    "reconstruct": "RUN IMAGE... or SOURCE            encode and decode, and tell the error",
     "interpolate": "RUN IMAGE IMAGE [IMAGE IMAGE]     a strip between two images, a grid between four",
     "mix": "RUN --rows IMAGE... --columns ...  a table of images that share layers of their codes",
     "vary": "RUN IMAGE... --psi -1:1.5         towards the mean and beyond; with --noise, other noise",
@@ -24,8 +24,8 @@ COMMANDS = {
     "traverse": "RUN IMAGE... --directions FILE    images moved along directions, and what else changes",
     "project": "RUN IMAGE...                      find or refine the codes of images by optimisation",
     "inpaint": "RUN IMAGE --mask FILE             a part of an image drawn anew, by a prior over its codes",
-    "encode": "RUN IMAGE... or SOURCE            write the codes of images to a file",
-    "decode": "RUN CODES                         images from a file of codes",
+    "encode": "RUN IMAGE... or SOURCE            write codes to a file",
+    "decode": "RUN CODES                         images or sounds from a file of codes",
     "import": "KIND FILE --out RUN               open the weights of the original code as a run",
     "info": "RUN                               what a run is and how far it has come",
     "models": "[NAME]                            the models, and their place among their relatives",
@@ -34,16 +34,16 @@ COMMANDS = {
     "demo": "                                  train a small model in about a minute, and show it",
 }
 
-ABOUT = """anamorph: train latent generative models on your own images, look around in their
+ABOUT = """anamorph: train latent generative models on your own images and sounds, look around in their
 latent spaces, and know whether they are any good.
 
 usage: anamorph COMMAND ...
 
 {commands}
 
-SOURCE is a name (`anamorph sources`), a folder of images, a .zip, .npz, .npy or IDX file,
-optionally with :train, :test or :all behind it. RUN is a run's folder. IMAGE is a file,
-seed:7 (a drawn image) or data:12 (one of the run's own held-out images).
+SOURCE is a name (`anamorph sources`), a folder of images or of sounds, a .zip, .npz, .npy or
+IDX file, optionally with :train, :test or :all behind it. RUN is a run's folder. IMAGE is a file,
+seed:7 (a drawn one) or data:12 (one of the run's own held-out ones).
 `anamorph COMMAND --help` tells the options. Start with: anamorph demo
 """
 

@@ -49,7 +49,8 @@ def main(words: Sequence[str]) -> int:
     from anamorph.cli.picking import gather, pick
     from anamorph.core.model import decode_in_parts
     from anamorph.edit.mix import every_pair
-    from anamorph.figures.grid import Row, save_picture, sheet
+    from anamorph.figures.grid import Row
+    from anamorph.figures.show import show
 
     model = options.load(options.run)
     ways = _ways(model, options)
@@ -76,14 +77,14 @@ def main(words: Sequence[str]) -> int:
     what = f"layers {', '.join(options.layers or ('coarse',))} from the left, the others from above"
     what = what if _layered(model) else "between left and above"
     path = options.out or options.run / "mix.png"
-    save_picture(path, sheet(lines, what))
-    facts: dict[str, object] = {"path": path, "n": len(images)}
+    written = show(path, model.signal, lines, what)
+    facts: dict[str, object] = {**written.facts, "n": len(images)}
     if options.statistics:
         chart = path.with_stem(f"{path.stem}-statistics")
         with options.computing():
             facts |= {"statistics": _statistics(model, chart, options), "chart": chart}
         what = f"{what}; {chart}: how far styles and noise move images' features"
-    emit(options.json, f"{path}: {len(images)} mixed images, {what}", **facts)
+    emit(options.json, f"{written}: {len(images)} mixed {model.signal.noun}s, {what}", **facts)
     return 0
 
 

@@ -18,12 +18,26 @@ from anamorph.core.errors import UserError
 if TYPE_CHECKING:
     from anamorph.core.model import LatentModel
 
-__all__ = ["Common", "ImageArguments", "RunArgument", "emit", "note", "parse", "parse_size", "report_progress"]
+__all__ = ["Common", "ImageArguments", "RunArgument", "Sound", "emit", "note", "parse", "parse_size", "report_progress"]
 
 T = TypeVar("T")
 
 RunArgument = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
 ImageArguments = Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="IMAGE...")]
+
+
+@dataclass(frozen=True)
+class Sound:
+    """How sounds are read."""
+
+    rate: int | None = None
+    """Read sounds at this rate in hertz; by default their own, or the lowest of them."""
+    window: str | None = None
+    """Cut sounds into windows of so many samples, as in 8192, or seconds, as in 0.5s; by default about one second."""
+    hop: str | None = None
+    """From one window to the next, in samples or seconds; by default a window."""
+    names: str = ""
+    """What the names of files tell, as in "{digit}_{speaker}_*" for 7_jackson_32.wav: labels, instead of sub-folders' names."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The IMAGE arguments of commands: files, seed:7, data:12; and whole sources."""
+"""The IMAGE arguments of commands, images or sounds: files, seed:7, data:12; and whole sources."""
 
 from __future__ import annotations
 
@@ -7,25 +7,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
 from anamorph.cli.options import note, report_progress
+from anamorph.core.classes import complete, encode_batch, with_classes
 from anamorph.core.errors import UserError
-from anamorph.core.model import Draws, Encodes, LatentModel, encode_in_parts, level_in, require
+from anamorph.core.model import Draws, Encodes, LatentModel, level_in, require
 from anamorph.core.random import Seeded
-from anamorph.core.signal import Image
+from anamorph.core.signal import Batch, Image
 from anamorph.core.space import Codes
-from anamorph.data.images import Images
+from anamorph.data.examples import Examples
 from anamorph.data.named import NAMED
 from anamorph.data.open import BUILT_IN, Wanted, open_source, split_of
-from anamorph.data.pick import read_images
+from anamorph.data.pick import read_images, read_sounds
 from anamorph.runs import settings_of, shown
 from anamorph.training.folder import RunFolder
 
 BATCH = 256
-"""Images that are read at a time."""
+"""Examples that are read at a time."""
 NAME = re.compile(r"(seed|data):(?!(?:train|test|all)$)(.*)")
 
 __all__ = ["Picked", "as_source", "encode_source", "fingerprint", "fitted", "gather", "pick", "read"]
@@ -33,43 +35,52 @@ __all__ = ["Picked", "as_source", "encode_source", "fingerprint", "fitted", "gat
 
 @dataclass(frozen=True)
 class Picked:
-    """An image [1, C, H, W] and its codes."""
+    """An image [1, C, H, W] or sound [1, C, T], and its codes."""
 
     name: str
     image: Tensor
     codes: Codes
 
 
-def pick(model: LatentModel, run: Path, words: Sequence[str]) -> list[Picked]:
+def pick(
+    model: LatentModel, run: Path, words: Sequence[str], classes: Mapping[str, int] = MappingProxyType({})
+) -> list[Picked]:
     """What the words of a command name: seeds are drawn, everything else is read and encoded.
 
+    classes: codes that are labels, to be taken instead of their own.
     Raises: UserError for what is none of these, or cannot be drawn or encoded by this model.
     """
     found = []
-    for word, image in read(model, run, words):
+    for word, batch in _read(model, run, words):
         kind, number = _named(word)
+        image = batch.signals
         drawn = _drawn(model, word, number) if kind == "seed" else None
-        codes = drawn or require(model, Encodes, f"encoding {word}").encode(image)
+        codes = with_classes(drawn or require(model, Encodes, f"encoding {word}").encode(image), classes)
+        codes = complete(model, codes, batch.labels, word)
         found.append(Picked(word if kind else Path(word).name, image, codes))
     common = set.intersection(*(set(p.codes) for p in found)) if found else set()
     return [Picked(p.name, p.image, {name: p.codes[name] for name in p.codes if name in common}) for p in found]
 
 
 def read(model: LatentModel, run: Path, words: Sequence[str]) -> list[tuple[str, Tensor]]:
-    """The images [1, C, H, W] that the words of a command name, each with its word; seeds are drawn.
+    """The images [1, C, H, W] or sounds [1, C, T] that the words of a command name, each with its word; seeds are drawn.
 
     Raises: UserError for what is none of these, or cannot be drawn.
     """
+    return [(word, batch.signals) for word, batch in _read(model, run, words)]
+
+
+def _read(model: LatentModel, run: Path, words: Sequence[str]) -> list[tuple[str, Batch]]:
     device = next(model.parameters()).device
     held = cache(lambda: shown(settings_of(RunFolder(run))))
     found = []
     for word in words:
         kind, number = _named(word)
         if kind == "seed":
-            image = model.decode(_drawn(model, word, number))
+            batch = Batch(model.decode(_drawn(model, word, number)))
         else:
-            image = _held_out(model, held(), word, number) if kind == "data" else _file(model, word)
-        found.append((word, image.to(device)))
+            batch = _held_out(model, held(), word, number) if kind == "data" else Batch(_file(model, word))
+        found.append((word, batch.to(device)))
     return found
 
 
@@ -85,17 +96,17 @@ def _drawn(model: LatentModel, word: str, number: str) -> Codes:
 
 
 def gather(picked: Sequence[Picked]) -> Codes:
-    """The codes of several images, [n, ...]."""
+    """The codes of several examples, [n, ...]."""
     return _joined([p.codes for p in picked])
 
 
-def encode_source(model: Encodes, source: Images, n: int) -> tuple[Codes, dict[str, Tensor]]:
-    """The codes of a source's first n images, and their labels, [n, ...]; with progress."""
+def encode_source(model: Encodes, source: Examples, n: int) -> tuple[Codes, dict[str, Tensor]]:
+    """The codes of a source's first n examples, and their labels, [n, ...]; with progress."""
     device, codes, labels = next(model.parameters()).device, [], []
     with report_progress("encoding") as progress:
         for start in range(0, n, BATCH):
             batch = source.take(start, min(BATCH, n - start))
-            codes.append(encode_in_parts(model, batch.signals.to(device)))
+            codes.append(encode_batch(model, batch.to(device), source.name))
             labels.append(batch.labels)
             progress(start + len(batch), n)
     return _joined(codes), _joined(labels)
@@ -111,23 +122,23 @@ def _number(word: str, number: str) -> int:
     return int(number)
 
 
-def _held_out(model: LatentModel, data: Images, word: str, number: str) -> Tensor:
-    """An image of the run's own, at the level that the model has grown to."""
+def _held_out(model: LatentModel, data: Examples, word: str, number: str) -> Batch:
+    """An example of the run's own, at the level that the model has grown to."""
     if _number(word, number) >= data.size:
-        raise UserError(f"{word}: the run has {data.size} such images, numbered from 0")
-    return data.take(int(number), 1, level_in(model, data.signal)).signals
+        raise UserError(f"{word}: the run has {data.size} such {data.signal.noun}s, numbered from 0")
+    return data.take(int(number), 1, level_in(model, data.signal))
 
 
 def _file(model: LatentModel, word: str) -> Tensor:
-    assert isinstance(model.signal, Image)
-    image, notes = read_images([word], model.signal)
+    signal = model.signal
+    x, notes = read_images([word], signal) if isinstance(signal, Image) else read_sounds([word], signal)
     for told in notes:
         note(told)
-    return image
+    return x
 
 
-def as_source(model: LatentModel, words: Sequence[str]) -> Images | None:
-    """The held-out images of the source that a single word names, read as the model's own; None if it names an image."""
+def as_source(model: LatentModel, words: Sequence[str]) -> Examples | None:
+    """The held-out examples of the source that a single word names, read as the model's own; None if it names one example."""
     if len(words) != 1 or NAME.fullmatch(words[0]):
         return None
     name, _ = split_of(words[0])
@@ -137,12 +148,14 @@ def as_source(model: LatentModel, words: Sequence[str]) -> Images | None:
     return fitted(model, words[0], "test")
 
 
-def fitted(model: LatentModel, source: str, split: str) -> Images:
-    """A source's images, read as the model's own."""
-    signal = model.signal
-    assert isinstance(signal, Image)
-    wanted = Wanted((signal.height, signal.width), signal.channels, upscale=True)
-    opened = open_source(source, wanted, split=split, seed=None)
+def fitted(model: LatentModel, source: str, split: str) -> Examples:
+    """A source's examples, read as the model's own.
+
+    Raises: UserError if they are of another kind.
+    """
+    opened = open_source(source, Wanted.like(model.signal), split=split, seed=None)
+    if type(opened.signal) is not type(model.signal):
+        raise UserError(f"{source} holds {opened.signal.noun}s, and this is a model of {model.signal.noun}s of {model.signal}")
     for told in opened.notes:
         note(told)
     return opened

@@ -51,7 +51,8 @@ def main(words: Sequence[str]) -> int:
     from anamorph.cli.picking import fingerprint, read
     from anamorph.core.space import write_codes
     from anamorph.edit.project import project
-    from anamorph.figures.grid import Row, save_picture, sheet
+    from anamorph.figures.grid import Row
+    from anamorph.figures.show import show
 
     model = options.load(options.run)
     with options.computing(), report_progress("projecting") as progress:
@@ -64,7 +65,7 @@ def main(words: Sequence[str]) -> int:
     path = options.out or options.run / "project.png"
     title = f"{options.steps} steps in {options.space}"
     lines = [Row(name, [x[i], first[i], found.images[i]]) for i, name in enumerate(options.images)]
-    save_picture(path, sheet(lines, title, ("image", "start", "found")))
+    written = show(path, model.signal, lines, title, (model.signal.noun, "start", "found"))
     codes = path.with_name(f"{path.stem}-codes.safetensors")
     write_codes(codes, found.codes, model.spaces, {"model": fingerprint(model), "images": " ".join(options.images)})
     rows = [
@@ -73,7 +74,7 @@ def main(words: Sequence[str]) -> int:
         for i, name in enumerate(options.images)
     ]
     told = [_told(row) for row in rows]
-    emit(options.json, "\n".join([f"{path}, {codes}: {title}", *told]), path=path, codes=codes, images=rows)
+    emit(options.json, "\n".join([f"{written}, {codes}: {title}", *told]), **written.facts, codes=codes, images=rows)
     return 0
 
 

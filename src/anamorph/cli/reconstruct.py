@@ -14,14 +14,17 @@ __all__ = ["main"]
 
 @dataclass(frozen=True)
 class Reconstruct(Common):
-    """Encode and decode images; write them above their reconstructions as one picture, and tell the error of each."""
+    """Encode and decode images or sounds; write them above their reconstructions as one picture (sounds as WAV files, too), and
+    tell the error of each."""
 
     run: RunArgument = tyro.MISSING
     """The run's folder."""
     images: ImageArguments = ()
-    """Files, seed:7, data:12; or one source, of which the first n held-out images are taken. Default: the run's own."""
+    """Files, seed:7, data:12; or one source, of which the first n held-out ones are taken. Default: the run's own."""
     n: int = 16
     """How many of a source."""
+    label: tuple[str, ...] = ()
+    """Another class than their own, as name=value, as in speaker=theo. For models that decode a label."""
 
 
 def main(words: Sequence[str]) -> int:
@@ -29,32 +32,41 @@ def main(words: Sequence[str]) -> int:
 
     import torch
 
-    from anamorph.cli.picking import as_source, pick
+    from anamorph.cli.classes import class_numbers
+    from anamorph.cli.picking import as_source, gather, pick
+    from anamorph.core.classes import class_codes, encode_batch, with_classes
     from anamorph.core.model import Encodes, level_in, require
-    from anamorph.figures.grid import Row, save_picture, sheet
+    from anamorph.core.signal import Image
+    from anamorph.figures.grid import Row
+    from anamorph.figures.show import show
     from anamorph.runs import settings_of, shown
     from anamorph.training.folder import RunFolder
 
     model = require(options.load(options.run), Encodes, "reconstruction")
+    classes = class_numbers(options.run, options.label, class_codes(model), "the model decodes no")
     with options.computing():
         source = as_source(model, options.images)
         if not options.images:
             source = shown(settings_of(RunFolder(options.run)))
         if source is not None:
             level = level_in(model, source.signal)
-            originals = source.take(0, min(options.n, source.size), level).signals.to(options.device)
+            batch = source.take(0, min(options.n, source.size), level).to(torch.device(options.device))
+            originals = batch.signals
+            codes = with_classes(encode_batch(model, batch, source.name), classes)
             names = [f"{source.name} {i}" for i in range(len(originals))]
         else:
-            picked = pick(model, options.run, options.images)
+            picked = pick(model, options.run, options.images, classes)
+            codes = gather(picked)
             originals, names = torch.cat([p.image for p in picked]), [p.name for p in picked]
-        again = model.decode(model.encode(originals)).float().clamp(-1, 1)
+        again = model.decode(codes).float().clamp(-1, 1)
     errors = (again - originals.clamp(-1, 1)).square().flatten(1).mean(1).tolist()
     rows = []
     for start in range(0, len(originals), 8):
-        rows += [Row("image", originals[start : start + 8]), Row("reconstruction", again[start : start + 8])]
+        rows += [Row(model.signal.noun, originals[start : start + 8]), Row("reconstruction", again[start : start + 8])]
     path = options.out or options.run / "reconstruct.png"
-    save_picture(path, sheet(rows))
+    written = show(path, model.signal, rows)
     lines = [f"{name}: squared error {error:.4f}" for name, error in zip(names, errors, strict=True)]
-    lines.append(f"{path}: {len(errors)} images, mean squared error {sum(errors) / len(errors):.4f} (pixels in [-1, 1])")
-    emit(options.json, "\n".join(lines), path=path, squared_errors=dict(zip(names, errors, strict=True)))
+    mean, what = sum(errors) / len(errors), "pixels" if isinstance(model.signal, Image) else "samples"
+    lines.append(f"{written}: {len(errors)} {model.signal.noun}s, mean squared error {mean:.4f} ({what} in [-1, 1])")
+    emit(options.json, "\n".join(lines), **written.facts, squared_errors=dict(zip(names, errors, strict=True)))
     return 0

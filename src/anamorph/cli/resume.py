@@ -62,7 +62,7 @@ def main(words: Sequence[str]) -> int:
             raise UserError(
                 f"{folder} has already seen {seen:,} images, more than --images {total:,}: ask for more, or leave it"
             )
-        with report_progress("reading images") as progress:
+        with report_progress("reading") as progress:
             new = changed(
                 settings,
                 total,

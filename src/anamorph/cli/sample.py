@@ -24,7 +24,7 @@ __all__ = ["main"]
 
 @dataclass(frozen=True)
 class Sample(Common):
-    """Draw new images, the same ones for the same seed, and write them as one picture."""
+    """Draw new images or sounds, the same ones for the same seed; write them as one picture, sounds as WAV files, too."""
 
     run: RunArgument = tyro.MISSING
     """The run's folder."""
@@ -62,7 +62,7 @@ def main(words: Sequence[str]) -> int:
     from anamorph.core.random import Seeded
     from anamorph.edit.reject import Rejection
     from anamorph.edit.truncate import truncate
-    from anamorph.figures.grid import save_grid
+    from anamorph.figures.show import show_all
 
     model = require(options.load(options.run), Draws, "sampling")
     rejection = None if options.keep is None else Rejection.parse(options.keep)
@@ -78,8 +78,8 @@ def main(words: Sequence[str]) -> int:
         else:
             images = decode_in_parts(model, codes, options.noise)
     path = options.out or options.run / "sample.png"
-    save_grid(path, images)
-    emit(options.json, f"{path}: {options.n} samples, seed {options.seed}", path=path, n=options.n, seed=options.seed)
+    written = show_all(path, model.signal, images)
+    emit(options.json, f"{written}: {options.n} samples, seed {options.seed}", **written.facts, n=options.n, seed=options.seed)
     return 0
 
 
@@ -103,6 +103,7 @@ def _best(model: Draws, options: Sample, rejection: Rejection, asked: dict[str, 
     from anamorph.cli.judging import reader_of
     from anamorph.core.model import decode_in_parts
     from anamorph.core.random import Seeded
+    from anamorph.data.images import images_of
     from anamorph.runs import open_data, settings_of
     from anamorph.training.folder import RunFolder
 
@@ -115,7 +116,7 @@ def _best(model: Draws, options: Sample, rejection: Rejection, asked: dict[str, 
         lots = Seeded(options.seed, "classes", device=options.device).integers(0, classes, (groups,))
         wanted = lots.repeat_interleave(rejection.of)
     settings = settings_of(RunFolder(options.run))
-    train, held = (open_data(settings, split).shuffled() for split in ("train", "test"))
+    train, held = (images_of(open_data(settings, split)).shuffled() for split in ("train", "test"))
     reader = reader_of(options.run, train, held, options.learn).to(options.device)
     codes = _draw(model, options, len(wanted), {label: wanted})
     chances = reader.chances(decode_in_parts(model, codes))[label]
@@ -138,17 +139,7 @@ def classes_asked_for(options: Sample, model: Draws, n: int) -> dict[str, Tensor
     """
     import torch
 
-    from anamorph.core.errors import nearest
-    from anamorph.runs import class_names
+    from anamorph.cli.classes import class_numbers
 
-    found = {}
-    for text in options.label:
-        name, _, value = text.partition("=")
-        if name not in model.classes:
-            raise UserError(f"--label {text}: the model draws no {name!r}: {nearest(name, model.classes)}")
-        names = class_names(options.run, name)
-        if value not in names and not (value.isdigit() and int(value) < model.classes[name]):
-            raise UserError(f"--label {text}: {name} has no class {value!r}: {nearest(value, names)}")
-        number = names.index(value) if value in names else int(value)
-        found[name] = torch.full((n,), number, device=options.device)
-    return found
+    numbers = class_numbers(options.run, options.label, model.classes, "the model draws no")
+    return {name: torch.full((n,), number, device=options.device) for name, number in numbers.items()}

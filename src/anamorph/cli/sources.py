@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import tyro
 
-from anamorph.cli.options import emit, parse, parse_size, report_progress
+from anamorph.cli.options import Sound, emit, parse, parse_size, report_progress
 from anamorph.core.errors import UserError
 
 __all__ = ["main"]
@@ -21,6 +22,9 @@ class Sources:
     """A name, a folder, a .zip, .npz, .npy or IDX file."""
     size: str | None = None
     """Read images at this size, such as 64 or 64x48 (height x width)."""
+    channels: Literal[1, 2, 3, 4] | None = None
+    """Read images as grey (1), RGB (3) or RGBA (4), sounds in 1 channel (by default) or 2."""
+    sound: tyro.conf.OmitArgPrefixes[Sound] = Sound()
     json: bool = False
     """Print the result as JSON."""
 
@@ -37,7 +41,9 @@ def _list(options: Sources) -> int:
     lines = [f"{name:<15} {what}" for name, what in BUILT_IN.items()]
     for name, known in NAMED.items():
         lines.append(f"{name:<15} {known.what}; {known.licence} ({_whereabouts(name)})")
-    lines.append("or a folder of images, a .zip, .npz, .npy or IDX file; write :train, :test or :all behind it for a split")
+    lines.append(
+        "or a folder of images or of sounds, a .zip, .npz, .npy or IDX file; write :train, :test or :all behind it for a split"
+    )
     emit(options.json, "\n".join(lines), built_in=BUILT_IN, named={n: k.what for n, k in NAMED.items()})
     return 0
 
@@ -54,17 +60,18 @@ def _whereabouts(name: str) -> str:
 def _describe(spec: str, options: Sources) -> int:
     from anamorph.data.open import Wanted, open_source
 
-    with report_progress("reading images") as progress:
+    wanted = Wanted(parse_size(options.size), options.channels, **vars(options.sound))
+    with report_progress("reading") as progress:
         sizes = {}
         for split in ("train", "test"):
             try:
-                source = open_source(spec, Wanted(parse_size(options.size)), split=split, progress=progress)
+                source = open_source(spec, wanted, split=split, progress=progress)
             except UserError:
                 if split == "train":
                     raise
                 continue
             sizes[split] = source.size
-        source = open_source(spec, Wanted(parse_size(options.size)), split="train")
+        source = open_source(spec, wanted, split="train")
     labels = [
         f"{label.name} ({len(label.classes)}: {', '.join(label.classes[:10])}{', ...' * (len(label.classes) > 10)})"
         for label in source.labels

@@ -12,14 +12,14 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from anamorph.catalog import MODELS, PRIORS, config_class, entry
-from anamorph.cli.options import note, parse, parse_size, report_progress
+from anamorph.cli.options import Sound, note, parse, parse_size, report_progress
 from anamorph.core.errors import UserError
 from anamorph.presets import Preset, preset
 
 __all__ = ["COMPILED", "Logs", "main", "run_training"]
 
 COMPILED = {"auto": None, "on": True, "off": False}
-ABOUT = """Train a model on images, in a folder of its own. Ctrl-C saves and stops; `anamorph resume RUN` goes on."""
+ABOUT = """Train a model on images or sounds, in a folder of its own. Ctrl-C saves and stops; `anamorph resume RUN` goes on."""
 
 
 @dataclass(frozen=True)
@@ -39,19 +39,20 @@ class Train:
     name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
     """The model (`anamorph models` lists them)."""
     source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SOURCE")]
-    """A name (`anamorph sources`), a folder, a .zip, .npz, .npy or IDX file; its training images, or write :all behind it."""
+    """A name (`anamorph sources`), a folder, a .zip, .npz, .npy or IDX file; what is to train on, or write :all behind it."""
     images: int | None = None
-    """How many images to see in all, counting repetitions; a preset has a number of its own."""
+    """How many images or sounds to see in all, counting repetitions; a preset has a number of its own."""
     preset: int | None = None
     """Train as is known to suit this size (`anamorph models MODEL` lists what there is): network, growth, rates."""
     out: Path | None = None
     """The run's folder; runs/MODEL-SOURCE by default."""
     size: str | None = None
     """Read images at this size, such as 64 or 64x48 (height x width), cut around their centre."""
-    channels: Literal[1, 3, 4] | None = None
-    """Read images as grey, RGB or RGBA."""
+    channels: Literal[1, 2, 3, 4] | None = None
+    """Read images as grey (1), RGB (3) or RGBA (4), sounds in 1 channel (by default) or 2."""
     upscale: bool = False
     """Enlarge images that are smaller than --size, instead of refusing them."""
+    sound: tyro.conf.OmitArgPrefixes[Sound] = Sound()
     mirror: bool = False
     """Flip images left to right at half of the times they are seen."""
     codes_of: Path | None = None
@@ -97,7 +98,7 @@ def main(words: Sequence[str]) -> int:
                 f"{folder} already holds a run of {settings.model} on {settings.source}: go on with "
                 f"`anamorph resume {folder}`, or choose another --out"
             )
-        with report_progress("reading images") as progress:
+        with report_progress("reading") as progress:
             settings = new_settings(
                 options.name,
                 options.source,
@@ -148,7 +149,7 @@ def _chosen(options: Any) -> dict[str, Any]:
     else:
         size, growth = size or (options.preset, options.preset), {"growing": options.growing}
     return {
-        "wanted": Wanted(size, options.channels, options.upscale),
+        "wanted": Wanted(size, options.channels, options.upscale, **vars(options.sound)),
         "codes_of": str(options.codes_of or ""),
         "labels": options.label,
         "mirror": options.mirror,
@@ -165,15 +166,15 @@ def run_training(folder: Any, logs: Logs) -> int:
     from anamorph.core.model import Draws
     from anamorph.runs import holds_out, open_training
 
-    with report_progress("reading images") as progress:
+    with report_progress("reading") as progress:
         training = open_training(folder, progress)
     for problem in training.problems:
         note(f"skipped a damaged checkpoint: {problem}")
-    settings = training.settings
+    settings, noun = training.settings, training.settings.signal.noun
     for told in training.source.notes:
         note(told)
     note(
-        f"{settings.model} on {settings.source}: {training.source.size:,} images of {settings.signal}, "
+        f"{settings.model} on {settings.source}: {training.source.size:,} {noun}s of {settings.signal}, "
         f"{f'{training.shown.size:,}' if holds_out(settings) else 'none'} held out; {settings.machine}"
     )
     if settings.machine.compiled:
@@ -186,7 +187,7 @@ def run_training(folder: Any, logs: Logs) -> int:
             if status.record:
                 log(status.record)
     if training.run.images < settings.images:
-        note(f"stopped and saved at {training.run.images:,} images: `anamorph resume {folder}` goes on")
+        note(f"stopped and saved at {training.run.images:,} {noun}s: `anamorph resume {folder}` goes on")
         return 130
     can = "sample" if isinstance(training.run.model, Draws) else "reconstruct"
     note(f"done: {folder}/pictures/timeline.png shows how it went; next: `anamorph {can} {folder}`")

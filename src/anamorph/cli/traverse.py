@@ -64,7 +64,8 @@ def main(words: Sequence[str]) -> int:
     from anamorph.edit.directions import Directions
     from anamorph.edit.layers import layers_among
     from anamorph.edit.traverse import leakage, traversal
-    from anamorph.figures.grid import Row, save_picture, sheet
+    from anamorph.figures.grid import Row
+    from anamorph.figures.show import show
 
     directions = Directions.read(options.directions)
     directions = directions.only(options.names or directions.names[:10])
@@ -82,12 +83,12 @@ def main(words: Sequence[str]) -> int:
     rows = [Row(way, row) for way, row in zip(ways, images.split(len(steps)), strict=True)]
     path = options.out or options.run / "traverse.png"
     title = f"standard deviations along {directions.method} directions"
-    save_picture(path, sheet(rows, title, [f"{step:+.3g}" for step in steps.tolist()]))
-    facts: dict[str, object] = {"path": path, "names": directions.names}
+    written = show(path, model.signal, rows, title, [f"{step:+.3g}" for step in steps.tolist()])
+    facts: dict[str, object] = {**written.facts, "names": directions.names}
     if options.factors is not None:
         with options.computing():
             facts |= _factors(model, directions, space, layers, options, path.with_stem(f"{path.stem}-factors"))
-    told = f"{path}: {title}"
+    told = f"{written}: {title}"
     if matrix is not None:
         told, facts = f"{told}\n{_told(directions, matrix)}", facts | {"moved": matrix.tolist()}
     emit(options.json, told, **facts)
@@ -101,11 +102,12 @@ def _factors(
     from anamorph.cli.picking import fitted
     from anamorph.core.model import Draws, Encodes, encode_in_parts, require
     from anamorph.core.random import Seeded
+    from anamorph.data.images import images_of
     from anamorph.edit.traverse import changes
     from anamorph.figures.matrix import save_matrices
 
     assert options.factors is not None
-    train, held = (fitted(model, options.factors, split).shuffled() for split in ("train", "test"))
+    train, held = (images_of(fitted(model, options.factors, split)).shuffled() for split in ("train", "test"))
     reader = reader_of(options.run, train, held, options.learn).to(options.device)
     if isinstance(model, Draws):
         codes = model.draw(READ, Seeded(options.seed, "factors", device=options.device))

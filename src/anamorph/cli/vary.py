@@ -48,7 +48,7 @@ def main(words: Sequence[str]) -> int:
         raise UserError("name the images to vary (files, seed:7, data:12), and at least 2 --steps")
 
     from anamorph.cli.picking import gather, pick
-    from anamorph.figures.grid import save_picture, sheet
+    from anamorph.figures.show import show
 
     model = options.load(options.run)
     with options.computing():
@@ -60,9 +60,9 @@ def main(words: Sequence[str]) -> int:
     what = "noise" if options.noise else "psi"
     what += "" if options.layers == "all" else f", layers {options.layers}"
     path = options.out or options.run / "vary.png"
-    save_picture(path, sheet(rows, what, heads))
+    written = show(path, model.signal, rows, what, heads)
     n = len(options.images)
-    emit(options.json, f"{path}: {n} images varied; {what}", path=path, n=n, columns=heads)
+    emit(options.json, f"{written}: {n} {model.signal.noun}s varied; {what}", **written.facts, n=n, columns=heads)
     return 0
 
 

@@ -67,7 +67,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if origin in (Union, types.UnionType):
         if value is None and type(None) in arguments:
             return None
-        return _convert(next(a for a in arguments if a is not type(None)), value, where)
+        return _convert(_meant([a for a in arguments if a is not type(None)], value), value, where)
     if origin is Literal:
         if value in arguments:
             return value
@@ -83,3 +83,10 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
         return value
     raise UserError(f"{where} is {value!r}, wanted {getattr(hint, '__name__', hint)}")
+
+
+def _meant(kinds: list[Any], value: Any) -> Any:
+    """Of several kinds of dataclass, the first that has all of the named values; else the first kind."""
+    named = set(value) if isinstance(value, Mapping) else set()
+    fits = (k for k in kinds if dataclasses.is_dataclass(k) and named <= {f.name for f in dataclasses.fields(k)})
+    return next(fits, kinds[0]) if named else kinds[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tokenize
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -38,8 +38,8 @@ class Table:
     notes: tuple[str, ...] = ()
 
 
-def load_arrays(path: Path) -> Arrays:
-    """The arrays of an .npz, or the one of an .npy, as "x".
+def load_arrays(path: Path, only: Collection[str] | None = None) -> Arrays:
+    """The arrays of an .npz, or only those of some names; or the one of an .npy, as "x".
 
     Raises: UserError if the file is damaged or holds Python objects (which are never unpickled).
     """
@@ -47,18 +47,20 @@ def load_arrays(path: Path) -> Arrays:
         with path.open("rb") as file:
             packed = file.read(2) == b"PK"
             file.seek(0)
-            return _members(file) if packed else {"x": _array(file, path.stat().st_size)}
+            return _members(file, only) if packed else {"x": _array(file, path.stat().st_size)}
     except BROKEN as error:
         raise UserError(f"cannot read {path}: {error}; save plain numeric arrays with np.savez") from error
 
 
-def _members(file: IO[bytes]) -> Arrays:
+def _members(file: IO[bytes], only: Collection[str] | None) -> Arrays:
     arrays: Arrays = {}
     with zipfile.ZipFile(file) as archive:
         for info in archive.infolist():
             name = info.filename
             if not name.endswith(".npy"):
                 raise ValueError(f"its member {name} is no array (.npy)")
+            if only is not None and name.removesuffix(".npy") not in only:
+                continue
             try:
                 with archive.open(info) as member:
                     arrays[name.removesuffix(".npy")] = _array(member, info.file_size)

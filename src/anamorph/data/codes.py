@@ -21,9 +21,9 @@ from anamorph.core.errors import UserError
 from anamorph.core.files import read_facts, read_json, read_tensors, write_json, write_tensors
 from anamorph.core.model import Encodes, encode_in_parts
 from anamorph.core.progress import Progress, quiet
-from anamorph.core.signal import Batch, Image, Label
+from anamorph.core.signal import Batch, Label, Signal
 from anamorph.core.space import Codes, Space, check_codes
-from anamorph.data.images import Images
+from anamorph.data.examples import Examples
 from anamorph.data.order import indices
 
 __all__ = ["CodesOf", "Usage", "extract", "fingerprint_of"]
@@ -83,7 +83,7 @@ class Usage:
 class CodesOf:
     """A source of codes, in the order in which their images would come. signal: of the images."""
 
-    signal: Image
+    signal: Signal
     codes: Codes
     labels: tuple[Label, ...]
     values: Mapping[str, Tensor]
@@ -119,7 +119,7 @@ def fingerprint_of(model: torch.nn.Module) -> str:
 
 
 @torch.no_grad()
-def extract(model: Encodes, images: Images, folder: Path, progress: Progress = quiet) -> CodesOf:
+def extract(model: Encodes, images: Examples, folder: Path, progress: Progress = quiet) -> CodesOf:
     """The codes of all images, in their own order, in a folder inside `folder` that is named by the model and the images.
 
     What is there already is read, and not computed again.
@@ -161,7 +161,7 @@ def _is_whole(shard: Path, fingerprint: str) -> bool:
     return True
 
 
-def _read(here: Path, name: str, spaces: Sequence[Space], images: Images, shards: Sequence[Path]) -> CodesOf:
+def _read(here: Path, name: str, spaces: Sequence[Space], images: Examples, shards: Sequence[Path]) -> CodesOf:
     parts = [read_tensors(shard)[0] for shard in shards]
     joined = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
     codes = {s.name: joined[s.name] for s in spaces}
@@ -187,7 +187,7 @@ def _check_real(space: Space, codes: Tensor) -> None:
         )
 
 
-def _describe(path: Path, name: str, images: Images, spaces: Sequence[Space], usage: Sequence[Usage]) -> None:
+def _describe(path: Path, name: str, images: Examples, spaces: Sequence[Space], usage: Sequence[Usage]) -> None:
     described: dict[str, Any] = {
         "format": FORMAT,
         "fingerprint": name,

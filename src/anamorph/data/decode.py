@@ -13,6 +13,7 @@ from PIL import ImageOps
 from anamorph.core.errors import UserError
 from anamorph.core.signal import Image
 from anamorph.data.images import Bytes
+from anamorph.data.packed import BadFile
 
 __all__ = ["LIMIT_MEGAPIXELS", "BadImage", "Survey", "decode", "fit", "reads", "survey"]
 
@@ -21,8 +22,8 @@ LIMIT_MEGAPIXELS = 89
 GREY = {"1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"}
 
 
-class BadImage(Exception):
-    """A file that cannot be used, and why."""
+class BadImage(BadFile):
+    """A file that cannot be used as an image, and why."""
 
 
 @dataclass(frozen=True)

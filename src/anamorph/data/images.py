@@ -12,11 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from anamorph.core.errors import UserError, nearest
+from anamorph.core.errors import UserError
 from anamorph.core.signal import Batch, Image, Label
+from anamorph.data.examples import Examples
 from anamorph.data.order import Integers, coins, indices
 
-__all__ = ["Bytes", "Images", "InMemory", "Pixels", "to_signal"]
+__all__ = ["Bytes", "Images", "InMemory", "Pixels", "images_of", "to_signal"]
 
 Bytes = NDArray[np.uint8]
 
@@ -59,7 +60,7 @@ class InMemory:
 
 
 @dataclass(frozen=True)
-class Images:
+class Images(Examples):
     """A source of images. Positions run over permutations of its rows, one per epoch; without a seed, over the rows in order.
 
     rows: the pixels' rows that belong to this split. values: the labels' class per pixels' row.
@@ -80,18 +81,8 @@ class Images:
         return self.pixels.image
 
     @property
-    def size(self) -> int:
-        return len(self.rows)
-
-    @property
     def fingerprint(self) -> str:
-        digest = hashlib.blake2b(digest_size=8)
-        facts = (self.pixels.fingerprint, str(self.signal), self.seed, self.mirror, self.labels)
-        digest.update(repr(facts).encode())
-        digest.update(np.ascontiguousarray(self.rows).data)
-        for label in self.labels:
-            digest.update(np.ascontiguousarray(self.values[label.name]).data)
-        return digest.hexdigest()
+        return self._digest(self.pixels.fingerprint, str(self.signal), self.seed, self.mirror, self.labels)
 
     def take(self, start: int, count: int, level: int = 0) -> Batch:
         rows = self.rows[indices(self.size, start, count, self.seed)]
@@ -99,8 +90,7 @@ class Images:
         if self.mirror:
             flipped = coins(self.size, start, count, self.seed or 0)
             pixels[flipped] = pixels[flipped, ..., ::-1]
-        labels = {label.name: torch.from_numpy(self.values[label.name][rows]) for label in self.labels}
-        return Batch(to_signal(pixels, level), labels)
+        return Batch(to_signal(pixels, level), self._labels_of(rows))
 
     def in_order(self) -> Images:
         """The same images, in their own order and unmirrored: for measuring."""
@@ -112,15 +102,14 @@ class Images:
         return replace(self, seed=0, mirror=False)
 
     def with_labels(self, names: Sequence[str]) -> Images:
-        """The same images with only these labels.
+        return replace(self, labels=self._labels_named(names))
 
-        Raises: UserError for a label that the source does not have.
-        """
-        known = {label.name: label for label in self.labels}
-        for name in names:
-            if name not in known:
-                raise UserError(f"{self.name} has no label {name!r}: {nearest(name, known)}")
-        return replace(self, labels=tuple(known[name] for name in names))
+
+def images_of(source: Examples) -> Images:
+    """A source that is known to hold images. Raises: UserError if it does not."""
+    if not isinstance(source, Images):
+        raise UserError(f"wanted images, and {source.name} holds {source.signal.noun}s")
+    return source
 
 
 def to_signal(pixels: Bytes, level: int = 0) -> Tensor:

@@ -1,4 +1,4 @@
-"""The image files of a folder or a zip, with their labels: from dataset.json, a CSV, or the names of sub-folders."""
+"""The image or sound files of a folder or a zip, with their labels: from dataset.json, a CSV, or the names of sub-folders."""
 
 from __future__ import annotations
 
@@ -12,32 +12,38 @@ import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 
 from anamorph.core.errors import UserError
 from anamorph.core.signal import Label
-from anamorph.data.decode import BadImage, reads
+from anamorph.data.audio import reads_sound
+from anamorph.data.decode import reads
 from anamorph.data.order import Integers
-from anamorph.data.packed import BROKEN
+from anamorph.data.packed import BROKEN, BadFile
 
-__all__ = ["Listing", "in_folder", "in_zip"]
+__all__ = ["Listing", "classes_of", "in_folder", "in_zip"]
 
 LIMIT_BYTES = 512 << 20
-"""One image file's, unpacked."""
+"""One file's, unpacked."""
 NUMBER = re.compile("-?[0-9]{1,18}")
 """What is a class's number; int() reads less than str.isdigit() takes for digits."""
 
 
+Kind = Literal["images", "sounds"]
+UNREAD_SOUNDS = (".m4a", ".aac", ".wma", ".amr", ".mka", ".webm")
+
+
 @dataclass(frozen=True)
 class Listing:
-    """Image files, sorted by name: how to open each, and what distinguishes this content from another.
+    """Image files or sound files, sorted by name: how to open each, and what distinguishes this content from another.
 
-    open: raises BadImage or OSError for a file that cannot be read.
+    open: raises BadFile or OSError for a file that cannot be read.
     parts: "train" and "test" where the top folders are named so, else empty.
     """
 
+    kind: Kind
     names: list[str]
     open: Callable[[str], IO[bytes]]
     key: str
@@ -47,10 +53,11 @@ class Listing:
 
 
 def in_folder(root: Path) -> Listing:
-    """Every image file below a folder; hidden files and folders are left out.
+    """Every image file, or every sound file, below a folder; hidden files and folders are left out.
 
-    Raises: UserError if there are none.
+    Raises: UserError if there are none, or both.
     """
+    unread: list[str] = []
     stats: dict[str, os.stat_result] = {}
     extras: dict[str, bytes] = {}
     seen = {root.resolve()}
@@ -60,38 +67,47 @@ def in_folder(root: Path) -> Listing:
         for file in files:
             path = here / file
             name = path.relative_to(root).as_posix()
-            if not _hidden(file) and reads(file) and path.is_file():
+            if not _hidden(file) and _reads(file) and path.is_file():
                 stats[name] = path.stat()
             elif here == root and _describes(file):
                 extras[name] = path.read_bytes()
+            elif file.lower().endswith(UNREAD_SOUNDS):
+                unread.append(name)
+    if not stats and unread:
+        raise UserError(
+            f"{root} holds {min(unread)}, which is of a kind that is not read: convert such sounds to .flac or .wav"
+        )
     if not stats:
-        raise UserError(f"no images in {root}: it holds no file that Pillow reads, and no array (.npz, .npy) or IDX file")
+        raise UserError(
+            f"no images in {root}, and no sounds: it holds no file that Pillow reads, no .wav, .flac, .ogg or .mp3, and no "
+            f"array (.npz, .npy) or IDX file"
+        )
     facts = [(name, stats[name].st_size, stats[name].st_mtime_ns) for name in sorted(stats)]
     return _listing(root, facts, extras, lambda name: (root / name).open("rb"))
 
 
 def in_zip(path: Path) -> Listing:
-    """Every image file in a zip, named as in the folder that it was made of, if all lie in one.
+    """Every image file, or every sound file, in a zip, named as in the folder that it was made of, if all lie in one.
 
-    Raises: UserError if it is no zip, is encrypted, or holds no images.
+    Raises: UserError if it is no zip, is encrypted, or holds neither, or both.
     """
     try:
         archive = zipfile.ZipFile(path)
     except BROKEN as error:
         raise UserError(f"{path} is damaged or no zip: {error}") from error
     members = _members(path, archive)
-    images = sorted((name, info.file_size, info.CRC) for name, info in members.items() if reads(name))
+    images = sorted((name, info.file_size, info.CRC) for name, info in members.items() if _reads(name))
     if not images:
-        raise UserError(f"no images in {path}")
+        raise UserError(f"no images in {path}, and no sounds")
     try:
         extras = {name: _unpacked(archive, info) for name, info in members.items() if "/" not in name and _describes(name)}
-    except BadImage as error:
+    except BadFile as error:
         raise UserError(f"cannot read the labels in {path}: {error}; make the zip again") from error
     return _listing(path, images, extras, lambda name: io.BytesIO(_unpacked(archive, members[name])))
 
 
 def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """The images of a zip and what describes them, by their names below the one top folder that a packed folder leaves."""
+    """The files of a zip, and what describes them, by their names below the one top folder that a packed folder leaves."""
     found = {}
     for info in archive.infolist():
         if info.is_dir() or any(_hidden(part) for part in PurePosixPath(info.filename).parts):
@@ -99,7 +115,7 @@ def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]
         if info.flag_bits & 1:
             raise UserError(f"{path} is encrypted: unpack it and name the folder")
         described = _describes(PurePosixPath(info.filename).name)
-        if (described or reads(info.filename)) and info.file_size <= LIMIT_BYTES:
+        if (described or _reads(info.filename)) and info.file_size <= LIMIT_BYTES:
             found[info.filename] = info
     tops = {name.partition("/")[0] if "/" in name else "" for name in found}
     if len(tops) != 1 or tops == {""}:
@@ -111,7 +127,23 @@ def _unpacked(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
     try:
         return archive.read(info)
     except BROKEN as error:
-        raise BadImage(f"{info.filename} cannot be unpacked ({error})") from error
+        raise BadFile(f"{info.filename} cannot be unpacked ({error})") from error
+
+
+def _reads(name: str) -> bool:
+    return reads(name) or reads_sound(name)
+
+
+def _kind(source: str, names: list[str]) -> Kind:
+    """What some files are. Raises: UserError naming an image and a sound, if both are there."""
+    sounds = [name for name in names if reads_sound(name)]
+    if sounds and len(sounds) < len(names):
+        image = next(name for name in names if not reads_sound(name))
+        raise UserError(
+            f"{source} holds {len(names) - len(sounds)} images, such as {image}, and {len(sounds)} sounds, such as "
+            f"{sounds[0]}: put them into folders of their own"
+        )
+    return "sounds" if sounds else "images"
 
 
 def _hidden(name: str) -> bool:
@@ -132,6 +164,7 @@ def _listing(
     root: Path, facts: list[tuple[str, int, int]], extras: Mapping[str, bytes], opener: Callable[[str], IO[bytes]]
 ) -> Listing:
     source, names = str(root), [name for name, _, _ in facts]
+    kind = _kind(source, names)
     # Two folders may hold equal names, sizes and times, but other pixels: copies keep times, and raw formats sizes.
     key = hashlib.blake2b(repr((str(root.resolve()), facts)).encode(), digest_size=16).hexdigest()
     parts = _parts(names)
@@ -142,6 +175,7 @@ def _listing(
     else:
         labels = _from_folders(names, depth=1 if parts else 0)
     return Listing(
+        kind,
         names,
         opener,
         key,
@@ -163,7 +197,7 @@ def _parts(names: list[str]) -> dict[str, Integers]:
     return {"train": np.flatnonzero(train), "test": np.flatnonzero(~train)}
 
 
-def _classes(name: str, values: list[str]) -> tuple[tuple[str, ...], Integers]:
+def classes_of(values: list[str]) -> tuple[tuple[str, ...], Integers]:
     """Class names in order (as numbers, if all are numbers), and each value's index."""
     unique = set(values)
     numeric = all(NUMBER.fullmatch(value) for value in unique)
@@ -176,7 +210,7 @@ def _from_folders(names: list[str], depth: int) -> Labels:
     parents = [PurePosixPath(name).parts[depth:-1] for name in names]
     if any(not parent for parent in parents) or len({parent[0] for parent in parents}) < 2:
         return {}
-    return {"class": _classes("class", [parent[0] for parent in parents])}
+    return {"class": classes_of([parent[0] for parent in parents])}
 
 
 def _from_json(source: str, names: list[str], text: bytes) -> Labels:
@@ -186,7 +220,7 @@ def _from_json(source: str, names: list[str], text: bytes) -> Labels:
         found = {str(PurePosixPath(name)): str(int(value)) for name, value in pairs}
     except (ValueError, TypeError, AttributeError, OverflowError) as error:
         raise UserError(f'{source}/dataset.json is not {{"labels": [["file", class number], ...]}}: {error}') from error
-    return {"class": _classes("class", _for_each(source, "dataset.json", names, found))} if found else {}
+    return {"class": classes_of(_for_each(source, "dataset.json", names, found))} if found else {}
 
 
 def _the_csv(source: str, extras: Mapping[str, bytes]) -> bytes:
@@ -198,7 +232,7 @@ def _the_csv(source: str, extras: Mapping[str, bytes]) -> bytes:
 
 
 def _from_csv(source: str, names: list[str], text: bytes) -> Labels:
-    """A header, then one row per image: its file name, then its labels."""
+    """A header, then one row per file: its file name, then its labels."""
     try:
         header, *rows = [row for row in csv.reader(io.StringIO(text.decode("utf-8-sig"))) if row]
     except (ValueError, csv.Error) as error:
@@ -211,12 +245,12 @@ def _from_csv(source: str, names: list[str], text: bytes) -> Labels:
     labels: Labels = {}
     for column, label in enumerate(header[1:], 1):
         found = {str(PurePosixPath(row[0].strip())): row[column].strip() for row in rows}
-        labels[label.strip()] = _classes(label, _for_each(source, "the CSV", names, found))
+        labels[label.strip()] = classes_of(_for_each(source, "the CSV", names, found))
     return labels
 
 
 def _for_each(source: str, where: str, names: list[str], found: Mapping[str, str]) -> list[str]:
-    """The value of every image, by its path or, where those are unique, its bare name."""
+    """The value of every file, by its path or, where those are unique, its bare name."""
     bare = {PurePosixPath(name).name for name in names}
     if len(bare) == len(names):
         found = {PurePosixPath(name).name: value for name, value in found.items()} | dict(found)
@@ -226,7 +260,7 @@ def _for_each(source: str, where: str, names: list[str], found: Mapping[str, str
     missing = [name for name, value in zip(names, values, strict=True) if value is None]
     if missing:
         raise UserError(
-            f"{where} of {source} has no label for {len(missing)} of {len(names)} images, "
+            f"{where} of {source} has no label for {len(missing)} of {len(names)} files, "
             f"for example {missing[0]}: add them, or remove the file to train without labels"
         )
     return [value for value in values if value is not None]

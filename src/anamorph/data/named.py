@@ -13,7 +13,7 @@ from anamorph.core.errors import UserError
 from anamorph.core.files import replacing
 from anamorph.data.shards import cache_folder
 
-__all__ = ["NAMED", "NOT_YET", "Named", "found", "locate"]
+__all__ = ["NAMED", "Named", "found", "locate"]
 
 
 @dataclass(frozen=True)
@@ -88,11 +88,13 @@ NAMED = {
         "Apache-2.0 (Google, Noto Emoji)",
         {"noto_emoji64_rgba.npz": "18aba569d9a963737b9f68185ddef14408660c938106008958fd2f06b8430523"},
     ),
+    "fsdd": Named(
+        "fsdd",
+        "3,000 spoken digits of six speakers, 8 kHz mono, the digit and the speaker as labels; 2,700 to train",
+        "CC BY-SA 4.0 (Free Spoken Digit Dataset, Jackson et al.)",
+        {"fsdd_8k_int16.npz": "7c84f1e74c1a73f138684794fccad5be98fa567ecf7bb1f60a809fb1388b9f1d"},
+    ),
 }
-
-
-NOT_YET = {"fsdd": "a set of sounds, which this version cannot train on yet"}
-"""Public sets that are known, and what keeps them from being used."""
 
 
 def found(known: Named) -> Path | None:

@@ -1,4 +1,4 @@
-"""From a name or a path to a source of images."""
+"""From a name or a path to a source of images or of sounds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
 from functools import partial
@@ -18,18 +18,26 @@ from PIL import Image as Pillow
 from anamorph.core.errors import UserError, nearest
 from anamorph.core.files import read_json, write_json
 from anamorph.core.progress import Progress, quiet
-from anamorph.core.signal import Image, Label
+from anamorph.core.signal import Audio, Image, Label
 from anamorph.data.arrays import Table, read_table
-from anamorph.data.decode import BadImage, Survey, decode, fit, require_decodable, survey
+from anamorph.data.audio import reads_sound
+from anamorph.data.decode import Survey, decode, fit, require_decodable, survey
+from anamorph.data.examples import Examples
+from anamorph.data.hearing import read_fsdd, read_sounds_of
 from anamorph.data.idx import find_idx, read_idx, read_idx_folder
-from anamorph.data.images import Bytes, Images, InMemory, Pixels
+from anamorph.data.images import Bytes, Images, InMemory
 from anamorph.data.listing import Listing, in_folder, in_zip
-from anamorph.data.named import NAMED, NOT_YET, locate
-from anamorph.data.order import Integers, held_out
+from anamorph.data.named import NAMED, locate
+from anamorph.data.naming import label_by_names
+from anamorph.data.order import held_out
+from anamorph.data.packed import BadFile
 from anamorph.data.parts import Parts, read_parts
 from anamorph.data.shapes import Shapes
 from anamorph.data.shapes import labels as shape_labels
-from anamorph.data.shards import Item, cache_folder, cached
+from anamorph.data.shards import Item, Shards, cache_folder, cached
+from anamorph.data.sounds import Sounds
+from anamorph.data.wanted import Wanted
+from anamorph.data.whole import Whole, told
 
 __all__ = ["BUILT_IN", "SPLITS", "Wanted", "open_source", "split_of"]
 
@@ -38,28 +46,6 @@ BUILT_IN = {
     "digits": "1,797 handwritten digits, 8x8 grey (scikit-learn's; CC BY 4.0, Alpaydin and Kaynak)",
     "shapes": "311,040 drawn figures with exact factors of variation, 32x32 RGB or any size",
 }
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """How images are to be read. size: (height, width), or None for their own. channels: 1, 3, 4, or None for their own."""
-
-    size: tuple[int, int] | None = None
-    channels: int | None = None
-    upscale: bool = False
-
-    def image(self, own: Image) -> Image:
-        """The image to read from images that are their `own`.
-
-        Raises: UserError if that means upscaling, and it was not asked for.
-        """
-        height, width = self.size or (own.height, own.width)
-        if not self.upscale and (height > own.height or width > own.width):
-            raise UserError(
-                f"the images are {own.height}x{own.width}, smaller than the {height}x{width} asked for: "
-                f"choose a smaller --size, or enlarge them with --upscale"
-            )
-        return Image(self.channels or own.channels, height, width)
 
 
 def split_of(spec: str) -> tuple[str, str | None]:
@@ -76,46 +62,29 @@ def open_source(
     seed: int | None = 0,
     mirror: bool = False,
     progress: Progress = quiet,
-) -> Images:
-    """The images of a built-in or public set, a folder, a zip, an .npz or .npy, or IDX files.
+) -> Examples:
+    """The images or sounds of a built-in or public set, a folder, a zip, an .npz or .npy, or IDX files.
 
     spec: a name or a path; `:train`, `:test` or `:all` behind it overrides `split`. Sets without a split of their own hold a
-    fixed tenth out for testing. seed: of the order; None leaves the images in their own order.
+    fixed tenth out for testing. seed: of the order; None leaves the examples in their own order.
     Raises: UserError, with the remedy, for anything that is not such a source.
     """
     name, asked = split_of(spec)
     whole = _whole(name, wanted or Wanted(), progress)
     rows = whole.split[asked or split]
+    stored = whole.stored
+    sounds = isinstance(stored, Shards) and isinstance(stored.signal, Audio)
     if not len(rows):
-        raise UserError(f"{name} has no images to {asked or split} on: it holds {len(whole.pixels)} in all; use {name}:all")
-    return Images(name, whole.pixels, rows, whole.labels, whole.values, seed, mirror, whole.notes)
+        noun = "sounds" if sounds else "images"
+        raise UserError(f"{name} has no {noun} to {asked or split} on: it holds {len(stored)} in all; use {name}:all")
+    if not isinstance(stored, Shards) or not sounds:
+        return Images(name, stored, rows, whole.labels, whole.values, seed, mirror, whole.notes)
+    if mirror:
+        raise UserError(f"{name} holds sounds, and only images are flipped: leave out --mirror")
+    return Sounds(name, stored, rows, whole.labels, whole.values, seed, whole.notes)
 
 
-@dataclass(frozen=True)
-class _Whole:
-    """All images of a source, and which rows belong to which split."""
-
-    pixels: Pixels
-    labels: tuple[Label, ...]
-    values: Mapping[str, Integers]
-    split: Mapping[str, Integers]
-    notes: tuple[str, ...]
-
-    @staticmethod
-    def of(
-        pixels: Pixels,
-        labels: tuple[Label, ...] = (),
-        values: Mapping[str, Integers] | None = None,
-        test: Integers | None = None,
-        notes: Iterable[str] = (),
-    ) -> _Whole:
-        """test: the rows that are held out; None: a fixed tenth."""
-        held = held_out(len(pixels)) if test is None else np.isin(np.arange(len(pixels)), test)
-        split = {"train": np.flatnonzero(~held), "test": np.flatnonzero(held), "all": np.arange(len(pixels))}
-        return _Whole(pixels, labels, values or {}, split, tuple(notes))
-
-
-def _whole(name: str, wanted: Wanted, progress: Progress) -> _Whole:
+def _whole(name: str, wanted: Wanted, progress: Progress) -> Whole:
     if name in BUILT_IN and not Path(name).exists():
         return _digits(wanted) if name == "digits" else _shapes(wanted)
     if name in NAMED and not Path(name).exists():
@@ -123,14 +92,12 @@ def _whole(name: str, wanted: Wanted, progress: Progress) -> _Whole:
     path = Path(name).expanduser()
     if not path.exists():
         known = [*BUILT_IN, *NAMED]
-        if name in NOT_YET:
-            raise UserError(f"{name} is {NOT_YET[name]}: choose a set of images ({', '.join(known)})")
         hint = "" if os.sep in name else f"; as a name it is unknown: {nearest(name, known)}"
         raise UserError(f"no such file or folder: {name}{hint}")
     return _path(path, wanted, progress)
 
 
-def _path(path: Path, wanted: Wanted, progress: Progress) -> _Whole:
+def _path(path: Path, wanted: Wanted, progress: Progress) -> Whole:
     if path.is_file():
         return _file(path, wanted, progress)
     arrays = sorted([*path.glob("*.npz"), *path.glob("*.npy")])
@@ -145,11 +112,11 @@ def _path(path: Path, wanted: Wanted, progress: Progress) -> _Whole:
     return _listed(in_folder(path), wanted, progress)
 
 
-def _note(whole: _Whole, note: str) -> _Whole:
-    return _Whole(whole.pixels, whole.labels, whole.values, whole.split, (note, *whole.notes))
+def _note(whole: Whole, note: str) -> Whole:
+    return Whole(whole.stored, whole.labels, whole.values, whole.split, (note, *whole.notes))
 
 
-def _file(path: Path, wanted: Wanted, progress: Progress) -> _Whole:
+def _file(path: Path, wanted: Wanted, progress: Progress) -> Whole:
     lower = path.name.lower()
     if lower.endswith((".npz", ".npy")):
         return _table(read_table(path), _stat_key([path]), wanted, progress)
@@ -160,7 +127,9 @@ def _file(path: Path, wanted: Wanted, progress: Progress) -> _Whole:
         if array.ndim != 3:
             raise UserError(f"{path} holds {list(array.shape)}: wanted images [N, H, W]; name its folder to read labels too")
         return _table(Table(array[:, None]), _stat_key([path]), wanted, progress)
-    raise UserError(f"{path} is no source of images: wanted a folder, .zip, .npz, .npy or IDX file")
+    if reads_sound(path.name):
+        raise UserError(f"{path} is one sound: put it into a folder, and name that")
+    raise UserError(f"{path} is no source of images or sounds: wanted a folder, .zip, .npz, .npy or IDX file")
 
 
 def _stat_key(paths: Iterable[Path]) -> str:
@@ -168,7 +137,7 @@ def _stat_key(paths: Iterable[Path]) -> str:
     return hashlib.blake2b(repr(facts).encode(), digest_size=16).hexdigest()
 
 
-def _table(table: Table, key: str, wanted: Wanted, progress: Progress) -> _Whole:
+def _table(table: Table, key: str, wanted: Wanted, progress: Progress) -> Whole:
     own = Image(*table.pixels.shape[1:])
     image = wanted.image(own)
     require_decodable(image.channels)
@@ -184,11 +153,14 @@ def _table(table: Table, key: str, wanted: Wanted, progress: Progress) -> _Whole
 
     shards = cached(f"array/{key}", image, items, [f"image {i}" for i in range(len(table.pixels))], progress)
     test = np.arange(table.test, len(shards)) if table.test is not None else None
-    notes = [*table.notes, *_told(shards.notes, shards.problems, len(shards))]
-    return _Whole.of(shards, table.labels, table.values, test, notes)
+    notes = [*table.notes, *told(shards, "image")]
+    return Whole.of(shards, table.labels, table.values, test, notes)
 
 
-def _listed(listing: Listing, wanted: Wanted, progress: Progress) -> _Whole:
+def _listed(listing: Listing, wanted: Wanted, progress: Progress) -> Whole:
+    listing = label_by_names(listing, wanted.names) if wanted.names else listing
+    if listing.kind == "sounds":
+        return read_sounds_of(listing, wanted, progress)
     own, notes = _own_image(listing, wanted)
     image = wanted.image(own)
     require_decodable(image.channels)
@@ -197,8 +169,8 @@ def _listed(listing: Listing, wanted: Wanted, progress: Progress) -> _Whole:
     place = np.full(len(listing.names), -1, np.int64)
     place[shards.kept] = np.arange(len(shards))
     test = place[listing.parts["test"]] if listing.parts else None
-    notes += _told(shards.notes, shards.problems, len(shards))
-    return _Whole.of(shards, listing.labels, values, test, notes)
+    notes += told(shards, "image")
+    return Whole.of(shards, listing.labels, values, test, notes)
 
 
 def _decoded(listing: Listing, image: Image) -> Iterator[Item]:
@@ -209,21 +181,13 @@ def _decoded(listing: Listing, image: Image) -> Iterator[Item]:
             with listing.open(name) as file:
                 pixels, done = decode(file, image)
             return Item(pixels, frozenset(done))
-        except (BadImage, OSError) as error:
+        except (BadFile, OSError) as error:
             return Item(None, problem=str(error))
 
     ahead = 64
     with ThreadPoolExecutor(os.cpu_count() or 1) as threads:
         for start in range(0, len(listing.names), ahead):
             yield from threads.map(one, listing.names[start : start + ahead])
-
-
-def _told(notes: Mapping[str, int], problems: Mapping[str, str], kept: int) -> list[str]:
-    told = [f"{count} {'image was' if count == 1 else 'images were'} {what}" for what, count in sorted(notes.items())]
-    if problems:
-        first = "; ".join(f"{name}: {why}" for name, why in list(problems.items())[:3])
-        told.append(f"{len(problems)} of {kept + len(problems)} images were left out, for example {first}")
-    return told
 
 
 @dataclass(frozen=True)
@@ -284,7 +248,7 @@ def _surveyed(listing: Listing) -> list[_Alike]:
         try:
             with listing.open(name) as file:
                 return survey(file)
-        except (BadImage, OSError) as error:
+        except (BadFile, OSError) as error:
             return str(error)
 
     counts: Counter[Survey] = Counter()
@@ -304,7 +268,7 @@ def _surveyed(listing: Listing) -> list[_Alike]:
     return facts
 
 
-def _digits(wanted: Wanted) -> _Whole:
+def _digits(wanted: Wanted) -> Whole:
     from sklearn.datasets import load_digits
 
     found = load_digits()
@@ -313,25 +277,27 @@ def _digits(wanted: Wanted) -> _Whole:
     if image != Image(1, 8, 8):
         array = np.stack([fit(Pillow.fromarray(a[0]), image)[0] for a in array])
     label = Label("class", tuple(str(i) for i in range(10)))
-    return _Whole.of(InMemory(array), (label,), {"class": found.target.astype(np.int64)})
+    return Whole.of(InMemory(array), (label,), {"class": found.target.astype(np.int64)})
 
 
-def _shapes(wanted: Wanted) -> _Whole:
+def _shapes(wanted: Wanted) -> Whole:
     image = Wanted(wanted.size, wanted.channels, upscale=True).image(Image(3, 32, 32))
     require_decodable(image.channels)
     shapes, labels = Shapes(image), shape_labels()
     every = np.unravel_index(np.arange(len(shapes)), tuple(len(label.classes) for label in labels))
-    return _Whole.of(shapes, labels, {label.name: v.astype(np.int64) for label, v in zip(labels, every, strict=True)})
+    return Whole.of(shapes, labels, {label.name: v.astype(np.int64) for label, v in zip(labels, every, strict=True)})
 
 
-def _named(name: str, wanted: Wanted, progress: Progress) -> _Whole:
+def _named(name: str, wanted: Wanted, progress: Progress) -> Whole:
+    if name == "fsdd":
+        return read_fsdd(wanted, progress)
     folder = locate(name)
     files = [folder / file for file in NAMED[name].files]
     if name.startswith("avatars-"):
         layers, side = read_parts(files[0])
         parts = Parts(layers, side, wanted.image(Image(3, side, side)))
         values = {label.name: column for label, column in zip(parts.labels, parts.choices.T, strict=True)}
-        return _Whole.of(parts, parts.labels, values)
+        return Whole.of(parts, parts.labels, values)
     if name == "emoji":
         return _emoji(files[0], wanted, progress)
     if len(files) == 1:
@@ -339,7 +305,7 @@ def _named(name: str, wanted: Wanted, progress: Progress) -> _Whole:
     return _table(read_idx_folder(folder, find_idx(folder)), _stat_key(files), wanted, progress)
 
 
-def _emoji(path: Path, wanted: Wanted, progress: Progress) -> _Whole:
+def _emoji(path: Path, wanted: Wanted, progress: Progress) -> Whole:
     """The designs, not the images, are held out: the five skin tones of one design look alike."""
     from anamorph.data.arrays import load_arrays
 
@@ -350,4 +316,4 @@ def _emoji(path: Path, wanted: Wanted, progress: Progress) -> _Whole:
     _, design = np.unique(designs, return_inverse=True)
     test = np.flatnonzero(held_out(int(design.max()) + 1)[design])
     whole = _table(Table(table.pixels), _stat_key([path]), wanted, progress)
-    return _Whole.of(whole.pixels, test=test, notes=whole.notes)
+    return Whole.of(whole.stored, test=test, notes=whole.notes)

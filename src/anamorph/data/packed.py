@@ -8,11 +8,15 @@ import zipfile
 import zlib
 from typing import IO
 
-__all__ = ["BROKEN", "read_at_most"]
+__all__ = ["BROKEN", "BadFile", "read_at_most"]
 
 BROKEN = (OSError, EOFError, ValueError, RuntimeError, struct.error, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 """What a damaged zip raises; a RuntimeError where a member is encrypted, or packed in a way that Python does not know."""
 STEP = 1 << 20
+
+
+class BadFile(Exception):
+    """A file that cannot be used, and why."""
 
 
 def read_at_most(file: IO[bytes], count: int) -> bytearray:

@@ -1,4 +1,4 @@
-"""Single image files as a batch of a model's own signal."""
+"""Single image or sound files as a batch of a model's own signal."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ import numpy as np
 from torch import Tensor
 
 from anamorph.core.errors import UserError
-from anamorph.core.signal import Image
+from anamorph.core.signal import Audio, Image
+from anamorph.data.audio import decode_sound, reads_sound
 from anamorph.data.decode import BadImage, decode
+from anamorph.data.hearing import cut
 from anamorph.data.images import to_signal
+from anamorph.data.packed import BadFile
+from anamorph.data.sounds import from_pcm
 
-__all__ = ["read_images"]
+__all__ = ["read_images", "read_sounds"]
 
 
 def read_images(paths: Sequence[Path | str], image: Image) -> tuple[Tensor, list[str]]:
@@ -34,3 +38,31 @@ def read_images(paths: Sequence[Path | str], image: Image) -> tuple[Tensor, list
         if done:
             notes.append(f"{path} was {', '.join(sorted(done))}")
     return to_signal(np.stack(arrays)), notes
+
+
+def read_sounds(paths: Sequence[Path | str], audio: Audio) -> tuple[Tensor, list[str]]:
+    """Sounds [n, C, T] in [-1, 1], each the beginning of its file, with silence behind it where that is shorter; and what was
+    done to each to fit it.
+
+    Raises: UserError naming the first file that is missing or no sound.
+    """
+    arrays, notes = [], []
+    for path in map(Path, paths):
+        if path.is_file() and not reads_sound(path.name):
+            raise UserError(f"cannot read {path}: wanted a sound file (.wav, .flac, .ogg, .mp3)")
+        try:
+            with path.open("rb") as file:
+                samples, done = decode_sound(file, audio.rate, audio.channels)
+        except OSError as error:
+            raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+        except BadFile as error:
+            raise UserError(f"cannot read {path}: {error}") from error
+        windows, padded = cut(samples, audio.samples, None)
+        arrays.append(windows)
+        if padded:
+            done.add("padded with silence")
+        if samples.shape[1] > audio.samples:
+            done.add(f"cut to its first {audio.seconds:.3g} s")
+        if done:
+            notes.append(f"{path} was {', '.join(sorted(done))}")
+    return from_pcm(np.concatenate(arrays)), notes

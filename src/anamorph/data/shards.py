@@ -1,4 +1,4 @@
-"""Images decoded once, into memory-mapped shards of raw bytes that every later run shares.
+"""Images and sounds decoded once, into memory-mapped shards of raw bytes that every later run shares.
 
 A set of shards is named by what it was made from (paths, sizes, times, wanted shape), so a changed file makes another
 set. It is built under a temporary name and renamed when whole: two processes may build at once, and one of them
@@ -19,15 +19,18 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from anamorph.core.errors import UserError
 from anamorph.core.files import read_json, write_json
 from anamorph.core.progress import Progress
-from anamorph.core.signal import Image
-from anamorph.data.images import Bytes
+from anamorph.core.signal import Audio, Image, Signal
 from anamorph.data.order import Integers
 
 __all__ = ["Item", "Shards", "cache_folder", "cached"]
+
+Values = NDArray[Any]
+"""Bytes of images, 16-bit samples of sounds."""
 
 VERSION = 2
 SHARD_BYTES = 256 << 20
@@ -37,9 +40,9 @@ ABANDONED_SECONDS = 24 * 3600
 
 @dataclass(frozen=True)
 class Item:
-    """One decoded image [C, H, W], or why there is none; and what was done to it."""
+    """What a file was decoded to: an image [C, H, W], windows of a sound [n, C, T], or why it was not; and what was done."""
 
-    pixels: Bytes | None
+    values: Values | None
     done: frozenset[str] = frozenset()
     problem: str = ""
 
@@ -52,28 +55,39 @@ def cache_folder() -> Path:
 
 
 class Shards:
-    """Images [N, C, H, W] in memory-mapped files; only what is read is in memory.
+    """Images [N, C, H, W] or sounds [N, C, T] in memory-mapped files; only what is read is in memory.
 
-    kept: which of the images that were offered are there. notes: what was done to how many. problems: what was left out.
+    kept: of which of the files that were offered each is. notes: what was done to how many. problems: what was left out.
     """
 
     def __init__(self, folder: Path, index: dict[str, Any]) -> None:
-        self.image = Image(*index["shape"])
+        shape: list[int] = index["shape"]
+        self.signal: Signal = Audio(shape[0], shape[1], index["rate"]) if "rate" in index else Image(*shape)
         self.fingerprint: str = index["fingerprint"]
         self.kept = np.fromfile(folder / "kept", np.int64)
         self.notes: dict[str, int] = index["notes"]
         self.problems: dict[str, str] = index["problems"]
-        shape = (-1, *self.image.shape)
-        self._maps = [np.memmap(folder / s["file"], np.uint8, "r").reshape(shape) for s in index["shards"]]
+        self._kind = _kind_of(self.signal)
+        self._maps = [np.memmap(folder / s["file"], self._kind, "r").reshape(-1, *shape) for s in index["shards"]]
         self._rows = len(self._maps[0])  # every shard but the last holds as many
 
     def __len__(self) -> int:
         return len(self.kept)
 
-    def read(self, rows: Integers) -> Bytes:
+    @property
+    def image(self) -> Image:
+        assert isinstance(self.signal, Image)
+        return self.signal
+
+    @property
+    def audio(self) -> Audio:
+        assert isinstance(self.signal, Audio)
+        return self.signal
+
+    def read(self, rows: Integers) -> Values:
         if len(self._maps) == 1:
             return np.asarray(self._maps[0][rows])
-        out = np.empty((len(rows), *self.image.shape), np.uint8)
+        out = np.empty((len(rows), *self.signal.shape), self._kind)
         shards, places = np.divmod(rows, self._rows)
         for shard in np.unique(shards):
             here = shards == shard
@@ -81,13 +95,19 @@ class Shards:
         return out
 
 
-def cached(key: str, image: Image, decode: Callable[[], Iterable[Item]], names: list[str], progress: Progress) -> Shards:
+def _kind_of(signal: Signal) -> np.dtype[Any]:
+    """Of the numbers in which a signal is stored."""
+    return np.dtype(np.uint8 if isinstance(signal, Image) else "<i2")
+
+
+def cached(key: str, signal: Signal, decode: Callable[[], Iterable[Item]], names: list[str], progress: Progress) -> Shards:
     """The shards named by a key, made by decoding if they are not there, whole, already.
 
     names: of the items that `decode` yields, in its order.
-    Raises: UserError if no image is usable, or more than one in a hundred (and ten) are not.
+    Raises: UserError if no file is usable, or more than one in a hundred (and ten) are not.
     """
-    digest = hashlib.blake2b(f"{VERSION}/{key}/{image.shape}".encode(), digest_size=12).hexdigest()
+    rate = f"/{signal.rate}" if isinstance(signal, Audio) else ""
+    digest = hashlib.blake2b(f"{VERSION}/{key}/{signal.shape}{rate}".encode(), digest_size=12).hexdigest()
     folder = cache_folder() / "shards" / digest
     ready = _open(folder)
     if ready:
@@ -96,7 +116,7 @@ def cached(key: str, image: Image, decode: Callable[[], Iterable[Item]], names: 
     _sweep(folder)
     building = Path(tempfile.mkdtemp(prefix=f".{digest}.", dir=folder.parent))
     try:
-        _build(building, image, decode(), names, progress)
+        _build(building, signal, decode(), names, progress)
         _install(building, folder)
     finally:
         shutil.rmtree(building, ignore_errors=True)
@@ -176,44 +196,47 @@ def _closed(file: IO[bytes], path: Path, crc: int) -> _Written:
     return _Written(path.name, stat.st_size, stat.st_mtime_ns, crc)
 
 
-def _build(folder: Path, image: Image, items: Iterable[Item], names: list[str], progress: Progress) -> None:
+def _build(folder: Path, signal: Signal, items: Iterable[Item], names: list[str], progress: Progress) -> None:
     kept: list[int] = []
     notes: dict[str, int] = {}
     problems: dict[str, str] = {}
 
-    def usable() -> Iterator[Bytes]:
+    def usable() -> Iterator[Values]:
         for row, item in enumerate(items):
-            if item.pixels is None:
+            if item.values is None:
                 problems[names[row]] = item.problem
-                _check_limit(problems, len(names))
+                _check_limit(problems, len(names), signal.noun)
             else:
-                kept.append(row)
                 for done in item.done:
                     notes[done] = notes.get(done, 0) + 1
-                yield item.pixels
+                for value in item.values.reshape(-1, *signal.shape):
+                    kept.append(row)
+                    yield value
             progress(row + 1, len(names))
 
-    shards = list(_write(folder, image, usable()))
+    shards = list(_write(folder, signal, usable()))
     if not kept:
-        raise UserError(f"none of {len(names)} images could be read; {_examples(problems)}")
+        raise UserError(f"none of {len(names)} {signal.noun}s could be read; {_examples(problems)}")
     rows = np.array(kept, np.int64).tobytes()
     with (folder / "kept").open("wb") as file:
         file.write(rows)
         written = _closed(file, folder / "kept", zlib.crc32(rows))
     content = hashlib.blake2b(repr([(s.size, s.crc32) for s in shards]).encode(), digest_size=8).hexdigest()
-    index = {"shape": image.shape, "fingerprint": content, "notes": notes, "problems": problems, "kept": asdict(written)}
-    write_json(folder / "index.json", index | {"shards": [asdict(shard) for shard in shards]})
+    index: dict[str, Any] = {"shape": signal.shape, "fingerprint": content, "notes": notes, "problems": problems}
+    index |= {"rate": signal.rate} if isinstance(signal, Audio) else {}
+    write_json(folder / "index.json", index | {"kept": asdict(written), "shards": [asdict(shard) for shard in shards]})
 
 
-def _write(folder: Path, image: Image, pixels: Iterator[Bytes]) -> Iterator[_Written]:
-    rows = max(1, SHARD_BYTES // image.values)
+def _write(folder: Path, signal: Signal, values: Iterator[Values]) -> Iterator[_Written]:
+    kind = _kind_of(signal)
+    rows = max(1, SHARD_BYTES // (signal.values * kind.itemsize))
     number = 0
     while True:
-        path = folder / f"{number:05d}.u8"
+        path = folder / f"{number:05d}.{kind.kind}{8 * kind.itemsize}"
         crc = 0
         with path.open("wb") as file:
-            for _, array in zip(range(rows), pixels, strict=False):
-                data = np.ascontiguousarray(array).tobytes()
+            for _, array in zip(range(rows), values, strict=False):
+                data = np.ascontiguousarray(array, kind).tobytes()
                 file.write(data)
                 crc = zlib.crc32(data, crc)
             shard = _closed(file, path, crc)
@@ -224,10 +247,10 @@ def _write(folder: Path, image: Image, pixels: Iterator[Bytes]) -> Iterator[_Wri
         number += 1
 
 
-def _check_limit(problems: dict[str, str], total: int) -> None:
+def _check_limit(problems: dict[str, str], total: int, noun: str) -> None:
     if len(problems) > max(10, total // 100):
         raise UserError(
-            f"too many of {total} images cannot be used ({len(problems)} so far; up to 10, or one in a hundred, are "
+            f"too many of {total} {noun}s cannot be used ({len(problems)} so far; up to 10, or one in a hundred, are "
             f"skipped); {_examples(problems)}: repair or remove them"
         )
 

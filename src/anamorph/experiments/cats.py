@@ -15,7 +15,7 @@ from anamorph.core.files import read_json, write_json
 from anamorph.core.model import Draws, Encodes, LatentModel, Maps, Styled, encode_in_parts, level_in
 from anamorph.core.random import Seeded
 from anamorph.core.stage import Growing
-from anamorph.data.images import Images
+from anamorph.data.images import Images, images_of
 from anamorph.data.open import Wanted, open_source
 from anamorph.edit.project import Free, Law, project
 from anamorph.figures.curves import save_curves
@@ -142,7 +142,8 @@ def contest(study: Study, out: Path, choice: Choice, say: Callable[[str], None],
 
     Raises: UserError if the folder holds other runs.
     """
-    train, held = (open_source(study.source, Wanted((study.size, study.size)), split=split) for split in ("train", "test"))
+    wanted_size = Wanted((study.size, study.size))
+    train, held = (images_of(open_source(study.source, wanted_size, split=split)) for split in ("train", "test"))
     wanted = f"{study.reader} images of {study.source} at {study.size}"
     found = kept_reader(out / "reader.safetensors", wanted, train, held, study.reader, 2 * study.n, say, stop)
     for name, contestant in study.contestants.items():

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from anamorph.core.errors import UserError
 from anamorph.core.random import Seeded
-from anamorph.data.images import Images
+from anamorph.data.examples import Examples
 from anamorph.edit.interpolate import plane, strip
 from anamorph.figures.grid import Row, save_grid, save_picture, sheet
 from anamorph.metrics.probes import linear_svm_accuracy, nearest_neighbour_accuracy
@@ -66,7 +66,7 @@ def show_demo(folder: RunFolder) -> Shown:
     return Shown(_pictures(folder, model, held), _table(model, known, held))
 
 
-def _pictures(folder: RunFolder, model: ALAE, held: Images) -> dict[Path, str]:
+def _pictures(folder: RunFolder, model: ALAE, held: Examples) -> dict[Path, str]:
     x = held.take(0, 12).signals
     codes = model.encode(x)
     samples, again, between = (folder.pictures / f"{name}.png" for name in ("samples", "reconstructions", "interpolations"))
@@ -87,7 +87,7 @@ def _pictures(folder: RunFolder, model: ALAE, held: Images) -> dict[Path, str]:
     }
 
 
-def _table(model: ALAE, known: Images, held: Images) -> dict[str, tuple[str, str]]:
+def _table(model: ALAE, known: Examples, held: Examples) -> dict[str, tuple[str, str]]:
     train, test = known.take(0, known.size), held.take(0, held.size)
     classes, test_classes = train.labels["class"], test.labels["class"]
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from anamorph.core.files import write_json
 from anamorph.core.random import Seeded
-from anamorph.data.images import Images
+from anamorph.data.examples import Examples
 from anamorph.experiments.tokens import Stage, hours_of, trained
 from anamorph.figures.bars import save_bars
 from anamorph.figures.grid import Row, save_picture, sheet
@@ -114,7 +114,7 @@ def collapse(
     return True
 
 
-def _held(folder: RunFolder) -> Images:
+def _held(folder: RunFolder) -> Examples:
     return open_data(settings_of(folder), "test").shuffled()
 
 

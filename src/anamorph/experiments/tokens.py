@@ -15,7 +15,7 @@ from anamorph.core.model import LatentModel, Scores
 from anamorph.core.prior import Keep
 from anamorph.core.random import Random, Seeded
 from anamorph.core.space import Codes, Space
-from anamorph.data.images import Images
+from anamorph.data.examples import Examples
 from anamorph.data.open import Wanted
 from anamorph.figures.grid import Row, save_picture, sheet
 from anamorph.metrics.likelihood import code_cost, likelihood
@@ -128,7 +128,7 @@ def trained(
         return training.run.images >= stage.images
 
 
-def _measured(model: WithPrior, train: Images, held: Images, out: Path) -> dict[str, Any]:
+def _measured(model: WithPrior, train: Examples, held: Examples, out: Path) -> dict[str, Any]:
     n = min(MEASURED, held.size)
     described = read_json(max((out / "first" / "codes").glob("*/codes.json"), key=lambda path: path.stat().st_mtime))
     facts: dict[str, Any] = {
@@ -160,7 +160,7 @@ def hours_of(folder: Path) -> float:
 
 
 @torch.no_grad()
-def _rows(model: WithPrior, held: Images) -> list[Row]:
+def _rows(model: WithPrior, held: Examples) -> list[Row]:
     """Originals, what comes back of them, what is drawn, and what uniform codes give; of a hierarchy, also what each level
     says: the coarse codes alone, and what changes when the fine ones are drawn anew."""
     x = held.take(0, SHOWN).signals

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from anamorph.core.classes import encode_batch
 from anamorph.core.model import Draws, Encodes, LatentModel, require
 from anamorph.core.random import Random
 from anamorph.core.signal import Source
@@ -15,13 +16,13 @@ BATCH = 256
 
 @torch.no_grad()
 def reconstruction_error(model: LatentModel, source: Source, n: int) -> dict[str, float]:
-    """The error of n images put through encoder and decoder: mean squared, in [-1, 1]; and as a signal-to-noise ratio."""
+    """The error of n signals put through encoder and decoder: mean squared, in [-1, 1]; and as a signal-to-noise ratio."""
     encoder = require(model, Encodes, "a reconstruction error")
     device = next(model.parameters()).device
     squared = 0.0
     for start in range(0, n, BATCH):
-        x = source.take(start, min(BATCH, n - start)).signals.to(device)
-        again = encoder.decode(encoder.encode(x)).clamp(-1, 1)
+        batch = source.take(start, min(BATCH, n - start)).to(device)
+        x, again = batch.signals, encoder.decode(encode_batch(encoder, batch)).clamp(-1, 1)
         squared += float((again - x).square().flatten(1).mean(1).sum())
     mse = squared / n
     return {"reconstruction_mse": mse, "reconstruction_psnr_db": float(10 * torch.log10(torch.tensor(4 / mse)))}

@@ -11,7 +11,7 @@ from anamorph.core.model import Encodes, Noise
 from anamorph.core.optimizer import Adam
 from anamorph.core.random import Random
 from anamorph.core.recipe import Outcome, Phase, Recipe
-from anamorph.core.signal import Batch, Image
+from anamorph.core.signal import Batch, Signal
 from anamorph.core.space import Codes, Space
 from anamorph.core.stage import Stage
 from anamorph.nn.mlp import MLP, leaky
@@ -41,11 +41,10 @@ class AutoencoderConfig:
 
 
 class Autoencoder(Encodes):
-    """Maps images [B, C, H, W] in [-1, 1] to z [B, z_dim] and back; inside, pixels are in [0, 1]. It has no law of z."""
+    """Maps images [B, C, H, W] or sounds [B, C, T] in [-1, 1] to z [B, z_dim] and back; inside, values are in [0, 1]. It has no
+    law of z."""
 
-    signal: Image
-
-    def __init__(self, signal: Image, config: AutoencoderConfig) -> None:
+    def __init__(self, signal: Signal, config: AutoencoderConfig) -> None:
         super().__init__()
         self.signal, self.config = signal, config
         c = config
@@ -57,7 +56,7 @@ class Autoencoder(Encodes):
         return {"z": self.encoder(to_range(x, "unit").flatten(1)).float()}
 
     def features(self, x: Tensor) -> Tensor:
-        """The encoder's last hidden activation [B, width] of images in [-1, 1]."""
+        """The encoder's last hidden activation [B, width] of signals in [-1, 1]."""
         return self.encoder.hidden(to_range(x, "unit").flatten(1)).float()
 
     def decode(self, codes: Codes, noise: Noise = "fixed") -> Tensor:
@@ -65,7 +64,7 @@ class Autoencoder(Encodes):
 
 
 def recipe(model: Autoencoder) -> Recipe:
-    """One phase: the mean squared error of pixels in [0, 1]."""
+    """One phase: the mean squared error of values in [0, 1]."""
 
     def reconstruction(batch: Batch, stage: Stage, random: Random) -> Outcome:
         again = model.decode(model.encode(batch.signals))

@@ -18,7 +18,7 @@ from anamorph.core.model import Draws, Noise
 from anamorph.core.precision import widened
 from anamorph.core.random import Random
 from anamorph.core.recipe import Outcome, Phase, Recipe
-from anamorph.core.signal import Batch, Image
+from anamorph.core.signal import Batch, Signal
 from anamorph.core.space import Codes, Space
 from anamorph.core.stage import Stage
 from anamorph.losses.adversarial import Game, Objective, critic_loss, generator_loss
@@ -57,11 +57,10 @@ class GANConfig:
 
 
 class GAN(Draws):
-    """Draws z [B, z_dim] ~ N(0, I) and decodes it to images [B, C, H, W]; it has no encoder. Inside, pixels are in [0, 1]."""
+    """Draws z [B, z_dim] ~ N(0, I) and decodes it to images [B, C, H, W] or sounds [B, C, T]; it has no encoder. Inside, values
+    are in [0, 1]."""
 
-    signal: Image
-
-    def __init__(self, signal: Image, config: GANConfig) -> None:
+    def __init__(self, signal: Signal, config: GANConfig) -> None:
         super().__init__()
         self.signal, self.config = signal, config
         c = config
@@ -76,11 +75,11 @@ class GAN(Draws):
         return from_range(self.generate(codes["z"]), "unit")
 
     def generate(self, z: Tensor) -> Tensor:
-        """Images [B, C, H, W] in the network's own range."""
+        """Signals [B, *signal.shape] in the network's own range."""
         return widened(self.generator(z)).unflatten(1, self.signal.shape)
 
     def score(self, x: Tensor) -> Tensor:
-        """Realness logits [B] of images in the network's own range."""
+        """Realness logits [B] of signals in the network's own range."""
         return widened(self.critic(x.flatten(1))).squeeze(1)
 
 

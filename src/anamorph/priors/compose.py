@@ -90,8 +90,6 @@ class WithPrior(Encodes, Chooses):
     Raises: UserError if the law is one of other spaces than the model's.
     """
 
-    signal: Image
-
     def __init__(self, first: Encodes, prior: Prior) -> None:
         super().__init__()
         wanted = tuple(space for space in first.spaces if not space.optional)
@@ -99,7 +97,7 @@ class WithPrior(Encodes, Chooses):
             mine, its = ("; ".join(map(str, spaces)) for spaces in (wanted, prior.spaces))
             raise UserError(f"the prior is a law of {its}, and the model's codes are {mine}: train one on this model's codes")
         self.first, self.prior = first.requires_grad_(False).eval(), prior
-        self.signal, self.spaces = first.signal, first.spaces  # type: ignore[assignment]
+        self.signal, self.spaces = first.signal, first.spaces
         self.classes = {space.name: space.vocabulary or 0 for space in prior.given}
 
     def train(self, mode: bool = True) -> WithPrior:

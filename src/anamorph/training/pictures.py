@@ -2,35 +2,45 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image as Pillow
 from torch import Tensor
 
+from anamorph.core.classes import encode_batch
 from anamorph.core.model import Draws, Encodes, Grows, LatentModel, decode_in_parts, encode_in_parts
 from anamorph.core.random import Seeded
-from anamorph.core.signal import Source
+from anamorph.core.signal import Image, Source
 from anamorph.core.stage import Stage
 from anamorph.figures.codebook import Quantised, save_codebooks
 from anamorph.figures.curves import save_curves
-from anamorph.figures.grid import Row, Sheet, as_picture, save_grid, save_picture, sheet
+from anamorph.figures.grid import Row
+from anamorph.figures.show import draw, keep_strip, kept_strips, show, show_all
 from anamorph.nn.quantize import Codebook
 from anamorph.nn.resample import double
 
 __all__ = ["draw_codebooks", "draw_curves", "draw_progress", "samples"]
 
-SHOWN = 8
-WALL = 64
 CODED = 256
-"""Images whose features are shown among a codebook's vectors."""
+"""Examples whose features are shown among a codebook's vectors."""
+
+
+@dataclass(frozen=True)
+class _Few:
+    """How many are shown: on a wall of samples, and side by side."""
+
+    wall: int
+    side_by_side: int
+
+
+FEW, FEW_SOUNDS = _Few(64, 8), _Few(16, 4)
 
 
 @torch.no_grad()
 def samples(model: Draws, n: int, seed: int, place: str = "samples") -> Tensor:
-    """n images [n, C, H, W] from latents that depend on the seed alone."""
+    """n signals [n, *signal.shape] from latents that depend on the seed alone."""
     device = next(model.parameters()).device
     return decode_in_parts(model, model.draw(n, Seeded(seed, place, device=device)))
 
@@ -39,35 +49,33 @@ def samples(model: Draws, n: int, seed: int, place: str = "samples") -> Tensor:
 def draw_progress(folder: Path, model: LatentModel, shown: Source, images: int, seed: int, stage: Stage) -> Path:
     """Write samples, reconstructions, and the timeline of both so far; returns the timeline's path.
 
-    shown: images, best such as are not trained on. stage: how far a growing model has come.
+    shown: images or sounds, best such as are not trained on. stage: how far a growing model has come.
     """
     device = next(model.parameters()).device
     model = model.at(stage) if isinstance(model, Grows) else model
-    originals = shown.take(0, SHOWN, stage.level).signals.to(device)
-    cells: list[Tensor] = []
+    few = FEW if isinstance(shown.signal, Image) else FEW_SOUNDS
+    batch = shown.take(0, few.side_by_side, stage.level).to(device)
+    title, cells = f"{images:,} {shown.signal.noun}s seen", list[Tensor]()
     if isinstance(model, Draws):
-        wall = samples(model, WALL, seed)
-        save_grid(folder / f"samples-{images:012d}.png", wall, title=f"{images:,} images seen")
-        cells += list(wall[:SHOWN])
+        wall = samples(model, few.wall, seed)
+        show_all(folder / f"samples-{images:012d}.png", model.signal, wall, title=title)
+        cells += list(wall[: few.side_by_side])
     if isinstance(model, Encodes):
-        again = model.decode(model.encode(originals))
-        rows = [Row("originals", originals), Row("reconstructions", again)]
-        save_picture(folder / f"reconstructions-{images:012d}.png", sheet(rows, f"{images:,} images seen"))
+        again = model.decode(encode_batch(model, batch))
+        rows = [Row("originals", batch.signals), Row("reconstructions", again)]
+        show(folder / f"reconstructions-{images:012d}.png", model.signal, rows, title)
         cells += list(again)
         if not isinstance(model, Draws):
-            draw_codebooks(folder / "codebooks.png", model, shown.take(0, CODED).signals.to(device), f"{images:,} images seen")
-    if not cells:
-        cells = list(originals)
-    strip = double(torch.cat([cell.cpu() for cell in cells], 2).unsqueeze(0), stage.level)[0]  # at full size
-    save_picture(folder / "strips" / f"{images:012d}.png", as_picture(strip))
-    timeline = folder / "timeline.png"
-    save_picture(timeline, _timeline(folder / "strips", shown.take(0, SHOWN).signals, model))
-    return timeline
+            draw_codebooks(folder / "codebooks.png", model, shown.take(0, CODED).signals.to(device), title)
+    cells = cells or list(batch.signals)
+    whole = [double(cell.unsqueeze(0), stage.level)[0] for cell in cells] if stage.level else cells
+    keep_strip(folder / "strips", images, shown.signal, whole)
+    return _timeline(folder, shown, model, few.side_by_side)
 
 
 @torch.no_grad()
 def draw_codebooks(path: Path, model: Encodes, x: Tensor, title: str = "") -> None:
-    """Write a picture of each codebook of a model among what its encoder makes of images; none, if it has no codebook."""
+    """Write a picture of each codebook of a model among what its encoder makes of signals; none, if it has no codebook."""
     books = [module for module in model.modules() if isinstance(module, Codebook)]
     seen: dict[Codebook, list[Tensor]] = {book: [] for book in books}
     hooks = [
@@ -89,23 +97,13 @@ def draw_codebooks(path: Path, model: Encodes, x: Tensor, title: str = "") -> No
         save_codebooks(path, panels, title)
 
 
-def _timeline(strips: Path, originals: Tensor, model: LatentModel) -> Sheet:
-    width = originals.shape[-1]
-    left: list[Tensor | None] = [None] * SHOWN if isinstance(model, Draws) else []
-    right = list(originals) if isinstance(model, Encodes) else []
+def _timeline(folder: Path, shown: Source, model: LatentModel, few: int) -> Path:
+    left: list[Tensor | None] = [None] * few if isinstance(model, Draws) else []
+    right = list(shown.take(0, few).signals) if isinstance(model, Encodes) else []
     rows = [Row("originals", [*left, *right])] if right else []
-    for path in sorted(strips.glob("*.png")):
-        cells = _read(path).split(width, 2)
-        rows.append(Row(f"{int(path.stem):,} seen", list(cells)))
+    rows += [Row(f"{seen:,} seen", cells) for seen, cells in kept_strips(folder / "strips", shown.signal)]
     parts = ["samples"] * isinstance(model, Draws) + ["reconstructions"] * isinstance(model, Encodes)
-    return sheet(rows, " and ".join(parts).capitalize() + " while training")
-
-
-def _read(path: Path) -> Tensor:
-    """A picture as an image [C, H, W] in [-1, 1]."""
-    with Pillow.open(path) as picture:
-        array = np.atleast_3d(np.asarray(picture, np.float32)) / 127.5 - 1
-    return torch.from_numpy(array).movedim(-1, 0)
+    return draw(folder / "timeline.png", shown.signal, rows, " and ".join(parts).capitalize() + " while training")
 
 
 def draw_curves(path: Path, records: list[dict[str, Any]]) -> None:

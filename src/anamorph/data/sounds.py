@@ -1,0 +1,76 @@
+"""The source of sounds that training, measuring and editing read: windows of samples, labels, a split and an order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from anamorph.core.errors import UserError
+from anamorph.core.signal import Audio, Batch, Label
+from anamorph.data.audio import Samples
+from anamorph.data.examples import Examples
+from anamorph.data.order import Integers, indices
+
+__all__ = ["Sounds", "Windows", "from_pcm"]
+
+
+class Windows(Protocol):
+    """Sounds of one length at hand as 16-bit samples."""
+
+    @property
+    def audio(self) -> Audio: ...
+    @property
+    def fingerprint(self) -> str:
+        """Names the content, wherever it lies."""
+        ...
+
+    def __len__(self) -> int: ...
+    def read(self, rows: Integers) -> Samples:
+        """Sounds [n, C, T]."""
+        ...
+
+
+@dataclass(frozen=True)
+class Sounds(Examples):
+    """A source of sounds; see `Examples` for its fields."""
+
+    name: str
+    windows: Windows
+    rows: Integers
+    labels: tuple[Label, ...] = ()
+    values: Mapping[str, Integers] = field(default_factory=dict)
+    seed: int | None = 0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def signal(self) -> Audio:
+        return self.windows.audio
+
+    @property
+    def fingerprint(self) -> str:
+        return self._digest(self.windows.fingerprint, str(self.signal), self.seed, self.labels)
+
+    def take(self, start: int, count: int, level: int = 0) -> Batch:
+        if level:
+            raise UserError(f"{self.name} holds sounds, which are never halved: choose a model that does not grow")
+        rows = self.rows[indices(self.size, start, count, self.seed)]
+        return Batch(from_pcm(self.windows.read(rows)), self._labels_of(rows))
+
+    def in_order(self) -> Sounds:
+        return replace(self, seed=None)
+
+    def shuffled(self) -> Sounds:
+        return replace(self, seed=0)
+
+    def with_labels(self, names: Sequence[str]) -> Sounds:
+        return replace(self, labels=self._labels_named(names))
+
+
+def from_pcm(samples: Samples) -> Tensor:
+    """16-bit samples as float in [-1, 1]."""
+    return torch.from_numpy(np.multiply(samples, np.float32(2**-15), dtype=np.float32))
