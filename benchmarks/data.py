@@ -16,7 +16,7 @@ from PIL import Image as Pillow
 
 from anamorph.core.signal import Image
 from anamorph.core.stage import Constant
-from anamorph.data.images import Images
+from anamorph.data.images import Images, images_of
 from anamorph.data.open import Wanted, open_source
 from turns import median_of, ratios, turns
 
@@ -44,7 +44,7 @@ def cached_images(folder: Path, side: int) -> Images:
             photograph(i, side).save(target / f"{i:05d}.png", compress_level=1)
         for i in range(100, SIDES[side]):
             os.link(target / f"{i % 100:05d}.png", target / f"{i:05d}.png")
-    return open_source(str(target))
+    return images_of(open_source(str(target)))
 
 
 def take(source: Images, seconds: float = 3.0) -> float:

@@ -18,7 +18,7 @@ from anamorph.catalog import build
 from anamorph.core.errors import UserError
 from anamorph.core.signal import Image
 from anamorph.core.stage import Constant
-from anamorph.data.images import Images, InMemory
+from anamorph.data.images import Images, InMemory, images_of
 from anamorph.data.open import open_source
 from anamorph.metrics.probes import linear_svm_accuracy, nearest_neighbour_accuracy
 from anamorph.models.alae import ALAE, ALAEConfig
@@ -34,7 +34,7 @@ STEPS = 40
 def data(split: str = "train") -> Images:
     """MNIST where it is at hand; noise of its size otherwise, which takes as long."""
     try:
-        return open_source("mnist", split=split)
+        return images_of(open_source("mnist", split=split))
     except UserError:
         import numpy as np
 

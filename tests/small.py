@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,11 +10,12 @@ import torch
 
 from anamorph.catalog import build
 from anamorph.core.model import Grows, LatentModel
-from anamorph.core.signal import Batch, Image, Label
+from anamorph.core.signal import Audio, Batch, Image, Label, Signal, Source
 from anamorph.core.space import Codes
 from anamorph.core.stage import Constant
 from anamorph.data.images import Images, InMemory
 from anamorph.models.alae import ALAEConfig
+from anamorph.models.audio_vqvae import AudioVQVAEConfig
 from anamorph.models.autoencoder import AutoencoderConfig
 from anamorph.models.gan import GANConfig
 from anamorph.models.stylealae import StyleALAEConfig
@@ -21,6 +23,7 @@ from anamorph.models.stylegan import StyleGANConfig
 from anamorph.models.vae import VAEConfig
 from anamorph.models.vqvae import VQVAEConfig
 from anamorph.models.vqvae2 import VQVAE2Config
+from anamorph.nn.dilated import DilatedConfig
 from anamorph.nn.laws import LawConfig
 from anamorph.training.run import Machine, Run
 
@@ -29,12 +32,26 @@ STYLED = Image(2, 8, 16)
 """For models whose sides are powers of two."""
 STRIDED = Image(2, 16, 24)
 """For models that divide sides by a stride."""
+SOUND = Audio(1, 40, 1000)
 BATCH = 8
+DILATED = DilatedConfig(layers=3, cycle=2, width=6, inner=5, skip=7, head=8)
 LAW = LawConfig(features=3, width=4, layers=2)
 CASES: dict[str, tuple[str, Any]] = {
     "alae": ("alae", ALAEConfig(width=16, w_dim=5, z_dim=3, mapping_layers=2)),
     "alae-eta": ("alae", ALAEConfig(width=16, w_dim=5, z_dim=3, eta_dim=2, inner=5)),
     "alae-wasserstein": ("alae", ALAEConfig(width=16, w_dim=5, z_dim=3, objective="wasserstein", pixel_range="signed")),
+    "audio_vqvae": (
+        "audio_vqvae",
+        AudioVQVAEConfig(
+            stride=8, width=6, blocks=1, maps=2, vocabulary=11, code_dim=3, decoder=DILATED, told=4, label="class", speakers=2
+        ),
+    ),
+    "audio_vqvae-mixture": (
+        "audio_vqvae",
+        AudioVQVAEConfig(
+            stride=4, width=6, blocks=0, vocabulary=11, code_dim=3, learning="loss", decoder=DILATED, told=4, components=3
+        ),
+    ),
     "autoencoder": ("autoencoder", AutoencoderConfig(z_dim=5, width=16)),
     "gan": ("gan", GANConfig(z_dim=5, width=16)),
     "gan-saturating": ("gan", GANConfig(z_dim=5, width=16, objective="saturating", r1=0)),
@@ -86,6 +103,41 @@ def image_of(case: str) -> Image:
     return STYLED if case.startswith("style") else STRIDED if case.startswith("vq") else IMAGE
 
 
+def signal_of(case: str) -> Signal:
+    return SOUND if case.startswith("audio") else image_of(case)
+
+
+@dataclass(frozen=True)
+class Sounds:
+    """A source of random sounds with two classes, softer and louder."""
+
+    samples: torch.Tensor
+    classes: torch.Tensor
+    signal: Audio = SOUND
+    labels: tuple[Label, ...] = (Label("class", ("soft", "loud")),)
+    fingerprint: str = "random"
+
+    @property
+    def size(self) -> int:
+        return len(self.samples)
+
+    def take(self, start: int, count: int, level: int = 0) -> Batch:
+        rows = torch.arange(start, start + count) % self.size
+        return Batch(self.samples[rows], {"class": self.classes[rows]})
+
+
+def sounds(n: int = 40, seed: int = 0) -> Sounds:
+    generator = torch.Generator().manual_seed(seed)
+    classes = torch.randint(2, (n,), generator=generator)
+    samples = torch.rand(n, *SOUND.shape, generator=generator) * 2 - 1
+    return Sounds(samples * (0.1 + 0.9 * classes)[:, None, None], classes)
+
+
+def source(case: str) -> Source:
+    """Of random images or sounds, for a case."""
+    return sounds() if case.startswith("audio") else images(case=case)
+
+
 def codes_of(model: LatentModel, n: int) -> Codes:
     """Random codes of a model's spaces."""
     return {
@@ -104,12 +156,12 @@ def images(n: int = 40, seed: int = 0, case: str = "alae") -> Images:
 
 
 def batch(n: int = BATCH, case: str = "alae") -> Batch:
-    return images(case=case).take(0, n)
+    return source(case).take(0, n)
 
 
 def make_run(case: str, machine: Machine | None = None, seed: int = 0) -> Run:
     name, config = CASES[case]
-    model, recipe = build(name, image_of(case), config, seed)
+    model, recipe = build(name, signal_of(case), config, seed)
     if isinstance(model, Grows) or case == "vqvae-scalar":  # what begins at zero or one hides what is behind it
         generator = torch.Generator().manual_seed(seed)
         for key, parameter in model.named_parameters():

@@ -55,6 +55,19 @@ MODELS: dict[str, Entry] = {
             "Pidhorskyi et al. 2020, arXiv:2004.04467",
         ),
         Entry(
+            "audio_vqvae",
+            "vector-quantised autoencoder of sounds, with a WaveNet as decoder",
+            "anamorph.models.audio_vqvae",
+            "AudioVQVAE",
+            "a sequence of codes of a learned codebook; who speaks, which is told",
+            "likelihood and commitment, one phase",
+            "likelihood given the codes",
+            "none by itself: a prior is trained on the codes",
+            "in x: log p(x | q(E(x)), speaker)",
+            "van den Oord et al. 2017, arXiv:1711.00937",
+            ("sound",),
+        ),
+        Entry(
             "autoencoder",
             "plain autoencoder",
             "anamorph.models.autoencoder",
@@ -158,6 +171,7 @@ PRIORS: dict[str, Entry] = {
             "one normal, of each class",
             "that of the model whose codes it is fitted to",
             "Ghosh et al. 2019, arXiv:1903.12436",
+            ("image", "sound"),
         ),
         Entry(
             "mixture",
@@ -170,6 +184,7 @@ PRIORS: dict[str, Entry] = {
             "several normals, of each class",
             "that of the model whose codes it is fitted to",
             "Ghosh et al. 2019, arXiv:1903.12436",
+            ("image", "sound"),
         ),
         Entry(
             "pixelcnn",
@@ -194,6 +209,19 @@ PRIORS: dict[str, Entry] = {
             "autoregressive: causal convolutions and attention",
             "that of the model whose codes it is trained on",
             "Chen et al. 2017, arXiv:1712.09763",
+        ),
+        Entry(
+            "wavenet",
+            "WaveNet, over the codes of a model of sounds, or over samples",
+            "anamorph.priors.wavenet",
+            "WaveNet",
+            "those of the model whose codes it is trained on; none of its own",
+            "likelihood of codes, one phase per level",
+            "exact likelihood over samples; through the decoder over codes",
+            "autoregressive: dilated causal convolutions",
+            "that of the model whose codes it is trained on",
+            "van den Oord et al. 2016, arXiv:1609.03499",
+            ("sound",),
         ),
     )
 }
@@ -222,13 +250,14 @@ def config_class(name: str) -> type[Any]:
 
 
 def build(name: str, signal: Signal, config: Any, seed: int, device: str = "cpu") -> tuple[LatentModel, Recipe]:
-    """A model with weights that depend on the seed alone, and its recipe."""
+    """A model with weights that depend on the seed alone, and its recipe.
+
+    Raises: UserError if it is no model of such signals.
+    """
     import torch
 
     found = entry(name)
-    if signal.noun not in found.signals:
-        able = ", ".join(e.name for e in MODELS.values() if signal.noun in e.signals)
-        raise UserError(f"{name} is a model of {found.signals[0]}s, got {signal.noun}s of {signal}: choose one of {able}")
+    _check_signal(found, signal)
     module = importlib.import_module(found.module)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -240,15 +269,18 @@ def build_with_prior(name: str, first: Encodes, config: Any, seed: int, device: 
     """A model with a prior over its codes, a law per level, each told the coarser ones; and the recipe of the prior.
 
     config: the prior's settings, or a tuple of them, one per level.
+    Raises: UserError if it is no prior of codes of such signals.
     """
     import torch
 
+    from anamorph.core.model import code_spaces
     from anamorph.core.space import Space
     from anamorph.priors.compose import Chain, recipe, with_prior
 
     found = entry(name)
+    _check_signal(found, first.signal)
     law = getattr(importlib.import_module(found.module), found.model)
-    levels = [space for space in first.spaces if not space.optional]
+    levels = code_spaces(first)
     configs = config if isinstance(config, tuple) else (config,) * len(levels)
     labels = [Space(configs[0].label, (), configs[0].classes)] if configs[0].classes else []
     with torch.random.fork_rng(devices=[]):
@@ -256,3 +288,11 @@ def build_with_prior(name: str, first: Encodes, config: Any, seed: int, device: 
         parts = [law([space], [*labels, *levels[:i]], configs[i]) for i, space in enumerate(levels)]
     model = with_prior(first, parts[0] if len(parts) == 1 else Chain(parts)).to(device)
     return model, recipe(model)
+
+
+def _check_signal(found: Entry, signal: Signal) -> None:
+    if signal.noun not in found.signals:
+        known = PRIORS if found.name in PRIORS else MODELS
+        able = ", ".join(e.name for e in known.values() if signal.noun in e.signals)
+        what = " and ".join(f"{noun}s" for noun in found.signals)
+        raise UserError(f"{found.name} is for {what}, got {signal.noun}s of {signal}: choose one of {able}")

@@ -17,12 +17,12 @@ from anamorph.core.errors import UserError
 from anamorph.core.model import Encodes, Grows, LatentModel, require
 from anamorph.core.progress import Progress, quiet
 from anamorph.core.recipe import Recipe
-from anamorph.core.signal import Image, Signal, image_of
+from anamorph.core.signal import Image, Signal
 from anamorph.core.stage import Growing
 from anamorph.data.codes import CodesOf, extract
 from anamorph.data.examples import Examples
 from anamorph.data.open import Wanted, open_source, split_of
-from anamorph.priors.compose import Pixels, WithPrior
+from anamorph.priors.compose import WithPrior, itself
 from anamorph.settings import Settings, settings_of, versions
 from anamorph.training.folder import RunFolder
 from anamorph.training.machine import Choice, choose, settle
@@ -202,10 +202,7 @@ def built(settings: Settings) -> tuple[LatentModel, Recipe]:
     device = settings.machine.device
     if settings.model not in PRIORS:
         return build(settings.model, settings.signal, settings.config, settings.seed, device)
-    if settings.first is None:
-        first: LatentModel = Pixels(image_of(settings.signal, f"{settings.model} over pixels"))
-    else:
-        first = built(replace(settings.first, machine=settings.machine))[0]
+    first = itself(settings.signal) if settings.first is None else built(replace(settings.first, machine=settings.machine))[0]
     return build_with_prior(settings.model, require(first, Encodes, "a prior"), settings.config, settings.seed, device)
 
 

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from anamorph.catalog import MODELS, build
+from anamorph.core.classes import encode_batch
 from anamorph.core.errors import UserError
-from anamorph.core.model import Bounds, Draws, Encodes, Grows, Maps
+from anamorph.core.model import Bounds, Draws, Encodes, Explains, Grows, Maps
 from anamorph.core.random import Seeded, Sliced
 from anamorph.core.space import check_codes
 from anamorph.core.stage import Growing, Stage
@@ -21,7 +22,7 @@ from anamorph.training.folder import RunFolder
 from anamorph.training.gradients import gradients
 from anamorph.training.loop import descend, train
 from anamorph.training.run import Machine, Run
-from small import BATCH, CASES, batch, codes_of, differing, image_of, images, make_run, state
+from small import BATCH, CASES, batch, codes_of, differing, image_of, make_run, signal_of, source, state
 
 EVERY = pytest.mark.parametrize("case", CASES)
 
@@ -31,12 +32,11 @@ def test_every_model_of_the_catalog_is_here() -> None:
 
 
 @EVERY
-def test_codes_match_the_spaces_and_images_the_signal(case: str) -> None:
+def test_codes_match_the_spaces_and_what_is_decoded_the_signal(case: str) -> None:
     model = make_run(case).model
-    x = batch(3, case).signals
     found = []
     if isinstance(model, Encodes):
-        found.append(model.encode(x))
+        found.append(encode_batch(model, batch(3, case)))
     if isinstance(model, Draws):
         found.append(model.draw(3, Seeded(0, "draw")))
     if isinstance(model, Maps):
@@ -47,7 +47,7 @@ def test_codes_match_the_spaces_and_images_the_signal(case: str) -> None:
     assert found
     for codes in found:
         assert check_codes(codes, model.spaces) == 3
-        assert model.decode(codes).shape == (3, *image_of(case).shape)
+        assert model.decode(codes).shape == (3, *signal_of(case).shape)
 
 
 @EVERY
@@ -83,13 +83,35 @@ def test_log_weights_are_one_per_example_and_sample(case: str) -> None:
 
 
 @EVERY
+@torch.no_grad()
+def test_what_explains_does_so_example_by_example(case: str) -> None:
+    model, shown = make_run(case).model, batch(4, case)
+    if isinstance(model, Explains):
+        assert isinstance(model, Encodes)
+        codes = encode_batch(model, shown)
+        found = model.explain(shown.signals, codes)
+        assert found.shape == (4,)
+        alone = model.explain(shown.signals[1:2], {name: value[1:2] for name, value in codes.items()})
+        torch.testing.assert_close(found[1:2], alone, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_of_images_refuses_sounds_and_the_reverse(name: str) -> None:
+    config = next(config for model, config in CASES.values() if model == name)
+    for other in (signal_of("alae"), signal_of("audio")):
+        if other.noun not in MODELS[name].signals:
+            with pytest.raises(UserError, match=rf"{name} is for (images|sounds), got {other.noun}s of .*: choose one of .*vq"):
+                build(name, other, config, 0)
+
+
+@EVERY
 def test_every_trained_parameter_gets_a_gradient_from_some_phase(case: str) -> None:
     run = make_run(case)
     grows = isinstance(run.model, Grows)
     reached: set[torch.nn.Parameter] = set()
     for stage in (Stage(0, BATCH), *([Stage(0, BATCH, 0.5), Stage(1, BATCH)] if grows else [])):
         for phase in run.recipe.phases:
-            shown = images(case=case).take(0, BATCH, stage.level)
+            shown = source(case).take(0, BATCH, stage.level)
             _, found = gradients(phase, shown, stage, run.random(phase), run.machine)
             reached |= {p for p, g in zip(phase.parameters, found, strict=True) if g is not None and bool(g.any())}
     missing = [name for name, p in run.model.named_parameters() if p not in reached]
@@ -122,23 +144,23 @@ def test_the_random_numbers_of_a_phase_are_a_function_of_seed_and_step(case: str
             mine = next(p for p in run.recipe.phases if p.name == phase.name)
             totals.append(float(mine.loss(batch(case=case), Stage(0, BATCH), run.random(mine)).detached().total()))
         assert totals[0] == totals[1]
-        if not case.startswith(("autoencoder", "vqvae")):  # their losses draw nothing
+        if not case.startswith(("autoencoder", "vqvae", "audio")):  # their losses draw nothing
             assert len(set(totals)) == 3
 
 
 @EVERY
 def test_training_resumes_bitwise(case: str) -> None:
     whole = make_run(case)
-    for _ in islice(train(whole, images(case=case)), 7):
+    for _ in islice(train(whole, source(case)), 7):
         pass
     half = make_run(case)
-    for _ in islice(train(half, images(case=case)), 3):
+    for _ in islice(train(half, source(case)), 3):
         pass
     resumed = make_run(case, seed=0)
     for parameter in resumed.model.parameters():
         parameter.data.normal_()  # whatever it began with
     resumed.restore(state(half), half.facts())
-    for _ in islice(train(resumed, images(case=case)), 4):
+    for _ in islice(train(resumed, source(case)), 4):
         pass
     assert not differing(state(whole), state(resumed))
     assert whole.facts() == resumed.facts()
@@ -147,7 +169,7 @@ def test_training_resumes_bitwise(case: str) -> None:
 @EVERY
 def test_a_checkpoint_on_disk_is_the_run(case: str, tmp_path: Path) -> None:
     run = make_run(case)
-    for _ in islice(train(run, images(case=case)), 3):
+    for _ in islice(train(run, source(case)), 3):
         pass
     folder = RunFolder(tmp_path)
     folder.save(run, {}, keep=False)
@@ -193,7 +215,7 @@ def test_bfloat16_is_close_to_float32(case: str) -> None:
 def test_the_average_copies_at_once_when_its_half_life_is_nothing(case: str) -> None:
     run = make_run(case)
     run.average.half_life = 1e-9
-    for _ in islice(train(run, images(case=case)), 2):
+    for _ in islice(train(run, source(case)), 2):
         pass
     mine = run.average.model.state_dict()
     assert all(torch.equal(mine[name], value) for name, value in run.model.state_dict().items())
@@ -202,11 +224,11 @@ def test_the_average_copies_at_once_when_its_half_life_is_nothing(case: str) -> 
 @pytest.mark.parametrize("case", ["alae", *(pytest.param(c, marks=pytest.mark.slow) for c in CASES if c != "alae")])
 def test_compiled_and_eager_training_agree(case: str) -> None:
     eager, compiled = make_run(case), make_run(case, Machine(compiled=True))
-    eager_ticks = list(islice(train(eager, images(case=case)), 3))
-    compiled_ticks = list(islice(train(compiled, images(case=case)), 3))
+    eager_ticks = list(islice(train(eager, source(case)), 3))
+    compiled_ticks = list(islice(train(compiled, source(case)), 3))
     for a, b in zip(eager_ticks, compiled_ticks, strict=True):
         assert b.terms == pytest.approx(a.terms, rel=1e-3, abs=1e-4)
-    if case.startswith("vq"):  # of hundreds of vectors, one may be as near to one code as to another, and go either way
+    if "vq" in case:  # of hundreds of vectors, one may be as near to one code as to another, and go either way
         return
     for name, wanted in eager.tensors().items():
         torch.testing.assert_close(compiled.tensors()[name], wanted, rtol=1e-3, atol=2e-4, msg=name)
@@ -220,7 +242,7 @@ def test_steps_in_parts_are_those_of_the_whole_in_the_layout_of_the_compiler(
     monkeypatch.setattr(Compiled, "_compile", lambda self, function, key: function)
     plain, compiled = make_run(case, Machine(parts=2)), make_run(case, Machine(parts=2, compiled=True))
     for run in (plain, compiled):
-        list(islice(train(run, images(case=case)), 2))
+        list(islice(train(run, source(case)), 2))
     kernels = [p for p in compiled.model.parameters() if p.dim() == 4 and min(p.shape[1:]) > 1]
     assert any(p.is_contiguous(memory_format=torch.channels_last) for p in kernels)
     for name, wanted in plain.tensors().items():
@@ -244,7 +266,7 @@ def test_weights_depend_on_the_seed_alone(case: str) -> None:
     name, config = CASES[case]
     torch.manual_seed(123)
     before = torch.get_rng_state()
-    one, two, other = (build(name, image_of(case), config, seed)[0].state_dict() for seed in (5, 5, 6))
+    one, two, other = (build(name, signal_of(case), config, seed)[0].state_dict() for seed in (5, 5, 6))
     assert torch.equal(before, torch.get_rng_state())
     assert all(torch.equal(one[k], two[k]) for k in one)
     assert any(not torch.equal(one[k], other[k]) for k in one)
@@ -260,7 +282,7 @@ def test_a_growing_model_resumes_bitwise_through_its_fades(case: str) -> None:
         run.schedule = growing
         if start:
             run.restore(state(start), start.facts())
-        stages = [tick.stage for tick in islice(train(run, images(case=case)), steps)]
+        stages = [tick.stage for tick in islice(train(run, source(case)), steps)]
         assert len(stages) == steps
         return run
 
@@ -288,7 +310,7 @@ def test_a_view_of_a_growing_model_is_of_its_level_and_changes_nothing(case: str
     assert model.signal == before
     assert len(small.spaces) == len(model.spaces) - 2
     if isinstance(small, Encodes):
-        assert check_codes(small.encode(images(case=case).take(0, 2, level=1).signals), small.spaces) == 2
+        assert check_codes(small.encode(source(case).take(0, 2, level=1).signals), small.spaces) == 2
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.startswith("style")])

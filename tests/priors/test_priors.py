@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,18 +14,25 @@ from anamorph.core.errors import UserError
 from anamorph.core.model import Scores
 from anamorph.core.prior import Keep, Taste
 from anamorph.core.random import Seeded
-from anamorph.core.signal import Image
+from anamorph.core.signal import Audio, Image
 from anamorph.core.space import Codes, Space
+from anamorph.nn.dilated import DilatedConfig
 from anamorph.nn.walk import pick
 from anamorph.priors.autoregressive import Autoregressive
-from anamorph.priors.compose import Chain, Pixels, with_prior
+from anamorph.priors.compose import Chain, MuLaw, Pixels, with_prior
 from anamorph.priors.pixelcnn import PixelCNN, PixelCNNConfig
 from anamorph.priors.pixelsnail import PixelSNAIL, PixelSNAILConfig
+from anamorph.priors.wavenet import WaveNet, WaveNetConfig
 
 GRID, MAPS, TOP = Space("codes", (1, 4, 6), 5), Space("codes", (3, 4, 6), 5), Space("top", (1, 2, 3), 4)
+SEQUENCE, TRACKS, FRAMES = Space("codes", (24,), 5), Space("codes", (3, 16), 5), Space("top", (2, 4), 4)
 KIND = Space("kind", (), 3)
 CNN = PixelCNNConfig(width=6, layers=3, first=5, head=9, told=4, dropout=0.3)
 SNAIL = PixelSNAILConfig(width=16, inner=6, blocks=2, residual=1, head=1, heads=2, told=4, told_blocks=1)
+WAVE = WaveNetConfig(
+    net=DilatedConfig(layers=5, cycle=3, kernel=3, width=6, inner=5, skip=7, head=8, dropout=0.3, normed=True), told=4
+)
+PLAIN_WAVE = WaveNetConfig(net=DilatedConfig(layers=8, cycle=4, width=6, inner=5, skip=7, head=8, dropout=0.3, scaled=False))
 CONVOLVES = PixelSNAILConfig(width=8, inner=6, kernel=3, blocks=2, residual=2, attend=0)
 PRIORS: dict[str, Callable[[], Autoregressive]] = {
     "pixelcnn": lambda: PixelCNN([GRID], [], CNN),
@@ -33,6 +41,10 @@ PRIORS: dict[str, Callable[[], Autoregressive]] = {
     "pixelsnail": lambda: PixelSNAIL([GRID], [], SNAIL),
     "pixelsnail-told": lambda: PixelSNAIL([GRID], [TOP, KIND], SNAIL),
     "pixelsnail-convolves": lambda: PixelSNAIL([GRID], [], CONVOLVES),
+    "wavenet": lambda: WaveNet([SEQUENCE], [], PLAIN_WAVE),
+    "wavenet-maps": lambda: WaveNet([TRACKS], [], PLAIN_WAVE),
+    "wavenet-told": lambda: WaveNet([TRACKS], [KIND, FRAMES], WAVE),
+    "wavenet-mixture": lambda: WaveNet([TRACKS], [KIND], replace(WAVE, components=3)),
 }
 EVERY = pytest.mark.parametrize("name", PRIORS)
 
@@ -55,9 +67,14 @@ def ids(net: Autoregressive, n: int, seed: int = 2) -> Tensor:
     return torch.randint(net.space.vocabulary or 0, shape, generator=torch.Generator().manual_seed(seed))
 
 
+def on_grid(net: Autoregressive, x: Tensor) -> Tensor:
+    """A view [B, maps, H, W, ...] of [B, *shape, ...]; a sequence is one row."""
+    return x.view(len(x), *net.grid, *x.shape[1 + len(net.space.shape) :])
+
+
 def order(net: Autoregressive) -> list[tuple[int, int, int]]:
     """Every (map, row, column), in the order in which they are drawn."""
-    maps, height, width = net.space.shape
+    maps, height, width = net.grid
     return [(m, r, c) for r, c, m in itertools.product(range(height), range(width), range(maps))]
 
 
@@ -72,8 +89,9 @@ def test_a_code_is_seen_by_all_that_come_after_it_and_by_none_before(name: str) 
     reached = 0
     for i, (m, r, c) in enumerate(places):
         other = x.clone()
-        other[:, m, r, c] = (other[:, m, r, c] + 1) % (net.space.vocabulary or 1)
-        changed = (net.logits(other, told) != before).any(-1)[0]
+        here = on_grid(net, other)[:, m, r, c]
+        here.copy_((here + 1) % (net.space.vocabulary or 1))
+        changed = on_grid(net, (net.logits(other, told) != before).any(-1))[0]
         assert not any(bool(changed[place]) for place in places[: i + 1])
         reached += sum(bool(changed[place]) for place in places[i + 1 :])
     pairs = len(places) * (len(places) - 1) // 2
@@ -87,7 +105,7 @@ def test_a_code_is_seen_by_all_that_come_after_it_and_by_none_before(name: str) 
 def test_place_by_place_it_computes_what_it_computes_at_once(name: str) -> None:
     net, n = prior(name), 3
     told, x = given(net, n), ids(net, n)
-    wanted = net.logits(x, told)
+    wanted, x = on_grid(net, net.logits(x, told)), on_grid(net, x)
     walk = net.walk(n, told)
     for r in range(x.shape[2]):
         walk.row(r)
@@ -105,11 +123,12 @@ def test_a_draw_is_what_drawing_naively_gives(name: str) -> None:
     net, n = prior(name), 4
     told, taste = given(net, n), Taste(0.9, top_k=4, top_p=0.95)
     drawn = net.draw(n, Seeded(3, "draw"), told, taste)["codes"]
-    chances = Seeded(3, "draw").uniform(n, *net.space.shape)
+    chances = on_grid(net, Seeded(3, "draw").uniform(n, *net.space.shape))
     naive = torch.zeros_like(drawn)
     for m, r, c in order(net):
         with torch.no_grad():
-            naive[:, m, r, c] = pick(net.logits(naive, told)[:, m, r, c], chances[:, m, r, c], taste)
+            logits = on_grid(net, net.logits(naive, told))[:, m, r, c]
+            on_grid(net, naive)[:, m, r, c] = pick(logits, chances[:, m, r, c], taste)
     assert torch.equal(drawn, naive)
     assert len(drawn.unique()) > 1
 
@@ -129,11 +148,11 @@ def test_codes_that_are_kept_are_kept_and_steer_the_others(name: str) -> None:
     net, n = prior(name), 4
     told, x = given(net, n), ids(net, n)
     mask = torch.zeros(1, *net.space.shape, dtype=torch.bool)
-    mask[:, :, :2] = True
+    mask[(..., slice(2), slice(None)) if len(net.space.shape) == 3 else (..., slice(7))] = True
     drawn = net.draw(n, Seeded(3, "draw"), told, keep=Keep({"codes": x}, {"codes": mask}))["codes"]
-    assert torch.equal(drawn[:, :, :2], x[:, :, :2])
+    assert torch.equal(drawn.where(mask, 0), x.where(mask, 0))
     free = net.draw(n, Seeded(3, "draw"), told)["codes"]
-    assert not torch.equal(drawn[:, :, 2:], free[:, :, 2:])
+    assert not torch.equal(drawn.where(~mask, 0), free.where(~mask, 0))
     everything = net.draw(n, Seeded(3, "draw"), told, keep=Keep({"codes": x}, {"codes": torch.ones_like(mask)}))
     assert torch.equal(everything["codes"], x)
 
@@ -200,6 +219,12 @@ def test_a_prior_of_other_codes_is_refused() -> None:
         PixelSNAIL([MAPS], [], SNAIL)
     with pytest.raises(UserError, match="cannot be told of"):
         PixelCNN([GRID], [Space("top", (1, 3, 3), 4)], CNN)
+    with pytest.raises(UserError, match="for sounds wavenet"):
+        PixelCNN([SEQUENCE], [], CNN)
+    with pytest.raises(UserError, match="for images, use pixelcnn"):
+        WaveNet([GRID], [], WAVE)
+    with pytest.raises(UserError, match="cannot be told of"):
+        WaveNet([SEQUENCE], [Space("top", (1, 5), 4)], WAVE)
 
 
 def test_each_colour_has_as_many_channels() -> None:
@@ -227,3 +252,39 @@ def test_pixels_with_a_prior_are_a_density_of_images() -> None:
         model.draw(2, Seeded(0, "draw"), {"kind": torch.tensor([0, 3])})
     assert not [name for name, p in model.first.named_parameters() if p.requires_grad]
     assert isinstance(model.first, nn.Module)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("components", [0, 2])
+def test_probabilities_of_all_sequences_sum_to_one(components: int) -> None:
+    net = WaveNet([Space("codes", (2, 3), 3)], [], replace(WAVE, components=components)).eval()
+    everything = torch.tensor(list(itertools.product(range(3), repeat=6))).view(-1, 2, 3)
+    total = net.log_prob({"codes": everything}).double().exp().sum()
+    torch.testing.assert_close(total, torch.ones((), dtype=torch.float64), atol=1e-5, rtol=0)
+
+
+@EVERY
+@torch.no_grad()
+def test_a_log_probability_is_that_of_the_logits(name: str) -> None:
+    net, n = prior(name), 3
+    told, x = given(net, n), ids(net, n)
+    wanted = net.logits(x, told).log_softmax(-1).gather(-1, x.unsqueeze(-1)).flatten(1).sum(1)
+    torch.testing.assert_close(net.log_prob({"codes": x}, told), wanted, rtol=1e-5, atol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("components", [0, 5])
+def test_samples_with_a_prior_are_a_density_of_sounds(components: int) -> None:
+    torch.manual_seed(0)
+    sounds = MuLaw(Audio(1, 50, 1000))
+    model = with_prior(sounds, WaveNet(sounds.spaces, [KIND], replace(PLAIN_WAVE, components=components)))
+    x = torch.rand(5, 1, 50) * 2 - 1
+    again = model.decode(model.encode(x))
+    assert float((again - x).abs().max()) < 0.05
+    torch.testing.assert_close(model.decode(model.encode(again)), again)
+    kinds = {"kind": torch.arange(5) % 3}
+    assert isinstance(model, Scores)
+    found = model.log_prob(x, kinds)
+    assert found.kind == "exact"
+    torch.testing.assert_close(found.nats, model.prior.log_prob(model.encode(x), kinds))
+    assert model.decode(model.draw(2, Seeded(0, "draw"))).shape == (2, 1, 50)

@@ -17,7 +17,7 @@ __all__ = ["class_codes", "complete", "encode_batch", "with_classes"]
 
 def class_codes(model: LatentModel) -> dict[str, int]:
     """The codes of a model that are labels: how many classes each has, by its name."""
-    return {space.name: space.vocabulary for space in model.spaces if space.shape == () and space.vocabulary is not None}
+    return {space.name: space.vocabulary or 0 for space in model.spaces if space.is_label}
 
 
 def with_classes(codes: Codes, classes: Mapping[str, int]) -> Codes:

@@ -38,6 +38,7 @@ __all__ = [
     "Styled",
     "at_a_time",
     "code_space",
+    "code_spaces",
     "decode_in_parts",
     "encode_in_parts",
     "level_in",
@@ -83,7 +84,7 @@ class Encodes(LatentModel):
 
     @abstractmethod
     def encode(self, x: Tensor) -> Codes:
-        """Codes, one tensor per space, of signals [B, *signal.shape] in [-1, 1]."""
+        """Codes of signals [B, *signal.shape] in [-1, 1], one tensor per space but for labels, which `complete` adds."""
 
 
 class Draws(LatentModel):
@@ -213,6 +214,11 @@ def nats_per_code(model: Chooses, batch: Batch) -> Tensor:
 def code_space(model: LatentModel) -> Space:
     """The first space that `decode` cannot do without: the one that tools edit."""
     return next(space for space in model.spaces if not space.optional)
+
+
+def code_spaces(model: LatentModel) -> tuple[Space, ...]:
+    """The spaces that codes of a signal fill, and that a prior is a law of: no labels, nothing that `decode` can do without."""
+    return tuple(space for space in model.spaces if not space.optional and not space.is_label)
 
 
 def level_in(model: LatentModel, full: Signal) -> int:

@@ -39,6 +39,11 @@ class Space:
         marks = ", layered" * self.layered + ", optional" * self.optional
         return f"{self.name} {list(self.shape)} {kind}{marks}"
 
+    @property
+    def is_label(self) -> bool:
+        """Whether it is one class per example, such as who speaks: nothing that an encoder finds, but a label that is told."""
+        return self.shape == () and self.vocabulary is not None
+
 
 def check_codes(codes: Codes, spaces: Sequence[Space]) -> int:
     """The number of examples in codes that fit the spaces.

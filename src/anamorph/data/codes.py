@@ -19,7 +19,7 @@ from torch import Tensor
 
 from anamorph.core.errors import UserError
 from anamorph.core.files import read_facts, read_json, read_tensors, write_json, write_tensors
-from anamorph.core.model import Encodes, encode_in_parts
+from anamorph.core.model import Encodes, code_spaces, encode_in_parts
 from anamorph.core.progress import Progress, quiet
 from anamorph.core.signal import Batch, Label, Signal
 from anamorph.core.space import Codes, Space, check_codes
@@ -125,7 +125,7 @@ def extract(model: Encodes, images: Examples, folder: Path, progress: Progress =
     What is there already is read, and not computed again.
     Raises: UserError if the codes are all the same, or not finite, or a file in the folder is of another model.
     """
-    spaces = tuple(space for space in model.spaces if not space.optional)
+    spaces = code_spaces(model)
     name = f"{fingerprint_of(model)}-{images.fingerprint}"
     here, plain = folder / name, images.in_order()
     shards = [here / f"{i:05d}.safetensors" for i in range(-(-images.size // SHARD))]

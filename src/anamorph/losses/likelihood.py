@@ -6,13 +6,15 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy_with_logits, softplus
+from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid, softplus
 
 __all__ = [
     "bernoulli_log_prob",
     "gaussian_kl",
     "gaussian_log_prob",
     "iwae",
+    "logistic_levels",
+    "logistic_levels_log_prob",
     "logistic_mixture_log_prob",
     "logistic_mixture_sample",
 ]
@@ -81,6 +83,33 @@ def logistic_mixture_sample(logits: Tensor, channels: int, which: Tensor, where:
         found.append((x[:, 1] + a * found[0]).clamp(-1, 1))
         found.append((x[:, 2] + b * found[0] + c * found[1]).clamp(-1, 1))
     return torch.stack(found, 1)
+
+
+def logistic_levels(parameters: Tensor, levels: int) -> Tensor:
+    """log p [..., K] of each of K numbers spread evenly over [-1, 1], under a mixture of logistics with parameters [..., 3M]:
+    logits of the weights, means, log scales. Each number has the mass nearer to it than to others, so that all sum to one.
+
+    Salimans et al. 2017, arXiv:1701.05517, section 2.1, for sounds as in van den Oord et al. 2017, arXiv:1711.10433, section 2.
+    """
+    ids = torch.arange(levels, device=parameters.device)
+    return logistic_levels_log_prob(ids, parameters.unsqueeze(-2), levels)
+
+
+def logistic_levels_log_prob(ids: Tensor, parameters: Tensor, levels: int) -> Tensor:
+    """The same of given ones, ids [...] in 0 .. K - 1.
+
+    With edges h > l, sigmoid(h) - sigmoid(l) = sigmoid(h) sigmoid(-l) (1 - exp(l - h)), of which each factor is exact however
+    far out it lies.
+    """
+    weights, means, log_scales = parameters.chunk(3, -1)
+    half = 1 / (levels - 1)
+    inverse = torch.exp(-log_scales.clamp(min=LEAST_LOG_SCALE + math.log(255 * half)))
+    ids = ids.unsqueeze(-1).to(means.dtype)
+    centred = ids * (2 * half) - 1 - means
+    above = torch.where(ids == levels - 1, 0.0, logsigmoid((centred + half) * inverse))
+    below = torch.where(ids == 0, 0.0, logsigmoid((half - centred) * inverse))
+    inside = torch.where((ids == 0) | (ids == levels - 1), 0.0, torch.log(-torch.expm1(-2 * half * inverse)))
+    return torch.logsumexp(above + below + inside + weights.log_softmax(-1), -1)
 
 
 def _components(x: Tensor, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -12,6 +12,9 @@ from anamorph.core.progress import Progress, quiet
 
 __all__ = ["Walk", "draw_ids", "pick"]
 
+STRETCH = 100
+"""Places of a row after which progress is told."""
+
 
 class Walk(Protocol):
     """A net at one place after the other."""
@@ -47,13 +50,13 @@ def draw_ids(
     _, maps, height, width = ids.shape
     for r in range(height):
         walk.row(r)
-        for c in range(width):
-            here = ids[:, :, r, c]
+        for c, (here, chance) in enumerate(zip(ids[:, :, r].unbind(2), chances[:, :, r].unbind(2), strict=True)):
             for m in range(maps):
-                drawn = pick(walk.logits(r, c, here)[:, m], chances[:, m, r, c], taste)
+                drawn = pick(walk.logits(r, c, here)[:, m], chance[:, m], taste)
                 here[:, m] = drawn if kept is None else torch.where(kept[:, m, r, c], here[:, m], drawn)
             walk.put(r, c, here)
-        progress(r + 1, height)
+            if c + 1 == width or (c + 1) % STRETCH == 0:
+                progress(r * width + c + 1, height * width)
     return ids
 
 

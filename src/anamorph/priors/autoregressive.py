@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -17,17 +18,24 @@ from anamorph.core.random import Random
 from anamorph.core.space import Codes, Space, check_codes
 from anamorph.nn.walk import Walk, draw_ids
 
-__all__ = ["Autoregressive", "grid_of"]
+__all__ = ["Autoregressive", "grid_of", "sequence_of"]
 
 
 class Autoregressive(Prior):
-    """A law over one discrete space (maps, H, W), as the product of what each code is given those before it."""
+    """A law over one discrete space (maps, H, W) or (maps, T) or (T,), as the product of what each code is given those before
+    it."""
 
     space: Space
 
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """(maps, H, W) of its space, where a sequence is one row."""
+        *maps, last = self.space.shape
+        return (maps[0] if maps else 1, maps[1] if len(maps) > 1 else 1, last)
+
     @abstractmethod
     def logits(self, ids: Tensor, given: Codes, random: Random | None = None) -> Tensor:
-        """[B, maps, H, W, K] for ids [B, maps, H, W]: of each code, from those before it alone. random: for dropout."""
+        """[B, *shape, K] for ids [B, *shape]: of each code, from those before it alone. random: for dropout."""
 
     @abstractmethod
     def walk(self, n: int, given: Codes) -> Walk:
@@ -55,8 +63,10 @@ class Autoregressive(Prior):
         chances = random.uniform(n, *self.space.shape)
         known = kept = None
         if keep is not None:
-            known, kept = (part[self.space.name].expand(chances.shape) for part in (keep.codes, keep.masks))
-        return {self.space.name: draw_ids(self.walk(n, given), chances, taste, known, kept, progress)}
+            parts = (part[self.space.name].expand(chances.shape) for part in (keep.codes, keep.masks))
+            known, kept = (part.reshape(n, *self.grid) for part in parts)
+        ids = draw_ids(self.walk(n, given), chances.view(n, *self.grid), taste, known, kept, progress)
+        return {self.space.name: ids.view(chances.shape)}
 
 
 def grid_of(spaces: Sequence[Space]) -> Space:
@@ -68,6 +78,19 @@ def grid_of(spaces: Sequence[Space]) -> Space:
         told = ", ".join(map(str, spaces)) or "none"
         raise UserError(
             f"a prior over one grid of codes [maps, H, W] was asked for, and the spaces are {told}: for real codes there are "
-            f"gaussian and mixture"
+            f"gaussian and mixture, for sounds wavenet"
         )
     return spaces[0]
+
+
+def sequence_of(spaces: Sequence[Space]) -> Space:
+    """The space of a prior over one sequence of codes, as (maps, T).
+
+    Raises: UserError if there are several, or it is none of codes in a sequence.
+    """
+    if len(spaces) != 1 or spaces[0].vocabulary is None or len(spaces[0].shape) not in (1, 2):
+        told = ", ".join(map(str, spaces)) or "none"
+        raise UserError(
+            f"a prior over one sequence of codes [maps, T] was asked for, and the spaces are {told}: for images, use pixelcnn"
+        )
+    return replace(spaces[0], shape=(1, *spaces[0].shape)[-2:])

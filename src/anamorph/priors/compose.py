@@ -9,19 +9,20 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
+from anamorph.core.classes import complete
 from anamorph.core.errors import UserError
-from anamorph.core.model import Chooses, Encodes, Explains, Likelihood, Noise, Scores
+from anamorph.core.model import Chooses, Encodes, Explains, Likelihood, Noise, Scores, code_spaces
 from anamorph.core.optimizer import Adam
 from anamorph.core.prior import Keep, Prior, Taste
 from anamorph.core.progress import Progress, quiet
 from anamorph.core.random import Random
 from anamorph.core.recipe import Loss, Outcome, Phase, Recipe
-from anamorph.core.signal import Batch, Image
+from anamorph.core.signal import Audio, Batch, Image, Signal
 from anamorph.core.space import Codes, Space, check_codes
 from anamorph.core.stage import Stage
-from anamorph.nn.scale import from_bytes, to_bytes
+from anamorph.nn.scale import from_bytes, from_mu_law, to_bytes, to_mu_law
 
-__all__ = ["Chain", "Pixels", "WithPrior", "recipe", "with_prior"]
+__all__ = ["Chain", "MuLaw", "Pixels", "WithPrior", "itself", "recipe", "with_prior"]
 
 
 class Pixels(Encodes, Explains):
@@ -42,6 +43,31 @@ class Pixels(Encodes, Explains):
     def explain(self, x: Tensor, codes: Codes) -> Tensor:
         """Zero [B]: codes say all."""
         return x.new_zeros(len(x))
+
+
+class MuLaw(Encodes, Explains):
+    """Samples of sounds as their own codes: companded, then in 256 levels (van den Oord et al. 2016, section 2.2)."""
+
+    signal: Audio
+
+    def __init__(self, signal: Audio, levels: int = 256) -> None:
+        super().__init__()
+        self.signal, self.levels, self.spaces = signal, levels, (Space("samples", signal.shape, levels),)
+
+    def encode(self, x: Tensor) -> Codes:
+        return {"samples": to_mu_law(x, self.levels)}
+
+    def decode(self, codes: Codes, noise: Noise = "fixed") -> Tensor:
+        return from_mu_law(codes["samples"], self.levels)
+
+    def explain(self, x: Tensor, codes: Codes) -> Tensor:
+        """Zero [B]: codes say all that the levels leave of a sound."""
+        return x.new_zeros(len(x))
+
+
+def itself(signal: Signal) -> Pixels | MuLaw:
+    """The model whose codes are the signal's own values."""
+    return Pixels(signal) if isinstance(signal, Image) else MuLaw(signal)
 
 
 class Chain(Prior):
@@ -92,13 +118,14 @@ class WithPrior(Encodes, Chooses):
 
     def __init__(self, first: Encodes, prior: Prior) -> None:
         super().__init__()
-        wanted = tuple(space for space in first.spaces if not space.optional)
+        wanted = code_spaces(first)
         if wanted != prior.spaces:
             mine, its = ("; ".join(map(str, spaces)) for spaces in (wanted, prior.spaces))
             raise UserError(f"the prior is a law of {its}, and the model's codes are {mine}: train one on this model's codes")
         self.first, self.prior = first.requires_grad_(False).eval(), prior
         self.signal, self.spaces = first.signal, first.spaces
-        self.classes = {space.name: space.vocabulary or 0 for space in prior.given}
+        self.told = tuple(dict.fromkeys([*prior.given, *(space for space in first.spaces if space.is_label)]))
+        self.classes = {space.name: space.vocabulary or 0 for space in self.told}
 
     def train(self, mode: bool = True) -> WithPrior:
         """The model itself is never trained here."""
@@ -124,19 +151,21 @@ class WithPrior(Encodes, Chooses):
         keep: Keep | None = None,
         progress: Progress = quiet,
     ) -> Codes:
-        return self.prior.draw(n, random, self._given(n, random, labels), taste, keep, progress)
+        told = self._told(n, random, labels)
+        given = {space.name: told[space.name] for space in self.prior.given}
+        return complete(self, self.prior.draw(n, random, given, taste, keep, progress), told, "the prior")
 
     def log_prob_of(self, codes: Codes, labels: Mapping[str, Tensor] | None = None) -> Tensor:
         return self.prior.log_prob(codes, {space.name: (labels or {})[space.name] for space in self.prior.given})
 
-    def _given(self, n: int, random: Random, labels: Mapping[str, Tensor] | None) -> Codes:
-        """The classes asked for; where none is, every class alike."""
-        given = {}
-        for space in self.prior.given:
+    def _told(self, n: int, random: Random, labels: Mapping[str, Tensor] | None) -> Codes:
+        """The classes asked for, of the prior and of what is decoded; where none is, every class alike."""
+        told = {}
+        for space in self.told:
             asked = (labels or {}).get(space.name)
-            given[space.name] = random.integers(0, space.vocabulary or 1, (n,)) if asked is None else asked
-        check_codes(given, self.prior.given)
-        return given
+            told[space.name] = random.integers(0, space.vocabulary or 1, (n,)) if asked is None else asked
+        check_codes(told, self.told)
+        return told
 
 
 class _ScoringWithPrior(WithPrior, Scores):
@@ -144,9 +173,10 @@ class _ScoringWithPrior(WithPrior, Scores):
 
     def log_prob(self, x: Tensor, labels: Mapping[str, Tensor] | None = None) -> Likelihood:
         codes = self.first.encode(x)
-        kind: Literal["exact", "bound"] = "exact" if isinstance(self.first, Pixels) else "bound"
+        kind: Literal["exact", "bound"] = "exact" if isinstance(self.first, Pixels | MuLaw) else "bound"
         assert isinstance(self.first, Explains)
-        data, prior = self.first.explain(x, codes), self.log_prob_of(codes, labels)
+        data = self.first.explain(x, complete(self.first, codes, labels or {}, "the data"))
+        prior = self.log_prob_of(codes, labels)
         return Likelihood(data + prior, kind, {"data": data, "prior": prior})
 
 
@@ -167,7 +197,7 @@ def recipe(model: WithPrior) -> Recipe:
 
         def loss(batch: Batch, stage: Stage, random: Random) -> Outcome:
             codes = batch.x if isinstance(batch.x, dict) else model.first.encode(batch.x)
-            given = {name: batch.labels[name] for name in model.classes} | codes
+            given = {space.name: batch.labels[space.name] for space in model.prior.given} | codes
             nats = -part.log_prob(codes, given, random).mean()
             return Outcome({"nats_per_code": nats / count}, {"nats": nats})
 

@@ -17,25 +17,29 @@ __all__ = ["Told"]
 class Told(nn.Module):
     """Features [B, F, H, W] of the coarser grids of codes that are given, on the grid of `space`; and the class.
 
-    net: makes the net that reads the one-hot codes [B, maps * K, h, w] of one grid, before they are enlarged.
+    net: makes the net that reads the one-hot codes [B, maps * K, h, w] of one grid, before they are enlarged. Grids may be
+    sequences [B, maps * K, t], too. coarse: features stay on the finest of the grids that are given.
     Raises: UserError for more than one label, or a grid whose sides, doubled so and so often, are not those of the space.
     """
 
-    def __init__(self, space: Space, given: Sequence[Space], net: Callable[[int], nn.Module]) -> None:
+    def __init__(self, space: Space, given: Sequence[Space], net: Callable[[int], nn.Module], coarse: bool = False) -> None:
         super().__init__()
         labels = [s for s in given if s.shape == ()]
         if len(labels) > 1:
             raise UserError(f"one label at most can be given, got {', '.join(s.name for s in labels)}")
         self.labels, self.grids = labels, [s for s in given if s.shape != ()]
         self.classes = labels[0].vocabulary or 0 if labels else 0
-        self.doublings = [_doublings(space, grid) for grid in self.grids]
+        doublings = [_doublings(space, grid) for grid in self.grids]
+        least = min(doublings, default=0) if coarse else 0
+        self.doublings = [times - least for times in doublings]
         self.nets = nn.ModuleList(net(grid.shape[0] * (grid.vocabulary or 0)) for grid in self.grids)
 
     def forward(self, given: Codes) -> Tensor | None:
         total: Tensor | None = None
         for grid, net, times in zip(self.grids, self.nets, self.doublings, strict=True):
             ids = one_hot(given[grid.name], grid.vocabulary or 0).movedim(-1, 2).flatten(1, 2).float()
-            features = double(net(ids), times)
+            features = net(ids)
+            features = features.repeat_interleave(1 << times, 2) if features.dim() == 3 else double(features, times)
             total = features if total is None else total + features
         return total
 

@@ -1,0 +1,204 @@
+"""The audio VQ-VAE: which samples a code stands for, who speaks, what a sound is worth, and its prior."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from anamorph.catalog import build, build_with_prior
+from anamorph.core.classes import complete
+from anamorph.core.errors import UserError
+from anamorph.core.model import Encodes, Lacking, Scores, code_space, code_spaces, require
+from anamorph.core.random import Seeded
+from anamorph.core.signal import Audio, Batch, Image
+from anamorph.core.space import Codes
+from anamorph.core.stage import Constant, Stage
+from anamorph.models.audio_vqvae import AudioVQVAE, AudioVQVAEConfig
+from anamorph.nn.dilated import DilatedConfig
+from anamorph.nn.dilated_walk import NetWalk
+from anamorph.nn.scale import from_mu_law, to_mu_law
+from anamorph.priors.wavenet import WaveNetConfig
+from anamorph.training.loop import train
+from anamorph.training.run import Machine, Run
+
+SOUND = Audio(1, 192, 8000)
+DECODER = DilatedConfig(layers=4, cycle=4, width=6, inner=5, skip=7, head=8)
+CONFIG = AudioVQVAEConfig(
+    stride=32, width=6, blocks=1, vocabulary=11, code_dim=3, decoder=DECODER, told=4, speakers=3, kmeans=False
+)
+LAW = WaveNetConfig(net=DECODER)
+
+
+def small(config: AudioVQVAEConfig = CONFIG) -> AudioVQVAE:
+    model, _ = build("audio_vqvae", SOUND, config, 0)
+    assert isinstance(model, AudioVQVAE)
+    return model.eval()
+
+
+def sounds(n: int = 4) -> torch.Tensor:
+    return torch.rand(n, *SOUND.shape, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+def test_a_code_stands_for_64_samples_by_default() -> None:
+    model = AudioVQVAE(Audio(1, 640, 8000), AudioVQVAEConfig())
+    assert [str(space) for space in model.spaces] == ["codes [1, 10] 0..511"]
+    assert model.encode(torch.zeros(1, 1, 640))["codes"].shape == (1, 1, 10)
+
+
+def test_the_encoder_looks_at_the_samples_of_a_code_and_as_far_to_either_side() -> None:
+    model = small(AudioVQVAEConfig(stride=32, width=6, blocks=0, code_dim=3, decoder=DECODER))
+    x = sounds(1).requires_grad_()
+    for t in range(1, 5):
+        (slope,) = torch.autograd.grad(model.project(model.encoder(x))[0, :, t].sum(), x)
+        seen = slope[0, 0].nonzero().flatten()
+        before, after = 32 * t - int(seen[0]), int(seen[-1]) - (32 * t + 31)
+        assert before == after == 31
+
+
+@torch.no_grad()
+def test_the_decoder_is_told_of_a_code_from_its_first_sample_on_and_nothing_of_later_samples() -> None:
+    """What is told is read three frames wide, twice: two frames to either side of the one that is changed."""
+    model, x = small(), sounds(1)
+    ids = to_mu_law(x)
+    vectors = model.codebook.lookup(torch.randint(11, (1, 1, 6), generator=torch.Generator().manual_seed(2)))
+    speaker = torch.zeros(1, dtype=torch.long)
+    before = model.decoder(ids, speaker, model.tell(vectors))
+    other = vectors.clone()
+    other[:, :, 3] += 1
+    changed = (model.decoder(ids, speaker, model.tell(other)) != before).any(-1)[0, 0].nonzero().flatten()
+    assert int(changed[0]) == 32 * (3 - 2)
+    louder = x.clone()
+    louder[..., 100] = 0.9 if x[..., 100] < 0 else -0.9
+    changed = (model.decoder(to_mu_law(louder), speaker, model.tell(vectors)) != before).any(-1)[0, 0].nonzero().flatten()
+    assert int(changed[0]) == 101
+
+
+@torch.no_grad()
+def test_another_speaker_with_the_same_codes_is_another_sound() -> None:
+    model = small()
+    assert model.decoder.stack.label is not None
+    model.decoder.stack.label.weight.mul_(10)  # it has not learned yet that voices differ
+    codes = model.encode(sounds())
+    assert list(codes) == ["codes"]
+    with pytest.raises(UserError, match=r"needs to know who speaks: give codes of speaker \[\] 0\.\.2"):
+        model.decode(codes)
+    with pytest.raises(UserError, match="decodes 'speaker', which the data does not tell"):
+        complete(model, codes, {"digit": torch.zeros(4)}, "the data")
+    spoken = [model.decode(complete(model, codes, {"speaker": torch.full((4,), who)}, "the data")) for who in (0, 0, 2)]
+    assert torch.equal(spoken[0], spoken[1])
+    assert not torch.equal(spoken[0], spoken[2])
+    kept = complete(model, {**codes, "speaker": torch.ones(4)}, {"speaker": torch.zeros(4)}, "the data")
+    assert torch.equal(kept["speaker"], torch.ones(4))
+    assert model.classes == {"speaker": 3}
+    assert code_space(model).name == "codes"
+    assert code_spaces(model) == model.spaces[:1]
+
+
+@torch.no_grad()
+def test_what_is_decoded_is_drawn_and_a_function_of_codes_or_of_random_numbers() -> None:
+    model = small()
+    codes = {"codes": torch.randint(11, (2, 1, 6)), "speaker": torch.tensor([0, 1])}
+    first, again, drawn = model.decode(codes), model.decode(codes), model.decode(codes, Seeded(1, "noise"))
+    assert torch.equal(first, again)
+    assert torch.equal(drawn, model.decode(codes, Seeded(1, "noise")))
+    assert not torch.equal(first, drawn)
+    assert first.abs().max() <= 1
+    torch.testing.assert_close(from_mu_law(to_mu_law(first)), first)  # one of the 256 levels
+    assert len(first.unique()) > 50
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("components", [0, 3])
+def test_a_sound_is_explained_sample_by_sample(components: int) -> None:
+    """log p(x | codes) by the walk, a sample at a time, is what `explain` says of all at once."""
+    model = small(AudioVQVAEConfig(**{**CONFIG.__dict__, "components": components}))
+    x, speaker = sounds(2), torch.tensor([2, 0])
+    codes: Codes = {**model.encode(x), "speaker": speaker}
+    ids = to_mu_law(x)
+    walk = NetWalk(model.decoder, 2, 192, speaker, model.tell(model.codebook.lookup(codes["codes"])))
+    walk.row(0)
+    total = torch.zeros(2)
+    for t in range(192):
+        each = walk.logits(0, t, ids[:, :, t])[:, 0].log_softmax(-1)
+        total += each.gather(1, ids[:, :, t])[:, 0]
+        walk.put(0, t, ids[:, :, t])
+    torch.testing.assert_close(model.explain(x, codes), total, rtol=1e-4, atol=1e-2)
+
+
+def test_signals_that_do_not_fit_are_refused() -> None:
+    for signal, said in (
+        (Audio(1, 200, 8000), r"32 samples, which do not divide 200: use windows of 192 samples \(0\.024 s\)"),
+        (Audio(1, 20, 8000), r"use windows of 32 samples"),
+        (Audio(2, 192, 8000), r"one channel, got 2: mix them down"),
+        (Image(1, 32, 32), r"for sounds, got images of 32x32 .*: use vqvae"),
+    ):
+        with pytest.raises(UserError, match=said):
+            AudioVQVAE(signal, CONFIG)
+    with pytest.raises(UserError, match="the data are sounds: use audio_vqvae"):
+        build("vqvae", SOUND, None, 0)
+    with pytest.raises(UserError, match="the data are images: use alae, .*vqvae"):
+        build("audio_vqvae", Image(1, 32, 32), CONFIG, 0)
+    with pytest.raises(UserError, match="pixelcnn is for images, and the data are sounds: use wavenet"):
+        build_with_prior("pixelcnn", small(), None, 0)
+    for wrong in ({"stride": 48}, {"vocabulary": 1}, {"rate": 0.0}, {"speakers": -1}):
+        with pytest.raises(UserError):
+            AudioVQVAEConfig(**wrong)
+
+
+@torch.no_grad()
+def test_with_a_prior_it_draws_sounds_of_speakers_and_scores_them() -> None:
+    law = WaveNetConfig(net=DECODER, classes=10, label="digit")
+    model, recipe = build_with_prior("wavenet", small(), law, 0)
+    assert model.classes == {"digit": 10, "speaker": 3}
+    labels = {"digit": torch.tensor([3, 4]), "speaker": torch.tensor([1, 2])}
+    codes = model.draw(2, Seeded(0, "draw"), labels)
+    assert torch.equal(codes["speaker"], labels["speaker"])
+    assert model.decode(codes).shape == (2, 1, 192)
+    free = model.draw(64, Seeded(0, "draw"))
+    assert set(free["speaker"].tolist()) == {0, 1, 2}
+    with pytest.raises(UserError, match=r"0\.\.2"):
+        model.draw(2, Seeded(0, "draw"), {"speaker": torch.tensor([0, 3])})
+    x = sounds(2)
+    scorer = require(model, Scores, "a likelihood")
+    found = scorer.log_prob(x, labels)
+    assert found.kind == "bound"
+    first = require(model.first, Encodes, "codes")
+    torch.testing.assert_close(found.terms["prior"], model.log_prob_of(first.encode(x), labels))
+    with pytest.raises(UserError, match="needs the label speaker"):
+        scorer.log_prob(x, {"digit": labels["digit"]})
+    (phase,) = recipe.phases
+    outcome = phase.loss(Batch(x, labels), Stage(0, 2), Seeded(0, "loss"))
+    torch.testing.assert_close(outcome.watch["nats"], -found.terms["prior"].mean())
+
+
+def test_the_voice_may_be_what_the_codes_are_drawn_for_too() -> None:
+    model, _ = build_with_prior("wavenet", small(), WaveNetConfig(net=DECODER, classes=3, label="speaker"), 0)
+    assert model.classes == {"speaker": 3}
+    codes = model.draw(2, Seeded(0, "draw"), {"speaker": torch.tensor([1, 2])})
+    assert codes["speaker"].tolist() == [1, 2]
+    with pytest.raises(Lacking):
+        require(small(), Scores, "a likelihood")
+
+
+def test_it_learns_tones() -> None:
+
+    class Tones:
+        signal, size, labels, fingerprint = SOUND, 64, (), "tones"
+
+        def take(self, start: int, count: int, level: int = 0) -> Batch:
+            generator = torch.Generator().manual_seed(start)
+            pitch = torch.where(torch.rand(count, 1, 1, generator=generator) < 0.5, 250.0, 800.0)
+            phase = torch.rand(count, 1, 1, generator=generator) * 6.28
+            return Batch(0.5 * torch.sin(torch.arange(192) / 8000 * 6.2832 * pitch + phase))
+
+    decoder = DilatedConfig(layers=4, cycle=4, width=16, inner=16, skip=24, head=24)
+    config = AudioVQVAEConfig(stride=32, width=16, blocks=1, vocabulary=16, code_dim=8, decoder=decoder, told=8, rate=0.01)
+    model, recipe = build("audio_vqvae", SOUND, config, 0)
+    assert isinstance(model, AudioVQVAE)
+    before = after = 0.0
+    for tick in train(Run(model, recipe, Constant(8), 0, Machine()), Tones()):
+        before = before or tick.terms["reconstruction/nats_per_sample"]
+        after = tick.terms["reconstruction/nats_per_sample"]
+        if tick.step == 40:
+            break
+    assert after < before - 1

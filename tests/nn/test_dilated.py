@@ -1,0 +1,262 @@
+"""Dilated convolutions against reference implementations, and place by place against all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from anamorph.core.errors import UserError
+from anamorph.core.prior import Taste
+from anamorph.core.random import Seeded
+from anamorph.losses.likelihood import logistic_levels, logistic_levels_log_prob, logistic_mixture_log_prob
+from anamorph.nn import dilated_walk
+from anamorph.nn.dilated import DilatedConfig, DilatedNet, Kernel
+from anamorph.nn.dilated_walk import DilatedWalk, NetWalk
+from anamorph.nn.scale import compand, expand, from_bytes, from_mu_law, to_mu_law
+from anamorph.nn.walk import draw_ids
+from reference import Case, committed, full
+
+ATOL = 1.5e-4  # five times the suggested 3e-5
+
+
+def normed(state: dict[str, Tensor], name: str) -> Tensor:
+    """A kernel [O, I, taps] that is stored as a length and a direction."""
+    direction = state[f"{name}.weight_v"]
+    return direction * (state[f"{name}.weight_g"] / direction.flatten(1).norm(dim=1).view(-1, 1, 1))
+
+
+def put(kernel: Kernel, weight: Tensor, bias: Tensor) -> None:
+    assert kernel.weight.shape == weight.shape
+    kernel.weight.data.copy_(weight)
+    if kernel.length is not None:
+        kernel.length.data.copy_(weight.flatten(1).norm(dim=1).view(-1, 1, 1))
+    assert kernel.bias is not None
+    kernel.bias.data.copy_(bias)
+
+
+def scaled_net(case: Case) -> DilatedNet:
+    """As in wavenet_vocoder: normed kernels, sums divided by roots; perhaps told features and a speaker."""
+    c = case.facts["config"]
+    s = {name.removeprefix("state."): t for name, t in case.tensors.items() if name.startswith("state.")}
+    config = DilatedConfig(
+        layers=c["layers"],
+        cycle=c["layers"] // c["stacks"],
+        kernel=c["kernel_size"],
+        width=c["residual_channels"],
+        inner=c["gate_channels"] // 2,
+        skip=c["skip_out_channels"],
+        head=c["skip_out_channels"],
+        normed=True,
+    )
+    net = DilatedNet(1, c["out_channels"], config, classes=c.get("n_speakers", 0), told=c.get("cin_channels", 0))
+    net.embed[0].weight.data.copy_(normed(s, "first_conv")[:, :, 0].t() + s["first_conv.bias"])
+    names = [f"conv_layers.{i}" for i in range(c["layers"])]
+    for name, layer in zip(names, net.stack.layers, strict=True):
+        put(layer.dilated, normed(s, f"{name}.conv"), s[f"{name}.conv.bias"])
+        kept = ["conv1x1_out", "conv1x1_skip"][not layer.kept :]
+        weight = torch.cat([normed(s, f"{name}.{part}") for part in kept])
+        put(layer.out, weight, torch.cat([s[f"{name}.{part}.bias"] for part in kept]))
+    if net.stack.told is not None:
+        net.stack.told.weight.data.copy_(torch.cat([normed(s, f"{name}.conv1x1c") for name in names]))
+    if net.stack.label is not None:
+        table = torch.cat([normed(s, f"{name}.conv1x1g")[:, :, 0] for name in names])
+        net.stack.label.weight.data.copy_(s["embed_speakers.weight"] @ table.t())
+    put(net.hidden, normed(s, "last_conv_layers.1"), s["last_conv_layers.1.bias"])
+    put(net.last[0], normed(s, "last_conv_layers.3"), s["last_conv_layers.3.bias"])
+    return net
+
+
+def plain_net(case: Case) -> DilatedNet:
+    """As in pytorch-wavenet, and in the paper: nothing is normed or scaled."""
+    c = case.facts["config"]
+    s = {name.removeprefix("state."): t for name, t in case.tensors.items() if name.startswith("state.")}
+    config = DilatedConfig(
+        layers=c["layers"] * c["blocks"],
+        cycle=c["layers"],
+        kernel=c["kernel_size"],
+        width=c["residual_channels"],
+        inner=c["dilation_channels"],
+        skip=c["skip_channels"],
+        head=c["end_channels"],
+        scaled=False,
+    )
+    net = DilatedNet(1, c["classes"], config)
+    net.embed[0].weight.data.copy_(s["start_conv.weight"][:, :, 0].t() + s["start_conv.bias"])
+    for i, layer in enumerate(net.stack.layers):
+        gates, kept = ["filter_convs", "gate_convs"], ["residual_convs", "skip_convs"][not layer.kept :]
+        for kernel, parts in ((layer.dilated, gates), (layer.out, kept)):
+            put(kernel, *(torch.cat([s[f"{part}.{i}.{what}"] for part in parts]) for what in ("weight", "bias")))
+    put(net.hidden, s["end_conv_1.weight"], s["end_conv_1.bias"])
+    put(net.last[0], s["end_conv_2.weight"], s["end_conv_2.bias"])
+    return net
+
+
+def told_of(case: Case) -> tuple[Tensor | None, Tensor | None]:
+    speaker = case.tensors.get("input.speaker_id")
+    return None if speaker is None else speaker[:, 0], case.tensors.get("input.c")
+
+
+def next_logits(net: DilatedNet, ids: Tensor, label: Tensor | None, told: Tensor | None) -> Tensor:
+    """What each id says of the next one [B, T, K]; the references have nothing before the first."""
+    x = net.embedded(ids.unsqueeze(1)).movedim(-1, 1)
+    return net.read(net.stack(x, label, told), ids.unsqueeze(1))[:, 0]
+
+
+def greedy(net: DilatedNet, start: Tensor, count: int, label: Tensor | None, told: Tensor | None, places: int) -> Tensor:
+    """The first ids [B, k] and the likeliest ones after them [B, count], place by place."""
+    walk = DilatedWalk(net.stack, len(start), label, told, places)
+    ids = [*start.unbind(1)]
+    for t in range(count - 1):
+        skips = walk.step(net.embedded(ids[t].unsqueeze(1)).t())
+        if t + 1 == len(ids):
+            ids.append(net.read(skips.t().unsqueeze(2), ids[t][:, None, None])[:, 0, 0].argmax(-1))
+    return torch.stack(ids, 1)
+
+
+SCALED = [
+    (committed, "wavenet_scaled"),
+    (committed, "wavenet_told"),
+    (full, "vq/wavenet_r9y9_softmax"),
+    (full, "vq/wavenet_r9y9_cond"),
+]
+
+
+@pytest.mark.parametrize(("load", "name"), SCALED)
+@torch.no_grad()
+def test_a_scaled_wavenet_agrees_and_so_does_what_it_draws(load: Callable[[str], Case], name: str) -> None:
+    case = load(name)
+    net, t = scaled_net(case), case.tensors
+    label, told = told_of(case)
+    ids = t["input.x_ids"]
+    logits = next_logits(net, ids, label, told)
+    case.close(logits.movedim(-1, 1), "output.logits", ATOL)
+    loss = cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
+    torch.testing.assert_close(loss, t["output.ce_next_sample"], atol=ATOL, rtol=0)
+    wanted = t["output.greedy_sequence"]
+    assert torch.equal(greedy(net, wanted[:, :4], wanted.shape[1], label, told, ids.shape[1]), wanted)
+
+
+@pytest.mark.parametrize(("load", "name"), [(committed, "wavenet_plain"), (full, "vq/wavenet_vincent")])
+@torch.no_grad()
+def test_a_plain_wavenet_agrees(load: Callable[[str], Case], name: str) -> None:
+    case = load(name)
+    net, t = plain_net(case), case.tensors
+    assert net.stack.config.reach == 31
+    ids, wanted = t["input.x_ids"][:, :-1], t["input.x_ids"][:, -t["output.logits"].shape[1] :]
+    logits = next_logits(net, ids, None, None)[:, -wanted.shape[1] :]
+    case.close(logits, "output.logits", ATOL)
+    torch.testing.assert_close(cross_entropy(logits.flatten(0, 1), wanted.flatten()), t["output.ce_next"], atol=ATOL, rtol=0)
+    walk = DilatedWalk(net.stack, len(ids), None, None, ids.shape[1])
+    found = [walk.step(net.embedded(ids[:, place : place + 1]).t()).t() for place in range(ids.shape[1])]
+    case.close(net.read(torch.stack(found, 2), ids.unsqueeze(1))[:, 0, -wanted.shape[1] :], "output.logits", ATOL)
+
+
+@pytest.mark.parametrize(("load", "name"), [(committed, "mu_law"), (full, "vq/mulaw256")])
+def test_mu_law_agrees(load: Callable[[str], Case], name: str) -> None:
+    case = load(name)
+    x, codes = case.tensors["input.x"], case.tensors["input.codes"]
+    case.close(compand(x), "output.companded", 1e-12)
+    assert torch.equal(to_mu_law(x), case.tensors["output.code_round"])
+    case.close(from_mu_law(codes.double()), "output.decode_from_code", 1e-12)
+    torch.testing.assert_close(expand(compand(x)), x)
+    assert torch.equal(to_mu_law(from_mu_law(torch.arange(256))), torch.arange(256))
+    assert to_mu_law(torch.zeros(1)).item() == 128
+
+
+SMALL = DilatedConfig(width=6, inner=5, skip=7, head=8)
+NETS = {
+    "plain": DilatedNet(1, 9, replace(SMALL, layers=9, cycle=7, scaled=False)),
+    "far": DilatedNet(2, 9, replace(SMALL, layers=5, cycle=5, kernel=4, normed=True), classes=3),
+    "told": DilatedNet(1, 9, replace(SMALL, layers=9, cycle=7, kernel=3), classes=3, told=4, components=2),
+}
+
+
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize(("name", "frames"), [("plain", 1), ("far", 1), ("told", 1), ("told", 2), ("told", 12), ("told", 192)])
+@torch.no_grad()
+def test_place_by_place_it_computes_what_it_computes_at_once(name: str, frames: int, n: int) -> None:
+    """Over more places than are looked at together, and with taps further apart than these."""
+    places, generator = 192, torch.Generator().manual_seed(0)
+    assert places > 2 * dilated_walk.BLOCK
+    net = NETS[name].eval()
+    for parameter in net.parameters():
+        parameter.copy_(0.5 * torch.randn(parameter.shape, generator=generator))
+    assert max(net.stack.config.dilations) >= dilated_walk.BLOCK
+    ids = torch.randint(9, (n, net.maps, places), generator=generator)
+    label = torch.arange(n) if net.stack.label is not None else None
+    told = torch.randn(n, 4, frames, generator=generator) if net.stack.told is not None else None
+    wanted = net.logits(net(ids, label, told))
+    walk = NetWalk(net, n, places, label, told)
+    for _ in range(2):  # the second time, it has to have forgotten the first
+        walk.row(0)
+        for t in range(places):
+            known = ids[:, :, t]
+            torch.testing.assert_close(walk.logits(0, t, known), wanted[:, :, t], atol=2e-5, rtol=1e-4)
+            walk.put(0, t, known)
+
+
+@torch.no_grad()
+def test_it_reaches_as_far_as_it_says_and_never_ahead() -> None:
+    torch.manual_seed(0)
+    net = DilatedNet(1, 9, replace(SMALL, layers=6, cycle=3, kernel=3))
+    reach = net.stack.config.reach
+    assert reach == 2 * 14 + 1
+    ids = torch.randint(9, (1, 1, 80))
+    before, changed = net(ids), ids.clone()
+    changed[0, 0, 20] = (changed[0, 0, 20] + 1) % 9
+    places = (net(changed) != before).any(-1)[0, 0].nonzero().flatten()
+    assert (int(places[0]), int(places[-1])) == (21, 20 + reach)
+
+
+@torch.no_grad()
+def test_the_work_of_a_step_does_not_grow_with_how_many_there_were() -> None:
+    """Nothing that is kept has the length of the sequence."""
+    net = NETS["plain"]
+    sizes = [
+        sum(layer.seen.numel() + layer.before.numel() for layer in NetWalk(net, 1, places, None, None).stack.layers)
+        for places in (1_000, 1_000_000)
+    ]
+    assert sizes[0] == sizes[1]
+
+
+@torch.no_grad()
+def test_a_walk_that_starts_anew_draws_the_same() -> None:
+    net = NETS["plain"]
+    walk, chances = NetWalk(net, 2, 100, None, None), Seeded(0, "draw").uniform(2, 1, 1, 100)
+    told: list[tuple[int, int]] = []
+    first = draw_ids(walk, chances, Taste(), progress=lambda done, total: told.append((done, total)))
+    assert torch.equal(first, draw_ids(walk, chances, Taste()))
+    assert told[-1] == (100, 100)
+
+
+def test_a_mixture_of_logistics_over_levels_sums_to_one_and_agrees_with_that_of_pixels() -> None:
+    torch.manual_seed(0)
+    parameters = torch.randn(7, 3 * 4, dtype=torch.float64) * 2
+    logits = logistic_levels(parameters, 256)
+    torch.testing.assert_close(logits.exp().sum(-1), torch.ones(7, dtype=torch.float64), atol=1e-12, rtol=0)
+    ids = torch.randint(256, (7,))
+    torch.testing.assert_close(logits[torch.arange(7), ids], logistic_levels_log_prob(ids, parameters, 256))
+    pixels = from_bytes(ids.double())[:, None, None, None]
+    each = logistic_mixture_log_prob(pixels, parameters[:, :, None, None]).flatten()
+    inside = logits[torch.arange(7), ids] > -9  # below, that of pixels takes the density for the mass
+    torch.testing.assert_close(each[inside], logits[torch.arange(7), ids][inside], atol=1e-4, rtol=0)
+    assert int(inside.sum()) >= 3
+
+
+def test_far_out_a_mixture_of_logistics_has_gradients() -> None:
+    parameters = torch.tensor([[0.0, -0.9, -9.0]], requires_grad=True)
+    for level in (0, 200, 255):
+        (gradient,) = torch.autograd.grad(logistic_levels_log_prob(torch.tensor([level]), parameters, 256).sum(), parameters)
+        assert bool(torch.isfinite(gradient).all())
+        assert bool(gradient[0, 1] != 0)
+
+
+def test_sizes_that_make_no_sense_are_refused() -> None:
+    for wrong in ({"kernel": 1}, {"cycle": 30}, {"layers": 0}, {"dropout": 1.0}):
+        with pytest.raises(UserError):
+            replace(SMALL, **wrong)
