@@ -1,0 +1,80 @@
+"""Drawing a second of sound from a WaveNet: sample by sample against naively, and 16 sounds at once against one.
+
+Times are those of one thread's processor, so that what else runs on the machine counts less.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from statistics import median
+
+import torch
+
+from anamorph.core.prior import Taste
+from anamorph.core.random import Seeded
+from anamorph.core.signal import Audio
+from anamorph.nn.dilated import DilatedConfig
+from anamorph.nn.walk import pick
+from anamorph.priors.compose import MuLaw
+from anamorph.priors.wavenet import WaveNet, WaveNetConfig
+from turns import median_of, ratios
+
+RATE = 8000
+NET = DilatedConfig(layers=30, cycle=10, width=64, inner=64, skip=128, head=128)
+
+
+def law() -> WaveNet:
+    torch.manual_seed(0)
+    return WaveNet(MuLaw(Audio(1, RATE, RATE)).spaces, [], WaveNetConfig(net=NET)).eval()
+
+
+def drawing(net: WaveNet, n: int) -> tuple[float, torch.Tensor]:
+    """Seconds for n sounds of a second, and their codes."""
+    start = time.thread_time()
+    drawn = net.draw(n, Seeded(0, "draw"))["samples"]
+    return time.thread_time() - start, drawn
+
+
+@torch.no_grad()
+def naively(net: WaveNet, drawn: torch.Tensor, prefixes: int) -> float:
+    """Seconds for the same sound, by running the net over all that is known for each sample: its mean over prefixes that are
+    spread evenly from the first sample to the last, times the number of samples."""
+    chances = Seeded(0, "draw").uniform(*drawn.shape)
+    total = 0.0
+    for i in range(prefixes):
+        t = round((i + 0.5) / prefixes * RATE)
+        ids = drawn[:, :, : t + 1].clone()
+        ids[:, :, t] = 0  # what is to be drawn
+        start = time.thread_time()
+        found = pick(net.net.logits(net.net(ids))[:, 0, t], chances[:, 0, t], Taste())
+        total += time.thread_time() - start
+        assert torch.equal(found, drawn[:, 0, t])  # the same sample
+    return total / prefixes * RATE
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--prefixes", type=int, default=10, help="of the sound that are run naively")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    net = law()
+    drawing(net, 1)
+    one, sixteen, naive = [], [], []
+    for _ in range(options.rounds):
+        seconds, drawn = drawing(net, 1)
+        one.append(RATE / seconds)
+        sixteen.append(16 * RATE / drawing(net, 16)[0])
+        naive.append(RATE / naively(net, drawn, options.prefixes))
+    print(
+        f"{NET.layers} layers, {NET.width} residual and {NET.skip} skip channels, {RATE:,} samples, {options.threads} thread(s)"
+    )
+    print(f"one sound: {median_of(one)} samples/s sample by sample ({RATE / median(one):.2f} s), {median_of(naive, 1)} naively")
+    print(f"  ({options.prefixes} prefixes of {RATE:,} run): {ratios(one, naive)} times as fast")
+    print(f"16 at once: {median_of(sixteen)} samples/s, {ratios(sixteen, one)} times as many as one at a time", flush=True)
+
+
+if __name__ == "__main__":
+    main()
