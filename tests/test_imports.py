@@ -12,7 +12,7 @@ LAYERS = (
     ("core",),
     ("nn", "losses", "data", "edit", "figures"),
     ("models", "priors", "training", "metrics"),
-    ("catalog", "presets", "settings", "runs", "interop", "experiments"),
+    ("catalog", "presets", "settings", "runs", "interop", "coding", "experiments"),
     ("cli", "__init__"),
     ("__main__",),
 )
@@ -26,6 +26,7 @@ WITHIN = {
     ("interop", "catalog"),
     ("interop", "runs"),
     ("experiments", "catalog"),
+    ("experiments", "coding"),
     ("experiments", "presets"),
     ("experiments", "runs"),
 }

@@ -1,0 +1,139 @@
+"""The file format: what it takes to know what a payload is, of which model, and that it is whole. docs/compression.md has its
+bytes."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from anamorph.core.errors import UserError
+from anamorph.core.signal import Audio, Image, Signal
+
+__all__ = ["FINGERPRINT", "VERSION", "Packed", "pack", "unpack"]
+
+MAGIC, VERSION = b"anam", 1
+FINGERPRINT = 8
+"""Bytes that name a model."""
+CHECK = 4
+"""Bytes of a checksum."""
+MOST = 1 << 20
+"""Signals in a file."""
+KINDS: tuple[type[Signal], ...] = (Image, Audio)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Signals whose codes share one payload.
+
+    lane: of the first; the others take the following ones by turns. labels: per signal, a class per label that the prior is
+    told. originals: per signal, the size that it had before it was fitted to the model; empty if they were as they are.
+    check: CRC-32 of the codes.
+    """
+
+    fingerprint: bytes
+    signal: Signal
+    count: int
+    lane: int
+    labels: tuple[tuple[int, ...], ...]
+    originals: tuple[tuple[int, ...], ...]
+    payload: bytes
+    check: int
+
+    @property
+    def header_bytes(self) -> int:
+        """What the file is longer than its payload."""
+        return len(pack(self)) - len(self.payload)
+
+
+def pack(packed: Packed) -> bytes:
+    """The bytes of a file."""
+    numbers = [
+        *(KINDS.index(type(packed.signal)), *_sizes(packed.signal)),
+        *(packed.count, packed.lane),
+        *_table(packed.labels),
+        *_table(packed.originals),
+        len(packed.payload),
+    ]
+    head = MAGIC + bytes([VERSION]) + packed.fingerprint + b"".join(map(_varint, numbers))
+    body = head + packed.payload + packed.check.to_bytes(CHECK, "little")
+    return body + zlib.crc32(body).to_bytes(CHECK, "little")
+
+
+def unpack(data: bytes, name: str = "this") -> Packed:
+    """What a file says.
+
+    Raises: UserError, which begins with the file's name, if it is none of ours, of a newer version, cut short or altered.
+    """
+    if data[: len(MAGIC)] != MAGIC:
+        raise UserError(f"{name} is no file of `anamorph compress`")
+    version = data[len(MAGIC)] if len(data) > len(MAGIC) else 0
+    if version > VERSION:
+        raise UserError(f"{name} is of version {version} of the format, and up to {VERSION} is known here: update anamorph")
+    if version != VERSION or zlib.crc32(data[:-CHECK]).to_bytes(CHECK, "little") != data[-CHECK:]:
+        raise UserError(f"{name} is damaged or cut short: its checksum does not agree; copy it again")
+    try:
+        return _read(data[len(MAGIC) + 1 : -CHECK])
+    except (IndexError, ValueError, TypeError) as error:
+        raise UserError(f"{name} is not written as the format is: {error}") from error
+
+
+def _read(body: bytes) -> Packed:
+    """What is between the version and the last checksum."""
+    numbers = _Numbers(body, FINGERPRINT)
+    kind = KINDS[numbers.next(len(KINDS) - 1)]
+    signal = kind(*(numbers.next(1 << 32) for _ in range(3)))
+    count, lane = numbers.next(MOST), numbers.next(255)
+    labels, originals = (tuple(_rows(numbers, count)) for _ in range(2))
+    size = numbers.next(1 << 40)
+    payload, rest = body[numbers.at : numbers.at + size], body[numbers.at + size :]
+    if count < 1 or len(payload) != size or len(rest) != CHECK:
+        raise ValueError(f"{count} signals in {len(body) - numbers.at} bytes")
+    return Packed(body[:FINGERPRINT], signal, count, lane, labels, originals, payload, int.from_bytes(rest, "little"))
+
+
+def _sizes(signal: Signal) -> tuple[int, int, int]:
+    if isinstance(signal, Image):
+        return signal.channels, signal.height, signal.width
+    return signal.channels, signal.samples, signal.rate
+
+
+def _table(rows: tuple[tuple[int, ...], ...]) -> list[int]:
+    """Its width, and its rows one after the other; rows of no numbers are no rows."""
+    return [len(rows[0]) if rows else 0, *(value for row in rows for value in row)]
+
+
+def _rows(numbers: _Numbers, count: int) -> Iterable[tuple[int, ...]]:
+    width = numbers.next(16)
+    return [tuple(numbers.next(1 << 32) for _ in range(width)) for _ in range(count)] if width else ()
+
+
+def _varint(value: int) -> bytes:
+    """Seven bits at a time, the lowest first; the eighth says that there are more."""
+    parts = bytearray()
+    while value > 127:
+        parts.append(128 | value & 127)
+        value >>= 7
+    parts.append(value)
+    return bytes(parts)
+
+
+class _Numbers:
+    """Reads numbers one after the other."""
+
+    def __init__(self, data: bytes, at: int) -> None:
+        self.data, self.at = data, at
+
+    def next(self, most: int) -> int:
+        """Raises: ValueError if it is larger, IndexError at the end."""
+        value = shift = 0
+        while True:
+            byte = self.data[self.at]
+            self.at += 1
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128 or value > most:
+                break
+        if value > most:
+            raise ValueError(f"{value} where at most {most} can be")
+        return value

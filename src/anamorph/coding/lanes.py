@@ -1,0 +1,105 @@
+"""The law of each code given those before it, found in the same way by who writes codes and who reads them.
+
+What a net says of a code depends, in its last bits, on how many examples it works on, on which of them this one is, and on how
+many threads there are; one different bit, and all that follows is garbage. Both sides therefore walk in batches of the same
+size, each example in the same lane of it, on one thread, in single precision. What stands in the other lanes does not matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from anamorph.coding.stream import Frequencies, Ids, frequencies
+from anamorph.core.errors import UserError
+from anamorph.core.model import LatentModel
+from anamorph.core.progress import Progress, quiet
+from anamorph.core.space import Codes, Space
+from anamorph.priors.autoregressive import Autoregressive
+from anamorph.priors.compose import Chain, WithPrior
+
+__all__ = ["LANES", "Place", "Speak", "fixed_arithmetic", "grid_of", "laws_of", "places_of", "walk_lanes"]
+
+LANES = 16
+"""Examples in a batch: of 1 to 32, a compromise between one image, which could do with fewer, and hundreds."""
+
+Place = tuple[int, int, int]
+"""Map, row and column."""
+Speak = Callable[[Space, Place, Frequencies], Ids]
+"""Told the law [LANES, K] of the codes at a place of a space, says what they are [LANES]."""
+
+
+def laws_of(model: LatentModel) -> tuple[WithPrior, tuple[Autoregressive, ...]]:
+    """A model that has a law of each of its codes given those before it, and these laws in their order.
+
+    Raises: UserError if it has none, or is not in single precision on the processor.
+    """
+    if not isinstance(model, WithPrior):
+        raise UserError(
+            f"compression needs a model with a prior over its codes, and this {type(model).__name__} has none: train one with "
+            f"`anamorph train pixelcnn SOURCE --codes-of RUN`"
+        )
+    laws = tuple(model.prior.parts) if isinstance(model.prior, Chain) else (model.prior,)
+    for law in laws:
+        if not isinstance(law, Autoregressive):
+            raise UserError(f"compression needs a prior that goes from code to code, got {type(law).__name__}: use pixelcnn")
+    for weight in model.parameters():
+        if weight.device.type != "cpu" or weight.dtype != torch.float32:
+            raise UserError(f"compression is done in float32 on the CPU, got {weight.dtype} on {weight.device}: load it there")
+    return model, laws  # type: ignore[return-value]
+
+
+def grid_of(space: Space) -> tuple[int, int, int]:
+    """Maps, rows and columns; codes of sound are one row."""
+    maps, *sides = space.shape
+    height, width = sides if len(sides) == 2 else (1, *sides)
+    return maps, height, width
+
+
+def places_of(laws: Sequence[Autoregressive]) -> int:
+    """Over how many places a walk goes."""
+    grids = [grid_of(law.space) for law in laws]
+    return sum(height * width for _, height, width in grids)
+
+
+@contextmanager
+def fixed_arithmetic() -> Iterator[None]:
+    """One thread, single precision throughout, no gradients; afterwards, as before."""
+    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    torch.set_num_threads(1)
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.no_grad(), torch.autocast("cpu", enabled=False):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_float32_matmul_precision(precision)
+
+
+def walk_lanes(laws: Sequence[Autoregressive], given: Codes, speak: Speak, progress: Progress = quiet) -> Codes:
+    """Codes [LANES, *shape] of all laws, as `speak` says them one after the other; given: classes [LANES], by name."""
+    found: Codes = {}
+    done, total = 0, places_of(laws)
+    for law in laws:
+        maps, height, width = grid_of(law.space)
+        known = given | found
+        walk = law.walk(LANES, {space.name: known[space.name] for space in law.given})
+        ids = torch.zeros(LANES, maps, height, width, dtype=torch.long)
+        for r in range(height):
+            walk.row(r)
+            for c in range(width):
+                here = ids[:, :, r, c]
+                for m in range(maps):
+                    here[:, m] = _as_ids(speak(law.space, (m, r, c), frequencies(walk.logits(r, c, here)[:, m])))
+                walk.put(r, c, here)
+                done += 1
+                progress(done, total)
+        found[law.space.name] = ids.view(LANES, *law.space.shape)
+    return found
+
+
+def _as_ids(said: Ids) -> Tensor:
+    return torch.from_numpy(said).long()
