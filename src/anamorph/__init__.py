@@ -11,15 +11,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from anamorph.coding.compress import compress, decompress
     from anamorph.core.random import Seeded
     from anamorph.data.open import open_source
     from anamorph.figures.grid import save_grid
     from anamorph.runs import load, train
 
-__all__ = ["Seeded", "load", "open_source", "save_grid", "train"]
+__all__ = ["Seeded", "compress", "decompress", "load", "open_source", "save_grid", "train"]
 
 _HOME = {
     "Seeded": "anamorph.core.random",
+    "compress": "anamorph.coding.compress",
+    "decompress": "anamorph.coding.compress",
     "load": "anamorph.runs",
     "open_source": "anamorph.data.open",
     "save_grid": "anamorph.figures.grid",

@@ -26,6 +26,8 @@ COMMANDS = {
     "inpaint": "RUN IMAGE --mask FILE             a part of an image drawn anew, by a prior over its codes",
     "encode": "RUN IMAGE... or SOURCE            write codes to a file",
     "decode": "RUN CODES                         images or sounds from a file of codes",
+    "compress": "RUN IMAGE... or SOURCE            images as small files, by a prior over their codes",
+    "decompress": "RUN FILE...                       images from files of `compress`",
     "import": "KIND FILE --out RUN               open the weights of the original code as a run",
     "info": "RUN                               what a run is and how far it has come",
     "models": "[NAME]                            the models, and their place among their relatives",

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
+import torch
 from torch import Tensor
 
 from anamorph.core.errors import UserError
 from anamorph.core.signal import Audio, Image
 from anamorph.data.audio import decode_sound, reads_sound
-from anamorph.data.decode import BadImage, decode
+from anamorph.data.decode import BadImage, decode, survey
 from anamorph.data.hearing import cut
 from anamorph.data.images import to_signal
 from anamorph.data.packed import BadFile
 from anamorph.data.sounds import from_pcm
 
-__all__ = ["read_images", "read_sounds"]
+__all__ = ["read_image", "read_images", "read_sounds"]
 
 
 def read_images(paths: Sequence[Path | str], image: Image) -> tuple[Tensor, list[str]]:
@@ -25,19 +25,26 @@ def read_images(paths: Sequence[Path | str], image: Image) -> tuple[Tensor, list
 
     Raises: UserError naming the first file that is missing or no image.
     """
-    arrays, notes = [], []
-    for path in map(Path, paths):
-        try:
-            with path.open("rb") as file:
-                pixels, done = decode(file, image)
-        except OSError as error:
-            raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-        except BadImage as error:
-            raise UserError(f"cannot read {path}: {error}") from error
-        arrays.append(pixels)
-        if done:
-            notes.append(f"{path} was {', '.join(sorted(done))}")
-    return to_signal(np.stack(arrays)), notes
+    found = [(path, *read_image(path, image)) for path in paths]
+    return torch.cat([one for _, one, _, _ in found]), [f"{path} was {done}" for path, _, _, done in found if done]
+
+
+def read_image(path: Path | str, image: Image) -> tuple[Tensor, tuple[int, int], str]:
+    """One image [1, C, H, W] in [-1, 1], fitted to a signal; the height and width that it had; and what was done to fit it,
+    empty if nothing was.
+
+    Raises: UserError if the file is missing or no image.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            was = survey(file)
+            file.seek(0)
+            pixels, done = decode(file, image)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    except BadImage as error:
+        raise UserError(f"cannot read {path}: {error}") from error
+    return to_signal(pixels[None]), (was.height, was.width), ", ".join(sorted(done))
 
 
 def read_sounds(paths: Sequence[Path | str], audio: Audio) -> tuple[Tensor, list[str]]:
