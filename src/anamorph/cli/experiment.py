@@ -26,6 +26,7 @@ EXPERIMENTS = {
     "tokens-eurosat": "a VQ-VAE-2 and a PixelSNAIL of its codes on EuroSAT at 64 px (an hour)",
     "vae-mnist": "a VAE on binarised MNIST: ELBO and the bound of 5,000 importance weights (half an hour)",
     "collapse": "a VAE and a VQ-VAE with a PixelCNN for a decoder: which codes still say something (half an hour)",
+    "compression": "two models of codes of Fashion-MNIST as compressors, beside JPEG and WebP (an hour)",
     "mnist-probes": "alae, vae and autoencoder on MNIST, 4.5 M images, 3 seeds: 1-NN and linear SVM on their codes (hours)",
 }
 
@@ -85,6 +86,10 @@ def _run(options: Experiment, out: Path, choice: Choice, stop: Callable[[], bool
         from anamorph.experiments.likelihoods import collapse, vae_mnist
 
         return (collapse if options.name == "collapse" else vae_mnist)(out, choice, note, options.images, stop)
+    if options.name == "compression":
+        from anamorph.experiments.compression import compression_study
+
+        return compression_study(out, choice, note, options.images, stop)
     if options.name.startswith("tokens-"):
         from anamorph.experiments.tokens import TOKENS, token_study
 
