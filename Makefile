@@ -38,6 +38,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/train_style.py
 	$(BIN)/python benchmarks/train_style.py --single
 	$(BIN)/python benchmarks/editing.py
+	$(BIN)/python benchmarks/compression.py
 	$(BIN)/python benchmarks/data.py
 	$(BIN)/python benchmarks/loop.py
 	$(BIN)/python benchmarks/memory.py
