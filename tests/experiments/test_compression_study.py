@@ -66,4 +66,4 @@ def test_rates_are_drawn(tmp_path: Path) -> None:
     curve = [Kept(3.0, 0.5, 20.0, 0.7), Kept(4.0, 1.5, 30.0, 0.95)]
     save_rates(tmp_path / "rates.png", {"JPEG": curve, "WebP": curve}, {"ours": Kept(0.5, 0.2, 20.0, 0.7)}, "a title")
     with Pillow.open(tmp_path / "rates.png") as picture:
-        assert picture.size == (1040, 440)
+        assert picture.size == (1040, 480)

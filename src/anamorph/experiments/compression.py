@@ -33,7 +33,7 @@ from anamorph.training.machine import Choice
 __all__ = ["MODELS", "as_stored", "compression_study", "header_bytes", "measured", "other_codec"]
 
 SOURCE, MEASURED, SHOWN = "fashion-mnist", 1000, 8
-QUALITIES = (0, 1, 2, 5, 10, 15, 20, 30, 40, 50, 60, 70, 80, 90, 95)
+QUALITIES = (0, 2, 5, 10, 15, 20, 30, 40, 50, 60, 70, 80, 90, 95)
 MODELS = {
     "one code per 4x4 pixels": TOKENS["tokens-fashion-mnist"],
     "four codes per 4x4 pixels": Tokens(

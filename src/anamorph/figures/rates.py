@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 __all__ = ["Kept", "save_rates"]
 
 
+TICKS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
+
+
 @dataclass(frozen=True)
 class Kept:
     """A way of keeping images: bits per pixel of whole files and without their headers, and how well they are kept."""
@@ -29,9 +32,12 @@ def save_rates(path: Path, codecs: Mapping[str, Sequence[Kept]], models: Mapping
     """Write a picture (PNG, or SVG by name) of quality against rate: curves of codecs over their settings, and models as
     points, each of whole files (full) and without headers (pale)."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
 
-    figure = Figure(figsize=(10.4, 4.4), dpi=100, layout="constrained")
+    figure = Figure(figsize=(10.4, 4.8), dpi=100, layout="constrained")
     panels = figure.subplots(1, 2)
+    every = [*models.values(), *(one for curve in codecs.values() for one in curve)]
+    rates = [rate for one in every for rate in (one.bits, one.bare_bits)]
     for axes, measure, label in zip(panels, ("psnr_db", "ssim"), ("PSNR, dB", "SSIM"), strict=True):
         for number, (name, curve) in enumerate(codecs.items()):
             values = [getattr(one, measure) for one in curve]
@@ -41,12 +47,16 @@ def save_rates(path: Path, codecs: Mapping[str, Sequence[Kept]], models: Mapping
         for number, (name, one) in enumerate(models.items(), len(codecs)):
             _mark(axes, one, getattr(one, measure), f"C{number}", name)
         axes.set_xscale("log")
+        axes.set_xticks(TICKS)
         axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set_xlim(min(rates) / 1.2, max(rates) * 1.2)
         axes.set_xlabel("bits per pixel")
         axes.set_ylabel(label)
-        axes.grid(alpha=0.25, which="both")
+        axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)
-    panels[1].legend(fontsize=8, frameon=False, loc="lower right")
+    handles, names = panels[0].get_legend_handles_labels()
+    figure.legend(handles, names, fontsize=8, frameon=False, loc="outside lower center", ncols=3)
     figure.suptitle(title, fontsize=11)
     save_figure(path, figure)
 
@@ -55,4 +65,4 @@ def _mark(axes: Axes, one: Kept, value: float, colour: str, name: str) -> None:
     """A point for whole files, a pale one without their headers, and what lies between."""
     axes.plot([one.bare_bits, one.bits], [value, value], color=colour, alpha=0.45, linestyle="--", linewidth=1)
     axes.plot([one.bare_bits], [value], color=colour, alpha=0.45, marker="D", linestyle="none")
-    axes.plot([one.bits], [value], color=colour, marker="D", linestyle="none", label=f"{name} (pale: without headers)")
+    axes.plot([one.bits], [value], color=colour, marker="D", linestyle="none", label=name)
