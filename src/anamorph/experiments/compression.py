@@ -44,6 +44,20 @@ MODELS = {
 }
 """Two rates, by what a model keeps of an image."""
 CODECS = ("JPEG", "WebP")
+COSTS = (
+    "bytes per image",
+    "raw codes",
+    "the law's ideal",
+    "payload, a file each",
+    "with header",
+    "payload, one file",
+    "with header",
+    "payload / ideal, a file each",
+    "payload / ideal, one file",
+    "exact",
+    "seconds there and back",
+)
+QUALITY = ("", "bits per pixel", "without headers", "PSNR, dB", "SSIM")
 
 
 @dataclass(frozen=True)
@@ -208,28 +222,30 @@ def _write(out: Path, x: Tensor, found: dict[str, Measured], codecs: dict[str, l
     }
     write_json(out / "results.json", facts)
     save_rates(out / "rates.png", codecs, models, f"{len(x):,} held-out images of {SOURCE}")
-    lines = [_cost_row(name, m) for name, m in found.items()]
-    lines += ["", *(_quality_row(name, one) for name, one in models.items())]
+    lines = [*_head(COSTS), *(_cost_row(name, m) for name, m in found.items()), ""]
+    lines += [*_head(QUALITY), *(_quality_row(name, one) for name, one in models.items())]
     for kind, curve in codecs.items():
         lines += [_quality_row(f"{kind}, quality {q}", one) for q, one in zip(QUALITIES, curve, strict=True)]
+    lines.append("")
+    for kind, curve in codecs.items():
         for name, one in models.items():
-            lines += [f"| {kind} {how} at the rate of {name} | {_at(curve, bits, bare)} |" for how, bits, bare in _rates(one)]
+            lines += [f"* {kind}, {how}, at the rate of {name}: {_at(curve, bits, bare)}" for how, bits, bare in _rates(one)]
     (out / "results.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _head(columns: Sequence[str]) -> list[str]:
+    return [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
 
 
 def _cost_row(name: str, m: Measured) -> str:
     each = (m.raw_bytes, m.ideal_bytes, m.single_payload_bytes, m.single_bytes, m.together_payload_bytes, m.together_bytes)
     ratios = (m.single_payload_bytes / m.ideal_bytes, m.together_payload_bytes / m.ideal_bytes)
-    return " | ".join(
-        [
-            "|",
-            name,
-            *(f"{value / m.images:.2f}" for value in each),
-            *(f"{r:.4f}" for r in ratios),
-            f"{m.exact}",
-            f"{m.seconds:.1f} |",
-        ]
-    )
+    numbers = [
+        *(f"{value / m.images:.2f}" for value in each),
+        *(f"{ratio:.4f}" for ratio in ratios),
+        f"{m.exact} of {m.images}",
+    ]
+    return f"| {' | '.join([name, *numbers, f'{m.seconds:.1f}'])} |"
 
 
 def _quality_row(name: str, one: Kept) -> str:
