@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from anamorph.core.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from anamorph.data.images import Images
+    from anamorph.data.examples import Examples
     from anamorph.priors.compose import WithPrior
 
 __all__ = ["SUFFIX", "free", "main"]
@@ -49,7 +50,7 @@ class _Asked:
     """Signals [n, ...], the sizes that they had, if any was fitted, and the labels of a source."""
 
     signals: Tensor
-    originals: list[tuple[int, int]] = field(default_factory=list)
+    originals: list[tuple[int, ...]] = field(default_factory=list)
     labels: dict[str, Tensor] = field(default_factory=dict)
 
 
@@ -63,6 +64,7 @@ def main(words: Sequence[str]) -> int:
     from anamorph.coding.container import unpack
     from anamorph.coding.lanes import laws_of
     from anamorph.core.files import replacing
+    from anamorph.core.signal import Image
     from anamorph.runs import load
 
     model, _ = laws_of(load(options.run))
@@ -78,9 +80,10 @@ def main(words: Sequence[str]) -> int:
         with replacing(path) as temporary:
             temporary.write_bytes(data)
         packed = unpack(data)
-        bits = 8 * len(data) / (packed.count * model.signal.height * model.signal.width)
+        bits = 8 * len(data) / (packed.count * math.prod(model.signal.shape[1:]))
         facts = {"path": str(path), "images": packed.count, "bytes": len(data), "code_bytes": len(packed.payload)}
-        told.append((f"{path}: {len(data):,} bytes, {bits:.3f} bits per pixel", facts | {"bits_per_pixel": bits}))
+        unit = "pixel" if isinstance(model.signal, Image) else "sample"
+        told.append((f"{path}: {len(data):,} bytes, {bits:.3f} bits per {unit}", facts | {f"bits_per_{unit}": bits}))
     emit(options.json, "\n".join(line for line, _ in told), files=[facts for _, facts in told])
     return 0
 
@@ -118,36 +121,43 @@ def _read(model: WithPrior, options: Compress) -> _Asked:
     import torch
 
     from anamorph.cli.picking import NAME, read
-    from anamorph.data.pick import read_image
 
     found, sizes = [], []
     fitted = False
     for word in options.images:
         if NAME.fullmatch(word):
-            found += [image for _, image in read(model, options.run, [word])]
-            sizes.append((model.signal.height, model.signal.width))
+            found += [x for _, x in read(model, options.run, [word])]
+            sizes.append(tuple(model.signal.shape[1:]))
             continue
-        image, size, done = read_image(word, model.signal)
+        x, size, done = _file(model, word)
         if done and not options.fit:
             raise UserError(
-                f"{word} does not fit the model, which takes images of {model.signal}: it would be {done}; allow it with --fit"
+                f"{word} does not fit the model, which takes {model.signal.noun}s of {model.signal}: it would be {done}; "
+                f"allow it with --fit"
             )
         if done:
             note(f"{word} was {done}")
-        found.append(image)
+        found.append(x)
         sizes.append(size)
         fitted = fitted or bool(done)
     return _Asked(torch.cat(found), sizes if fitted else [])
 
 
-def _whole(model: WithPrior, source: Images, options: Compress) -> _Asked:
+def _file(model: WithPrior, word: str) -> tuple[Tensor, tuple[int, ...], str]:
+    from anamorph.core.signal import Image
+    from anamorph.data.pick import read_image, read_sound
+
+    return read_image(word, model.signal) if isinstance(model.signal, Image) else read_sound(word, model.signal)
+
+
+def _whole(model: WithPrior, source: Examples, options: Compress) -> _Asked:
     """All of a source, with those of its labels that the prior is told.
 
     Raises: UserError if its images are not as the model takes them, unless they are to be fitted.
     """
     if source.notes and not options.fit:
         raise UserError(
-            f"the images of {source.name} do not fit the model, which takes images of {model.signal}: --fit allows it"
+            f"the {source.signal.noun}s of {source.name} do not fit the model, which takes {model.signal}: --fit allows it"
         )
     batch = source.take(0, source.size)
     return _Asked(batch.signals, labels={name: value for name, value in batch.labels.items() if name in model.classes})
@@ -157,4 +167,4 @@ def _labels(model: WithPrior, options: Compress, n: int) -> dict[str, Tensor]:
     """The classes that were asked for."""
     from anamorph.cli.sample import Sample, classes_asked_for
 
-    return classes_asked_for(Sample(run=options.run, n=n, label=options.label), model) or {}
+    return classes_asked_for(Sample(run=options.run, label=options.label), model, n)

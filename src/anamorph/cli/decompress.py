@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from anamorph.cli.options import RunArgument, emit, parse, report_progress
 from anamorph.core.errors import UserError
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from anamorph.core.signal import Signal
+
 __all__ = ["main"]
 
 
 @dataclass(frozen=True)
 class Decompress:
-    """Write the images that compressed files stand for, as PNG: exactly what the model makes of the originals."""
+    """Write what compressed files stand for, images as PNG and sounds as WAV: exactly what the model makes of the originals."""
 
     run: RunArgument = tyro.MISSING
     """The folder of the run that compressed them."""
@@ -39,23 +44,24 @@ def main(words: Sequence[str]) -> int:
     from anamorph.cli.compress import free
     from anamorph.coding.compress import decompress
     from anamorph.coding.container import unpack
-    from anamorph.figures.grid import as_picture, save_picture
+    from anamorph.core.signal import Image
     from anamorph.runs import load
 
     files = [_bytes_of(path) for path in options.files]
     names = [str(path) for path in options.files]
     counts = [unpack(data, name).count for data, name in zip(files, names, strict=True)]
-    places = [_places(path, options.out, count) for path, count in zip(options.files, counts, strict=True)]
-    free([path for several in places for path in several], options.overwrite)
     model = load(options.run)
+    suffix = ".png" if isinstance(model.signal, Image) else ".wav"
+    places = [_places(path, options.out, count, suffix) for path, count in zip(options.files, counts, strict=True)]
+    free([path for several in places for path in several], options.overwrite)
     with report_progress("decoding") as progress:
         found = decompress(model, files, names, progress)
     told = []
     for several, unpacked in zip(places, found, strict=True):
         for i, path in enumerate(several):
-            save_picture(path, as_picture(unpacked.signals[i]))
             was = unpacked.originals[i] if unpacked.originals else None
-            line = f"{path}: {model.signal}" + (f", of an image of {'x'.join(map(str, was))}" if was else "")
+            _write(path, unpacked.signals[i], model.signal, was)
+            line = f"{path}: {model.signal}" + (f", of {'x'.join(map(str, was))}" if was else "")
             told.append((line, {"path": str(path), "original": was}))
     emit(options.json, "\n".join(line for line, _ in told), images=[facts for _, facts in told])
     return 0
@@ -68,9 +74,21 @@ def _bytes_of(path: Path) -> bytes:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def _places(path: Path, out: Path | None, count: int) -> list[Path]:
-    """Where its images go."""
+def _write(path: Path, x: Tensor, signal: Signal, was: tuple[int, ...] | None) -> None:
+    """An image as PNG; a sound as WAV, without the silence that it was padded with."""
+    from anamorph.core.signal import Image
+    from anamorph.figures.grid import as_picture, save_picture
+    from anamorph.figures.wav import write_wav
+
+    if isinstance(signal, Image):
+        save_picture(path, as_picture(x))
+    else:
+        write_wav(path, x if was is None else x[:, : was[0]], signal.rate)
+
+
+def _places(path: Path, out: Path | None, count: int, suffix: str) -> list[Path]:
+    """Where what it holds goes."""
     folder = out or path.parent
     if count == 1:
-        return [folder / f"{path.stem}.png"]
-    return [folder / f"{path.stem}-{i:0{len(str(count - 1))}d}.png" for i in range(count)]
+        return [folder / f"{path.stem}{suffix}"]
+    return [folder / f"{path.stem}-{i:0{len(str(count - 1))}d}{suffix}" for i in range(count)]

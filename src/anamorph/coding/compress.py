@@ -76,7 +76,7 @@ def compress(
         checks = [_check_of(laws, codes, group) for group in groups]
         lanes = [check % LANES if len(group) == 1 else 0 for group, check in zip(groups, checks, strict=True)]
         payloads = _write(laws, codes, given, _rounds([len(g) for g in groups], lanes), len(groups), progress)
-    told = list(zip(*(given[space.name].tolist() for space in known.prior.given), strict=True))
+    told = list(zip(*(given[space.name].tolist() for space in known.told), strict=True))
     name = fingerprint(known)
     files = []
     for group, lane, payload, check in zip(groups, lanes, payloads, checks, strict=True):
@@ -101,7 +101,7 @@ def decompress(
     for one, name in zip(packed, names, strict=True):
         _check_fit(known, one, name, mine)
     labels = [row for one in packed for row in (one.labels or ((),) * one.count)]
-    given = {s.name: torch.tensor([row[j] for row in labels]) for j, s in enumerate(known.prior.given)}
+    given = {s.name: torch.tensor([row[j] for row in labels]) for j, s in enumerate(known.told)}
     with fixed_arithmetic():
         codes = _read(laws, given, _rounds([p.count for p in packed], [p.lane for p in packed]), packed, names, progress)
         ends = np.cumsum([0, *(p.count for p in packed)])
@@ -141,16 +141,16 @@ def _unusual(config: Any) -> dict[str, Any]:
 
 
 def _classes(model: WithPrior, labels: Mapping[str, Tensor] | None, n: int) -> Codes:
-    """The classes [n] that the prior is told.
+    """The classes [n] that the prior is told, and those that are decoded with the codes.
 
     Raises: UserError if there is none, or one that it does not know.
     """
     labels = labels or {}
-    for space in model.prior.given:
+    for space in model.told:
         if space.name not in labels:
-            raise UserError(f"this prior is told the {space.name} of what it codes: give --label {space.name}=NAME")
-    given = {space.name: labels[space.name].long() for space in model.prior.given}
-    if check_codes(given, model.prior.given) not in ((n,) if given else (0,)):
+            raise UserError(f"this model is told the {space.name} of what it codes: give --label {space.name}=NAME")
+    given = {space.name: labels[space.name].long() for space in model.told}
+    if check_codes(given, model.told) not in ((n,) if given else (0,)):
         raise UserError(f"{n} signals are to be compressed, and the labels are of another number of them")
     return given
 
@@ -270,7 +270,7 @@ def _check_fit(model: WithPrior, packed: Packed, name: str, mine: bytes) -> None
             f"{name} was compressed by another model, or by this one with other weights ({packed.fingerprint.hex()}, and this "
             f"is {mine.hex()}): use the run that compressed it, as it was then"
         )
-    wanted = tuple(space.vocabulary or 0 for space in model.prior.given)
+    wanted = tuple(space.vocabulary or 0 for space in model.told)
     rows = packed.labels or ((),) * packed.count
     if (
         packed.signal != model.signal

@@ -17,7 +17,7 @@ from anamorph.data.images import to_signal
 from anamorph.data.packed import BadFile
 from anamorph.data.sounds import from_pcm
 
-__all__ = ["read_image", "read_images", "read_sounds"]
+__all__ = ["read_image", "read_images", "read_sound", "read_sounds"]
 
 
 def read_images(paths: Sequence[Path | str], image: Image) -> tuple[Tensor, list[str]]:
@@ -53,23 +53,29 @@ def read_sounds(paths: Sequence[Path | str], audio: Audio) -> tuple[Tensor, list
 
     Raises: UserError naming the first file that is missing or no sound.
     """
-    arrays, notes = [], []
-    for path in map(Path, paths):
-        if path.is_file() and not reads_sound(path.name):
-            raise UserError(f"cannot read {path}: wanted a sound file (.wav, .flac, .ogg, .mp3)")
-        try:
-            with path.open("rb") as file:
-                samples, done = decode_sound(file, audio.rate, audio.channels)
-        except OSError as error:
-            raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-        except BadFile as error:
-            raise UserError(f"cannot read {path}: {error}") from error
-        windows, padded = cut(samples, audio.samples, None)
-        arrays.append(windows)
-        if padded:
-            done.add("padded with silence")
-        if samples.shape[1] > audio.samples:
-            done.add(f"cut to its first {audio.seconds:.3g} s")
-        if done:
-            notes.append(f"{path} was {', '.join(sorted(done))}")
-    return from_pcm(np.concatenate(arrays)), notes
+    found = [(path, *read_sound(path, audio)) for path in paths]
+    return torch.cat([one for _, one, _, _ in found]), [f"{path} was {done}" for path, _, _, done in found if done]
+
+
+def read_sound(path: Path | str, audio: Audio) -> tuple[Tensor, tuple[int], str]:
+    """One sound [1, C, T] in [-1, 1], fitted to a signal; how many samples it had, at the signal's rate; and what was done to
+    fit it, empty if nothing was.
+
+    Raises: UserError if the file is missing or no sound.
+    """
+    path = Path(path)
+    if path.is_file() and not reads_sound(path.name):
+        raise UserError(f"cannot read {path}: wanted a sound file (.wav, .flac, .ogg, .mp3)")
+    try:
+        with path.open("rb") as file:
+            samples, done = decode_sound(file, audio.rate, audio.channels)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    except BadFile as error:
+        raise UserError(f"cannot read {path}: {error}") from error
+    windows, padded = cut(samples, audio.samples, None)
+    if padded:
+        done.add("padded with silence")
+    if samples.shape[1] > audio.samples:
+        done.add(f"cut to its first {audio.seconds:.3g} s")
+    return from_pcm(windows), (samples.shape[1],), ", ".join(sorted(done))
