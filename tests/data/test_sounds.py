@@ -109,9 +109,10 @@ def test_a_file_shorter_than_a_window_is_padded_with_silence_and_told(tmp_path: 
 def test_cutting_is_a_function_of_lengths() -> None:
     x = np.arange(10, dtype=np.int16)[None]
     windows, padded = cut(x, 4, 3)
-    assert (windows[:, 0].tolist(), padded) == ([[0, 1, 2, 3], [3, 4, 5, 6], [6, 7, 8, 9]], False)
-    assert cut(x, 4, None)[0].tolist() == [[[0, 1, 2, 3]]]
-    assert cut(x, 12, 3)[0].tolist() == [[[*range(10), 0, 0]]]
+    assert ([w[0].tolist() for w in windows], padded) == ([[0, 1, 2, 3], [3, 4, 5, 6], [6, 7, 8, 9]], False)
+    assert [w.tolist() for w in cut(x, 4, None)[0]] == [[[0, 1, 2, 3]]]
+    assert [w.tolist() for w in cut(x, 12, 3)[0]] == [[[*range(10), 0, 0]]]
+    assert [w[0, 0] for w in cut(x, 2, 4)[0]] == [0, 4, 8]
 
 
 def test_by_default_a_window_is_about_a_second(tmp_path: Path) -> None:
@@ -309,6 +310,10 @@ def test_wishes_for_images_are_refused_of_sounds_and_the_other_way_round(tmp_pat
         open_source(f"{tmp_path}:all", mirror=True)
     with pytest.raises(UserError, match="are for sounds, and these are images: choose a --size"):
         open_source("digits", Wanted(window=64))
+    with pytest.raises(UserError, match="images are read as 1 .*, got 2"):
+        open_source("digits", Wanted(channels=2))
+    with pytest.raises(UserError, match="digits has no files whose names could be read: leave out --names"):
+        open_source("digits", Wanted(names="{digit}_*"))
 
 
 def test_without_soundfile_the_remedy_is_named_and_fsdd_needs_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

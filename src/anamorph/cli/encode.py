@@ -28,7 +28,7 @@ class Encode(Common):
 def main(words: Sequence[str]) -> int:
     options = parse(Encode, "encode", words)
     if not options.images:
-        raise UserError("name what to encode: files, data:12, or a source such as digits:test")
+        raise UserError("name the images or sounds to encode: files, data:12, or a source such as digits:test")
 
     from anamorph.cli.classes import class_numbers
     from anamorph.cli.picking import as_source, encode_source, fingerprint, gather, pick

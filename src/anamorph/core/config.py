@@ -86,7 +86,6 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
 
 
 def _meant(kinds: list[Any], value: Any) -> Any:
-    """Of several kinds of dataclass, the first that has all of the named values; else the first kind."""
+    """Of several kinds of dataclass, the one that has most of the named values; else the first kind."""
     named = set(value) if isinstance(value, Mapping) else set()
-    fits = (k for k in kinds if dataclasses.is_dataclass(k) and named <= {f.name for f in dataclasses.fields(k)})
-    return next(fits, kinds[0]) if named else kinds[0]
+    return max(kinds, key=lambda k: len(named & {f.name for f in dataclasses.fields(k)}) if dataclasses.is_dataclass(k) else 0)

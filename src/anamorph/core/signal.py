@@ -58,12 +58,14 @@ class Audio:
 
     def __post_init__(self) -> None:
         if self.channels not in (1, 2) or self.samples < 1 or self.rate < 1:
-            raise UserError(f"a sound has 1 or 2 channels, at least 1 sample and a rate in hertz, got {self}")
+            raise UserError(
+                f"a sound has 1 or 2 channels, at least 1 sample and a rate in hertz, got {self.channels} channels, "
+                f"{self.samples} samples and {self.rate} Hz"
+            )
 
     def __str__(self) -> str:
-        return f"{self.samples:,} samples at {self.rate:,} Hz ({self.seconds:.3g} s) with {self.channels} channel" + "s" * (
-            self.channels > 1
-        )
+        channels = f"{self.channels} channel{'s' * (self.channels > 1)}"
+        return f"{self.samples:,} samples at {self.rate:,} Hz ({self.seconds:.3g} s) with {channels}"
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from anamorph.core.errors import UserError
 from anamorph.core.files import read_json, write_json
@@ -30,19 +29,19 @@ __all__ = ["cut", "read_fsdd", "read_sounds_of"]
 PADDED = "shorter than a window, and padded with silence"
 
 
-def cut(samples: Samples, window: int, hop: int | None) -> tuple[Samples, bool]:
-    """Windows [n, C, window] of samples [C, N], the last of which ends where they end; and whether silence was put behind them.
+def cut(samples: Samples, window: int, hop: int | None) -> tuple[list[Samples], bool]:
+    """Windows [C, window] of samples [C, N], the last of which ends where they end; and whether silence was put behind them.
 
     Window i begins at i * hop. What the last whole step leaves over is in one more window, which overlaps the one before it.
     hop: None: only the first window.
     """
     count = samples.shape[1]
     if count < window:
-        return np.pad(samples, ((0, 0), (0, window - count)))[None], True
-    starts = np.arange(0, count - window + 1, hop) if hop else np.zeros(1, np.int64)
+        return [np.pad(samples, ((0, 0), (0, window - count)))], True
+    starts = list(range(0, count - window + 1, hop)) if hop else [0]
     if hop and starts[-1] + window < count:
-        starts = np.append(starts, count - window)
-    return sliding_window_view(samples, window, axis=1)[:, starts].transpose(1, 0, 2), False
+        starts.append(count - window)
+    return [samples[:, start : start + window] for start in starts], False
 
 
 def read_sounds_of(listing: Listing, wanted: Wanted, progress: Progress) -> Whole:
@@ -126,8 +125,6 @@ def read_fsdd(wanted: Wanted, progress: Progress) -> Whole:
     audio = wanted.audio(rate)
     if (audio.rate, audio.channels) != (rate, 1):
         raise UserError(f"fsdd is read at {rate} Hz in one channel, as it is: leave out --rate and --channels")
-    if wanted.names:
-        raise UserError("fsdd has no files whose names could be read: leave out --names")
     hop = None if wanted.hop is None else wanted.step(audio)
     length = facts["length"].astype(np.int64)
 

@@ -10,9 +10,14 @@ from anamorph.core.errors import UserError
 from anamorph.core.signal import Label
 from anamorph.data.listing import Listing, classes_of
 
-__all__ = ["label_by_names"]
+__all__ = ["fields_of", "label_by_names"]
 
 FIELD = re.compile(r"\{([A-Za-z][A-Za-z0-9_-]*)\}|(\*)")
+
+
+def fields_of(pattern: str) -> list[str]:
+    """The labels that a pattern names."""
+    return [found[1] for found in FIELD.finditer(pattern) if found[1]]
 
 
 def label_by_names(listing: Listing, pattern: str) -> Listing:
@@ -22,7 +27,7 @@ def label_by_names(listing: Listing, pattern: str) -> Listing:
     class of that label, * for anything; neither reaches over a slash.
     Raises: UserError if it names no label, or one twice, or does not fit a file.
     """
-    fields = [found[1] for found in FIELD.finditer(pattern) if found[1]]
+    fields = fields_of(pattern)
     if not fields or len(set(fields)) < len(fields):
         raise UserError(f"names are read by a pattern such as {{digit}}_{{speaker}}_*, each label once; got {pattern!r}")
     read = _reader(pattern)

@@ -28,7 +28,7 @@ from anamorph.data.idx import find_idx, read_idx, read_idx_folder
 from anamorph.data.images import Bytes, Images, InMemory
 from anamorph.data.listing import Listing, in_folder, in_zip
 from anamorph.data.named import NAMED, locate
-from anamorph.data.naming import label_by_names
+from anamorph.data.naming import fields_of, label_by_names
 from anamorph.data.order import held_out
 from anamorph.data.packed import BadFile
 from anamorph.data.parts import Parts, read_parts
@@ -71,6 +71,8 @@ def open_source(
     """
     name, asked = split_of(spec)
     whole = _whole(name, wanted or Wanted(), progress)
+    if wanted and not set(fields_of(wanted.names)) <= {label.name for label in whole.labels}:
+        raise UserError(f"{name} has no files whose names could be read: leave out --names")
     rows = whole.split[asked or split]
     stored = whole.stored
     sounds = isinstance(stored, Shards) and isinstance(stored.signal, Audio)
@@ -145,11 +147,11 @@ def _table(table: Table, key: str, wanted: Wanted, progress: Progress) -> Whole:
     def items() -> Iterator[Item]:
         for array in table.pixels:
             if image == own:
-                yield Item(array)
+                yield Item([array])
             else:
                 picture = Pillow.fromarray(array.transpose(1, 2, 0) if own.channels > 1 else array[0])
                 pixels, done = fit(picture, image)
-                yield Item(pixels, frozenset(done))
+                yield Item([pixels], frozenset(done))
 
     shards = cached(f"array/{key}", image, items, [f"image {i}" for i in range(len(table.pixels))], progress)
     test = np.arange(table.test, len(shards)) if table.test is not None else None
@@ -180,7 +182,7 @@ def _decoded(listing: Listing, image: Image) -> Iterator[Item]:
         try:
             with listing.open(name) as file:
                 pixels, done = decode(file, image)
-            return Item(pixels, frozenset(done))
+            return Item([pixels], frozenset(done))
         except (BadFile, OSError) as error:
             return Item(None, problem=str(error))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -78,4 +79,4 @@ def read_sound(path: Path | str, audio: Audio) -> tuple[Tensor, tuple[int], str]
         done.add("padded with silence")
     if samples.shape[1] > audio.samples:
         done.add(f"cut to its first {audio.seconds:.3g} s")
-    return from_pcm(windows), (samples.shape[1],), ", ".join(sorted(done))
+    return from_pcm(np.stack(list(windows))), (samples.shape[1],), ", ".join(sorted(done))

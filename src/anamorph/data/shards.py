@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -40,9 +40,9 @@ ABANDONED_SECONDS = 24 * 3600
 
 @dataclass(frozen=True)
 class Item:
-    """What a file was decoded to: an image [C, H, W], windows of a sound [n, C, T], or why it was not; and what was done."""
+    """What a file was decoded to: an image [C, H, W], the windows [C, T] of a sound, or why it was not; and what was done."""
 
-    values: Values | None
+    values: Sequence[Values] | None
     done: frozenset[str] = frozenset()
     problem: str = ""
 
@@ -209,7 +209,7 @@ def _build(folder: Path, signal: Signal, items: Iterable[Item], names: list[str]
             else:
                 for done in item.done:
                     notes[done] = notes.get(done, 0) + 1
-                for value in item.values.reshape(-1, *signal.shape):
+                for value in item.values:
                     kept.append(row)
                     yield value
             progress(row + 1, len(names))

@@ -47,6 +47,8 @@ class Wanted:
         """
         if self.rate or self.window or self.hop:
             raise UserError("a rate, a window and a hop are for sounds, and these are images: choose a --size")
+        if self.channels == 2:
+            raise UserError("images are read as 1 (grey), 3 (RGB) or 4 (RGBA) channels, got 2")
         height, width = self.size or (own.height, own.width)
         if not self.upscale and (height > own.height or width > own.width):
             raise UserError(
