@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,14 @@ from anamorph.core.files import read_json
 from anamorph.core.signal import Audio
 from anamorph.core.space import read_codes, write_codes
 from anamorph.figures.wav import read_wav
-from anamorph.runs import load, open_data, settings_of
+from anamorph.runs import load, new_settings, open_data, settings_of
 from anamorph.training.folder import RunFolder
+from anamorph.training.machine import Choice
 from commands import fails, size
 from sounds import RATE, recordings, speaking, tone, write
 
 SMALL = ["--threads", "1", "--compile", "off", "--precision", "float32", "--images", "64", "--batch", "8"]
+HERE = Choice("cpu", "float32", 1, False)
 NAMES = ["--names", "{digit}_{speaker}_*"]
 
 
@@ -48,6 +51,11 @@ def test_a_run_on_sounds_is_written_and_taken_up_as_it_was_found(runs: Path, cap
     settings = settings_of(RunFolder(runs / "speaking"))
     assert settings.signal == Audio(1, 1000, RATE)
     assert open_data(settings).fingerprint == settings.fingerprint
+    again = new_settings(
+        "speaking", settings.source, 8, wanted=replace(settings.wanted, hop="0.025s"), labels=("speaker",), choice=HERE
+    )
+    assert (again.hop, again.window) == (100, 1000)
+    assert open_data(again).fingerprint == again.fingerprint != settings.fingerprint
     assert main(["resume", str(runs / "speaking"), "--images", "96"]) == 0
     capsys.readouterr()
     assert main(["info", str(runs / "speaking")]) == 0
