@@ -15,6 +15,7 @@ from anamorph.core.config import check
 from anamorph.core.errors import UserError
 from anamorph.core.model import Encodes, Explains, Noise
 from anamorph.core.optimizer import Adam
+from anamorph.core.precision import full_precision
 from anamorph.core.prior import Taste
 from anamorph.core.random import Random, Seeded
 from anamorph.core.recipe import Outcome, Phase, Recipe
@@ -128,9 +129,10 @@ class AudioVQVAE(Encodes, Explains):
         else:
             fixed = Seeded(0, "samples", device=codes["codes"].device)
             chances = fixed.uniform(1, 1, 1, self.signal.samples).expand(n, -1, -1, -1)
-        told = self.tell(self.codebook.lookup(codes["codes"]))
-        walk = NetWalk(self.decoder, n, self.signal.samples, self._speaker(codes), told)
-        return from_mu_law(draw_ids(walk, chances, Taste()).squeeze(2), LEVELS)
+        with full_precision(chances):
+            told = self.tell(self.codebook.lookup(codes["codes"]))
+            walk = NetWalk(self.decoder, n, self.signal.samples, self._speaker(codes), told)
+            return from_mu_law(draw_ids(walk, chances, Taste()).squeeze(2), LEVELS)
 
     def explain(self, x: Tensor, codes: Codes) -> Tensor:
         """log p(x | codes) [B] in nats, of the levels that samples are nearest to."""

@@ -110,7 +110,7 @@ class DilatedWalk:
         self.frames: Tensor | None = None
         if stack.told is not None:
             assert told is not None
-            self.frames = told.permute(2, 1, 0).contiguous()  # [frames, F, n]
+            self.frames = told.permute(2, 1, 0).to(self.always.dtype).contiguous()  # [frames, F, n]
             self.places_per_frame = places // len(self.frames)
             self.told = stack.told.weight[:, :, 0] * doubled.unsqueeze(1)
         self._hand_out(self.always)
