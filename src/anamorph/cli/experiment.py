@@ -24,6 +24,7 @@ EXPERIMENTS = {
     "tokens-mnist": "a VQ-VAE and a PixelCNN of its codes on MNIST: bits per pixel, samples (half an hour)",
     "tokens-fashion-mnist": "the same on Fashion-MNIST (half an hour)",
     "tokens-eurosat": "a VQ-VAE-2 and a PixelSNAIL of its codes on EuroSAT at 64 px (an hour)",
+    "speech": "an audio VQ-VAE and a WaveNet of its codes on spoken digits: what is kept, other voices, samples (an hour)",
     "vae-mnist": "a VAE on binarised MNIST: ELBO and the bound of 5,000 importance weights (half an hour)",
     "collapse": "a VAE and a VQ-VAE with a PixelCNN for a decoder: which codes still say something (half an hour)",
     "compression": "two models of codes of Fashion-MNIST as compressors, beside JPEG and WebP (an hour)",
@@ -90,6 +91,13 @@ def _run(options: Experiment, out: Path, choice: Choice, stop: Callable[[], bool
         from anamorph.experiments.compression import compression_study
 
         return compression_study(out, choice, note, options.images, stop)
+    if options.name == "speech":
+        from anamorph.experiments.speech import SPEECH, speech_study
+
+        first, prior = (
+            stage if options.images is None else replace(stage, images=options.images) for stage in (SPEECH.first, SPEECH.prior)
+        )
+        return speech_study(replace(SPEECH, first=first, prior=prior), out, choice, note, stop)
     if options.name.startswith("tokens-"):
         from anamorph.experiments.tokens import TOKENS, token_study
 

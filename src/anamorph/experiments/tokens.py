@@ -32,7 +32,7 @@ from anamorph.training.folder import RunFolder
 from anamorph.training.machine import Choice
 from anamorph.training.pictures import draw_codebooks
 
-__all__ = ["TOKENS", "Stage", "Tokens", "hours_of", "token_study", "trained"]
+__all__ = ["TOKENS", "Stage", "Tokens", "hours_of", "taken_at", "token_study", "trained"]
 
 SHOWN, CODED, MEASURED = 8, 256, 1000
 
@@ -80,7 +80,7 @@ def token_study(
     What has been done is not done again. Returns whether it came to its end, or was stopped.
     """
     for stage, folder, codes_of in ((study.first, out / "first", ""), (study.prior, out / "prior", str(out / "first"))):
-        if not trained(study.source, stage, RunFolder(folder), choice, say, stop, size=study.size, codes_of=codes_of):
+        if not trained(study.source, stage, RunFolder(folder), choice, say, stop, wanted=Wanted(study.size), codes_of=codes_of):
             return False
     model = load(out / "prior")
     assert isinstance(model, WithPrior)
@@ -103,7 +103,7 @@ def trained(
     say: Callable[[str], None],
     stop: Callable[[], bool],
     *,
-    size: tuple[int, int] | None = None,
+    wanted: Wanted | None = None,
     codes_of: str = "",
 ) -> bool:
     """Whether a run of a stage has come to its end; it is started, or goes on."""
@@ -114,7 +114,7 @@ def trained(
                 source,
                 stage.images,
                 config=stage.config,
-                wanted=Wanted(size),
+                wanted=wanted,
                 batch=stage.batch,
                 choice=choice,
                 codes_of=codes_of,
@@ -134,7 +134,7 @@ def _measured(model: WithPrior, train: Examples, held: Examples, out: Path) -> d
     facts: dict[str, Any] = {
         "hours of CPU, first stage": hours_of(out / "first"),
         "hours of CPU, prior": hours_of(out / "prior"),
-        "prior taken at, images": _seen(RunFolder(out / "prior")),
+        "prior taken at, images": taken_at(RunFolder(out / "prior")),
     }
     for name, counts in described["usage"].items():
         facts[f"codes of {name} in use"] = f"{sum(count > 0 for count in counts)} of {len(counts)}"
@@ -148,7 +148,7 @@ def _measured(model: WithPrior, train: Examples, held: Examples, out: Path) -> d
     return facts
 
 
-def _seen(folder: RunFolder) -> int:
+def taken_at(folder: RunFolder) -> int:
     """How many images a run had seen when it was as it is loaded."""
     found = folder.latest(best=True)
     return 0 if found is None else int(json.loads(found[1]["progress"])["images"])

@@ -1,0 +1,270 @@
+"""Spoken digits as codes: whether what is said and who says it are kept, told by classifiers, since no test can listen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from anamorph.core.classes import encode_batch
+from anamorph.core.files import read_facts, read_tensors, write_json, write_tensors
+from anamorph.core.model import LatentModel
+from anamorph.core.random import Seeded
+from anamorph.core.signal import Audio, Batch, Image, Label, Source
+from anamorph.core.space import Codes
+from anamorph.data.codes import fingerprint_of
+from anamorph.data.wanted import Wanted
+from anamorph.experiments.tokens import Stage, hours_of, taken_at, trained
+from anamorph.figures.grid import Row
+from anamorph.figures.show import show
+from anamorph.figures.spectrogram import log_mel
+from anamorph.metrics.factors import FactorReader, effective_classes, kept_reader
+from anamorph.metrics.likelihood import code_cost
+from anamorph.metrics.sound import log_spectral_distance
+from anamorph.models.audio_vqvae import AudioVQVAE, AudioVQVAEConfig
+from anamorph.nn.dilated import DilatedConfig
+from anamorph.nn.quantize import perplexity
+from anamorph.priors.compose import WithPrior
+from anamorph.priors.wavenet import WaveNetConfig
+from anamorph.runs import load, open_data, settings_of
+from anamorph.training.folder import RunFolder
+from anamorph.training.machine import Choice
+
+__all__ = ["SPEECH", "Heard", "Speech", "speech_study"]
+
+DIGIT, SPEAKER = "digit", "speaker"
+SHOWN, PART = 5, 100
+BANDS, QUIETEST_DB = 64, -100.0
+
+
+@dataclass(frozen=True)
+class Speech:
+    """Sounds whose labels say what is said and by whom, the model of their codes, the law of these, and the images of sounds
+    on which the classifiers are trained."""
+
+    source: str
+    window: int
+    first: Stage
+    prior: Stage
+    heard: int = 54_000
+    measured: int = 300
+
+
+SPEECH = Speech(
+    "fsdd",
+    window=4096,
+    first=Stage(
+        "audio_vqvae",
+        AudioVQVAEConfig(
+            vocabulary=128,
+            code_dim=32,
+            decoder=DilatedConfig(layers=14, cycle=7, width=32, inner=32, skip=64, head=64),
+            told=32,
+            speakers=6,
+            rate=0.001,
+        ),
+        40_000,
+        8,
+    ),
+    prior=Stage(
+        "wavenet",
+        WaveNetConfig(net=DilatedConfig(layers=12, cycle=6, width=64, inner=64, dropout=0.1), classes=10, label=DIGIT),
+        300_000,
+        64,
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Heard:
+    """Sounds as the classifiers read them: pictures [n, 1, bands, frames] of their log-mel spectrograms, in [-1, 1]."""
+
+    sounds: Source
+
+    @property
+    def signal(self) -> Image:
+        return Image(1, *pictures(self.sounds.take(0, 1).signals, self.rate).shape[2:])
+
+    @property
+    def rate(self) -> int:
+        assert isinstance(self.sounds.signal, Audio)
+        return self.sounds.signal.rate
+
+    @property
+    def size(self) -> int:
+        return self.sounds.size
+
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        return self.sounds.labels
+
+    @property
+    def fingerprint(self) -> str:
+        return self.sounds.fingerprint
+
+    def take(self, start: int, count: int, level: int = 0) -> Batch:
+        batch = self.sounds.take(start, count, level)
+        return Batch(pictures(batch.signals, self.rate), batch.labels)
+
+
+def pictures(x: Tensor, rate: int) -> Tensor:
+    """Of sounds [B, C, T]: [B, 1, bands, frames] in [-1, 1], from the quietest to full scale."""
+    return 1 - 2 * log_mel(x, rate, BANDS).clamp(max=0)[:, None] / QUIETEST_DB
+
+
+def speech_study(
+    study: Speech, out: Path, choice: Choice, say: Callable[[str], None], stop: Callable[[], bool] = lambda: False
+) -> bool:
+    """Train both stages and the classifiers, and write results.json, results.md, and sounds with their spectrograms.
+
+    What has been done is not done again. Returns whether it came to its end, or was stopped.
+    """
+    wanted = Wanted(window=study.window)
+    for stage, folder, codes_of in ((study.first, out / "first", ""), (study.prior, out / "prior", str(out / "first"))):
+        if not trained(study.source, stage, RunFolder(folder), choice, say, stop, wanted=wanted, codes_of=codes_of):
+            return False
+    settings = settings_of(RunFolder(out / "first"))
+    train, held = (open_data(settings, split).shuffled() for split in ("train", "test"))
+    told = f"{study.heard} sounds, {train.fingerprint}"
+    found = kept_reader(out / "reader.safetensors", told, Heard(train), Heard(held), study.heard, study.measured, say, stop)
+    if found is None:
+        return False
+    model = load(out / "prior")
+    assert isinstance(model, WithPrior)
+    n = min(study.measured, held.size)
+    batch = held.take(0, n)
+    heard = _heard(model, batch, out / "heard.safetensors")
+    facts = _facts(out, found[1]) | {"prior: nats per code, trained on": round(code_cost(model, train, n), 3)}
+    facts |= {"prior: nats per code, held out": round(code_cost(model, held, n), 3)} | _likelihood(model, batch)
+    rows = list(_measured(found[0], batch, heard, Heard(held).rate))
+    write_json(out / "results.json", {"facts": facts, "rows": rows})
+    (out / "results.md").write_text(_table(rows) + _list(facts), encoding="utf-8")
+    _show(out, model, batch, heard)
+    say(f"wrote {out / 'results.md'}")
+    return True
+
+
+@torch.no_grad()
+def _heard(model: WithPrior, batch: Batch, path: Path) -> Codes:
+    """What the model makes of sounds, and who speaks there: reconstructions; the same codes in another voice; the codes of
+    another sound, each in the voice of its place; and what is drawn. Kept in a file, as it takes long."""
+    kept = fingerprint_of(model)
+    if path.is_file() and read_facts(path).get("model") == kept:
+        return read_tensors(path)[0]
+    first, n = model.first, len(batch)
+    codes, speakers = encode_batch(first, batch), model.classes[SPEAKER]
+    others = (batch.labels[SPEAKER] + 1 + torch.arange(n) % (speakers - 1)) % speakers
+    digits = torch.arange(n) % model.classes[DIGIT]
+    drawn = model.draw(n, Seeded(0, "samples"), {DIGIT: digits, SPEAKER: torch.arange(n) // len(digits.unique()) % speakers})
+    made = {
+        "reconstructions": codes,
+        "conversions": codes | {SPEAKER: others},
+        "other codes": {name: value.roll(1, 0) for name, value in codes.items()} | {SPEAKER: codes[SPEAKER]},
+        "samples": drawn,
+    }
+    found = {name: _in_parts(model, its).clamp(-1, 1) for name, its in made.items()}
+    found |= {f"{name}.{SPEAKER}": its[SPEAKER] for name, its in made.items()} | {f"samples.{DIGIT}": digits}
+    write_tensors(path, found, {"model": kept})
+    return found
+
+
+def _in_parts(model: LatentModel, codes: Codes) -> Tensor:
+    """Sounds of many codes, each part with noise of its own."""
+    n = len(codes[SPEAKER])
+    parts = [
+        model.decode({name: value[i : i + PART] for name, value in codes.items()}, Seeded(i, "heard"))
+        for i in range(0, n, PART)
+    ]
+    return torch.cat(parts)
+
+
+def _measured(reader: FactorReader, batch: Batch, heard: Codes, rate: int) -> Iterator[dict[str, Any]]:
+    """For each kind of sound: how often what is said and who says it are read as they should be; how sure the reader is; and
+    how far the spectra are from the original's."""
+    said, who = batch.labels[DIGIT], batch.labels[SPEAKER]
+    kinds = {
+        "real sounds": (batch.signals, said, who),
+        "reconstructions": (heard["reconstructions"], said, who),
+        "the same codes, another speaker": (heard["conversions"], said, heard["conversions.speaker"]),
+        "another sound's codes": (heard["other codes"], said, who),
+        "drawn": (heard["samples"], heard[f"samples.{DIGIT}"], heard[f"samples.{SPEAKER}"]),
+    }
+    for name, (x, digit, speaker) in kinds.items():
+        chances = reader.chances(pictures(x, rate))
+        read = {factor: its.argmax(1) for factor, its in chances.items()}
+        row: dict[str, Any] = {"sounds": name, "n": len(x)}
+        row["digit as it should be"] = _share(read[DIGIT] == digit)
+        row["speaker as told"] = _share(read[SPEAKER] == speaker)
+        row["speaker of the original"] = None if name == "drawn" else _share(read[SPEAKER] == who)
+        row["sure of the digit"] = round(float(chances[DIGIT].amax(1).mean()), 3)
+        row["digits, effectively"] = round(effective_classes(read)[DIGIT], 2)
+        distance = log_spectral_distance(batch.signals, x, rate).mean()
+        row["log-spectral distance, dB"] = None if name == "drawn" else round(float(distance), 2)
+        yield row
+
+
+def _share(right: Tensor) -> float:
+    return round(float(right.float().mean()), 3)
+
+
+def _facts(out: Path, accuracy: Mapping[str, float]) -> dict[str, Any]:
+    return {
+        "hours of CPU, first stage": hours_of(out / "first"),
+        "hours of CPU, prior": hours_of(out / "prior"),
+        "prior taken at, sounds": taken_at(RunFolder(out / "prior")),
+        **{f"classifier right on held-out sounds: {name}": round(share, 3) for name, share in accuracy.items()},
+    }
+
+
+@torch.no_grad()
+def _likelihood(model: WithPrior, batch: Batch) -> dict[str, Any]:
+    """Of held-out sounds: the codes in use, what a code costs, and bits per sample given the codes and who speaks."""
+    first = model.first
+    assert isinstance(first, AudioVQVAE)
+    assert isinstance(first.signal, Audio)
+    codes = encode_batch(first, batch)
+    counts = torch.bincount(codes["codes"].flatten(), minlength=first.config.vocabulary)
+    parts = [
+        first.explain(batch.signals[i : i + PART], {name: value[i : i + PART] for name, value in codes.items()})
+        for i in range(0, len(batch), PART)
+    ]
+    nats = -torch.cat(parts).mean() / first.signal.samples
+    raw = math.log2(first.config.vocabulary) * codes["codes"][0].numel() / first.signal.seconds
+    return {
+        "codes in use": f"{int((counts > 0).sum())} of {first.config.vocabulary}",
+        "perplexity of codes": round(float(perplexity(counts.double())), 1),
+        "bits per second of codes, raw": round(raw),
+        "held out: bits per sample, given codes and speaker": round(float(nats) / math.log(2), 3),
+    }
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> str:
+    heads = list(rows[0])
+    lines = [heads, ["---"] * len(heads), *(["" if value is None else str(value) for value in row.values()] for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines) + "\n"
+
+
+def _list(facts: Mapping[str, Any]) -> str:
+    return "".join(f"| {name} | {value} |\n" for name, value in facts.items())
+
+
+def _show(out: Path, model: WithPrior, batch: Batch, heard: Codes) -> None:
+    """The first sounds, what comes back of them, the first of them in every voice, and the first that are drawn."""
+    first = {name: value[:1] for name, value in encode_batch(model.first, batch).items()}
+    speakers = model.classes[SPEAKER]
+    every = {name: value.expand(speakers, *value.shape[1:]) for name, value in first.items()} | {
+        SPEAKER: torch.arange(speakers)
+    }
+    rows = [
+        Row("held out", batch.signals[:SHOWN]),
+        Row("reconstructions", heard["reconstructions"][:SHOWN]),
+        Row("another speaker", heard["conversions"][:SHOWN]),
+        Row("drawn", heard["samples"][:SHOWN]),
+    ]
+    show(out / "sounds.png", model.signal, rows, f"The first {SHOWN}, unpicked")
+    show(out / "voices.png", model.signal, [Row("the first in every voice", _in_parts(model, every).clamp(-1, 1))])
