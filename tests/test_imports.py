@@ -10,7 +10,7 @@ import anamorph
 ROOT = Path(anamorph.__file__).parent
 LAYERS = (
     ("core",),
-    ("nn", "losses", "data", "edit", "figures"),
+    ("nn", "losses", "data", "edit", "figures", "features"),
     ("models", "priors", "training", "metrics"),
     ("catalog", "presets", "settings", "runs", "interop", "coding", "experiments"),
     ("cli", "__init__"),

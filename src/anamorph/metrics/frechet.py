@@ -1,0 +1,129 @@
+"""The Fréchet distance between two sets of features, each taken as a Gaussian (FID).
+
+Heusel et al. 2017, arXiv:1706.08500, equation 6: |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)).
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from anamorph.core.errors import UserError
+from anamorph.features.sets import check_pair
+
+__all__ = ["Moments", "frechet_bias", "frechet_distance", "frechet_of_features"]
+
+AT_A_TIME = 4096
+
+
+class Moments:
+    """The number, mean [D] and covariance [D, D] of features that come in parts; float64, in memory that
+    does not grow with them.
+
+    Parts are joined as in Chan, Golub, LeVeque 1979, so that a mean far from zero costs no digits.
+    """
+
+    def __init__(self, features: int) -> None:
+        self.count = 0
+        self.mean = torch.zeros(features, dtype=torch.float64)
+        self.scatter = torch.zeros(features, features, dtype=torch.float64)
+
+    @classmethod
+    def of(cls, x: Tensor) -> Self:
+        """Of features [N, D] that are at hand."""
+        moments = cls(x.shape[1])
+        moments.add(x)
+        return moments
+
+    def add(self, x: Tensor) -> None:
+        """Take more features [N, D] in.
+
+        Raises: UserError if some are not finite, or they are of another width.
+        """
+        if x.dim() != 2 or x.shape[1] != len(self.mean):
+            raise UserError(f"got features {list(x.shape)}, wanted [N, {len(self.mean)}]")
+        for part in x.split(AT_A_TIME):
+            part = part.detach().to("cpu", torch.float64)
+            mean = part.mean(0)
+            part = part - mean
+            self._join(len(part), mean, part.mT @ part)
+        if not bool(torch.isfinite(self.mean).all()):
+            raise UserError("some features are not finite: look at these images, or use another feature network")
+
+    def merge(self, other: Moments) -> None:
+        """Take in all that another has taken in."""
+        self._join(other.count, other.mean, other.scatter)
+
+    def _join(self, count: int, mean: Tensor, scatter: Tensor) -> None:
+        total, shift = self.count + count, mean - self.mean
+        self.scatter += scatter
+        self.scatter.addr_(shift, shift, alpha=self.count * count / total)
+        self.mean = self.mean + shift * (count / total)
+        self.count = total
+
+    @property
+    def covariance(self) -> Tensor:
+        """Of the sample (divided by n - 1, as numpy.cov has it).
+
+        Raises: UserError for fewer than two examples.
+        """
+        if self.count < 2:
+            raise UserError(f"a covariance needs at least 2 images, got {self.count}")
+        return self.scatter / (self.count - 1)
+
+
+def frechet_distance(a: Moments, b: Moments) -> float:
+    """The squared Fréchet distance of two Gaussians; 0 for equal ones.
+
+    The eigenvalues of S1 S2 are those of the symmetric L^T S2 L, where S1 = L L^T, and a trace of a square root is the sum of
+    their roots: no square root of a matrix is needed.
+    Raises: UserError if the widths differ, or one has fewer examples than numbers per example, which leaves no covariance.
+    """
+    if len(a.mean) != len(b.mean):
+        raise UserError(f"features of {len(a.mean)} and of {len(b.mean)} numbers: take both from the same network")
+    width, fewest = len(a.mean), min(a.count, b.count)
+    if fewest <= width:
+        bias = f", here by about {frechet_bias(a, a.count, b.count):.3g}" if min(a.count, b.count) > 1 else ""
+        raise UserError(
+            f"{fewest:,} images are too few for a FID over {width:,} features: at least {width + 1:,} of either kind are "
+            f"needed. With fewer, even two halves of the same data lie apart{bias}; take more images, or a network with fewer features"
+        )
+    first, second = a.covariance, b.covariance
+    root = _factor(first)
+    roots = torch.linalg.eigvalsh(root.mT @ second @ root).clamp(min=0).sqrt().sum()
+    distance = (a.mean - b.mean).square().sum() + first.trace() + second.trace() - 2 * roots
+    return max(0.0, float(distance))
+
+
+def _factor(covariance: Tensor) -> Tensor:
+    """L with L L^T = S: triangular, or, where S has no such factor for want of rank, from its eigenvectors."""
+    factor, failed = torch.linalg.cholesky_ex(covariance)
+    if not bool(failed):
+        return factor
+    values, vectors = torch.linalg.eigh(covariance)
+    return vectors * values.clamp(min=0).sqrt()
+
+
+def frechet_bias(law: Moments, n: int, m: int) -> float:
+    """About how far apart n and m images of one and the same law lie, which no model can do better than.
+
+    The distance is of second order in the errors of mean and covariance. Of a Gaussian law with eigenvalues l, that of the
+    mean adds sum(l) (1/n + 1/m), and that of the covariance half the sum over i, j of l_i l_j (1 + [i = j]) / (l_i + l_j) times
+    the same; that FID falls as 1/n to its limit is said by Chong and Forsyth 2019, arXiv:1911.07023.
+    """
+    values = torch.linalg.eigvalsh(law.covariance).clamp(min=0)
+    sums = values[:, None] + values[None, :]
+    pairs = torch.where(sums > 0, values[:, None] * values[None, :] / sums.clamp(min=1e-300), 0.0)
+    spread = 0.5 * (pairs.sum() + pairs.diagonal().sum())
+    return float(values.sum() + spread) * (1 / n + 1 / m)
+
+
+def frechet_of_features(real: Tensor, generated: Tensor) -> float:
+    """The squared Fréchet distance of features [N, D] and [M, D].
+
+    Raises: UserError as `frechet_distance`; and for features that are not finite, or the same for every image.
+    """
+    check_pair(real, generated)
+    return frechet_distance(Moments.of(real), Moments.of(generated))
