@@ -88,7 +88,8 @@ def frechet_distance(a: Moments, b: Moments) -> float:
         bias = f", here by about {frechet_bias(a, a.count, b.count):.3g}" if min(a.count, b.count) > 1 else ""
         raise UserError(
             f"{fewest:,} images are too few for a FID over {width:,} features: at least {width + 1:,} of either kind are "
-            f"needed. With fewer, even two halves of the same data lie apart{bias}; take more images, or a network with fewer features"
+            f"needed. With fewer, even two halves of the same data lie apart{bias}; take more images, or a network with "
+            f"fewer features"
         )
     first, second = a.covariance, b.covariance
     root = _factor(first)
