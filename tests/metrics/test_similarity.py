@@ -1,55 +1,113 @@
-"""How alike images are: against another implementation, and in cases that can be counted out."""
+"""Likeness of images: against torchmetrics and scikit-image's definition by hand, and what must hold."""
 
 from __future__ import annotations
 
-import math
-
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from anamorph.core.errors import UserError
-from anamorph.metrics.reconstruction import psnr_db, ssim
+from anamorph.metrics.similarity import feature_distance, lpips, ms_ssim, mse, psnr_db, ssim
 
 
-def pair(n: int = 4, shape: tuple[int, int, int] = (3, 17, 23)) -> tuple[Tensor, Tensor]:
-    """Smooth images, and noisy ones of them, from hardly to very."""
-    generator = torch.Generator().manual_seed(0)
-    x = torch.rand(n, *shape, generator=generator).cumsum(3).sin()
-    noise = torch.randn(n, *shape, generator=generator) * torch.linspace(0.01, 1, n)[:, None, None, None]
-    return x, (x + noise).clamp(-1, 1)
+def pictures(n: int = 3, height: int = 24, width: int = 19, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return F.interpolate(torch.rand(n, 3, 6, 5, generator=generator) * 2 - 1, (height, width), mode="bicubic").clamp(-1, 1)
 
 
-def test_ssim_is_that_of_torchmetrics() -> None:
-    image = pytest.importorskip("torchmetrics.functional.image")
-    x, y = pair()
-    settings = {"gaussian_kernel": True, "sigma": 1.5, "data_range": 2.0, "reduction": "none", "return_full_image": True}
-    _, places = image.structural_similarity_index_measure(x.double(), y.double(), **settings)
-    wanted = places[..., 5:-5, 5:-5].flatten(1).mean(1)  # without those whose window goes over the edge
-    torch.testing.assert_close(ssim(x, y), wanted, atol=1e-6, rtol=1e-6)
-    assert wanted.max() > 0.9
-    assert wanted.min() < 0.5
+def by_hand(a: Tensor, b: Tensor) -> float:
+    """Equation 13 at every place where the window fits, one place after another."""
+    window = np.exp(-((np.arange(11) - 5) ** 2) / 4.5)
+    window = np.outer(window, window) / window.sum() ** 2
+    found = []
+    for x, y in zip(a.double().numpy(), b.double().numpy(), strict=True):
+        for i in range(x.shape[0] - 10):
+            for j in range(x.shape[1] - 10):
+                p, q = x[i : i + 11, j : j + 11], y[i : i + 11, j : j + 11]
+                mean_p, mean_q = (window * p).sum(), (window * q).sum()
+                var_p, var_q = (window * (p - mean_p) ** 2).sum(), (window * (q - mean_q) ** 2).sum()
+                both = (window * (p - mean_p) * (q - mean_q)).sum()
+                c1, c2 = 0.02**2, 0.06**2
+                top = (2 * mean_p * mean_q + c1) * (2 * both + c2)
+                found.append(top / ((mean_p**2 + mean_q**2 + c1) * (var_p + var_q + c2)))
+    return float(np.mean(found))
 
 
-def test_ssim_of_flat_images_is_counted_out() -> None:
-    """Equation 13 without variances: (2ab + C1) / (a^2 + b^2 + C1), C1 = (0.01 * 2)^2."""
-    x, y = torch.full((1, 1, 11, 11), 0.5), torch.full((1, 1, 11, 11), -0.25)
-    assert float(ssim(x, y)) == pytest.approx((2 * 0.5 * -0.25 + 4e-4) / (0.25 + 0.0625 + 4e-4), rel=1e-6)
+def test_ssim_by_hand() -> None:
+    a, b = pictures(), (pictures() * 0.7 + 0.2 * torch.randn(3, 3, 24, 19)).clamp(-1, 1)
+    assert ssim(a.double(), b.double()).tolist() == pytest.approx([by_hand(x, y) for x, y in zip(a, b, strict=True)])
 
 
-def test_ssim_is_one_for_equal_images_symmetric_and_falls_with_noise() -> None:
-    x, y = pair()
-    assert torch.allclose(ssim(x, x), torch.ones(4, dtype=torch.float64))
-    assert torch.allclose(ssim(x, y), ssim(y, x))
-    assert (ssim(x, y).diff() < 0).all()
+def test_ssim_and_ms_ssim_are_torchmetrics() -> None:
+    functional = pytest.importorskip("torchmetrics.functional.image")
+    a = pictures(1, 177, 180).double()
+    b = (a + 0.3 * torch.randn(a.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)).clamp(-1, 1)
+    compare = functional.structural_similarity_index_measure
+    _, everywhere = compare(a, b, data_range=2.0, reduction="none", return_full_image=True)
+    within = everywhere[..., 5:-5, 5:-5].mean((1, 2, 3))  # it mirrors borders, and takes them in
+    torch.testing.assert_close(ssim(a, b), within, atol=1e-8, rtol=0)
+    wanted, x, y = torch.ones(1, dtype=torch.float64), a, b
+    for weight in (0.0448, 0.2856, 0.3001, 0.2363):
+        wanted *= compare(x, y, data_range=2.0, reduction="none", return_contrast_sensitivity=True)[1] ** weight
+        x, y = F.avg_pool2d(x, 2), F.avg_pool2d(y, 2)
+    torch.testing.assert_close(ms_ssim(a, b), wanted * ssim(x, y) ** 0.1333, atol=1e-8, rtol=0)
+    whole = functional.multiscale_structural_similarity_index_measure(a, b, data_range=2.0, reduction="none")
+    torch.testing.assert_close(ms_ssim(a, b), whole, atol=5e-3, rtol=0)
 
 
-def test_ssim_of_images_smaller_than_its_window_is_refused() -> None:
-    with pytest.raises(UserError, match="at least 11x11"):
-        ssim(torch.zeros(1, 1, 10, 20), torch.zeros(1, 1, 10, 20))
+def test_equal_images_are_alike_and_noise_makes_them_less_so() -> None:
+    a = pictures(2, 176, 176)
+    noise = torch.randn(a.shape, generator=torch.Generator().manual_seed(1))
+    for measure in (ssim, ms_ssim):
+        assert measure(a, a).tolist() == pytest.approx([1, 1])
+        levels = [float(measure(a, a + s * noise).mean()) for s in (0.05, 0.2, 0.8)]
+        assert 1 > levels[0] > levels[1] > levels[2]
+    assert float(ms_ssim(a, -a).max()) == 0
 
 
-def test_psnr_is_of_each_image() -> None:
-    x = torch.zeros(2, 1, 4, 4)
-    y = torch.stack([torch.full((1, 4, 4), 0.2), torch.zeros(1, 4, 4)])
-    assert psnr_db(y, x).tolist() == [pytest.approx(20.0, abs=1e-4), math.inf]
+def test_squares_and_decibels() -> None:
+    a, b = torch.zeros(2, 1, 4, 4), torch.full((2, 1, 4, 4), 0.2)
+    assert mse(a, b).tolist() == pytest.approx([0.04, 0.04])
+    assert psnr_db(a, b).tolist() == pytest.approx([20, 20])
+    assert psnr_db(a, a).tolist() == [float("inf")] * 2
+
+
+def test_lpips_by_hand() -> None:
+    a, b = torch.randn(2, 3, 4, 5), torch.randn(2, 3, 4, 5)
+    c, d = torch.randn(2, 6, 2, 2), torch.randn(2, 6, 2, 2)
+    weights = [torch.rand(3), torch.rand(6)]
+    wanted = [0.0, 0.0]
+    for left, right, weight in ((a, b, weights[0]), (c, d, weights[1])):
+        for i in range(2):
+            places = left.shape[2] * left.shape[3]
+            for y in range(left.shape[2]):
+                for x in range(left.shape[3]):
+                    p, q = left[i, :, y, x], right[i, :, y, x]
+                    wanted[i] += float((weight * (p / p.norm() - q / q.norm()) ** 2).sum()) / places
+    assert lpips([a, c], [b, d], weights).tolist() == pytest.approx(wanted, rel=1e-5)
+    assert lpips([a, c], [a, c], weights).tolist() == [0, 0]
+
+
+def test_feature_distance_is_relative() -> None:
+    a, b = torch.randn(4, 6), torch.randn(4, 6)
+    torch.testing.assert_close(feature_distance(a, b), feature_distance(5 * a, 5 * b))
+    assert feature_distance(a, a).tolist() == [0] * 4
+    assert feature_distance(a, -a).mean() == pytest.approx(4)
+
+
+def test_bad_images_are_refused() -> None:
+    a = pictures(1, 20, 8)
+    with pytest.raises(UserError, match="20x8 are too small for a window of 11 pixels: at least 11x11"):
+        ssim(a, a)
+    with pytest.raises(UserError, match="over 5 scales; use fewer scales, or ssim: at least 176x176"):
+        ms_ssim(a, a)
+    with pytest.raises(UserError, match="1 to 5 scales"):
+        ms_ssim(a, a, 6)
+    with pytest.raises(UserError, match="wanted two batches"):
+        mse(a, a[:, :1])
+    with pytest.raises(UserError, match="taps"):
+        lpips([a], [a], [])
+    with pytest.raises(UserError, match="not of one network"):
+        lpips([a], [a], [torch.ones(4)])
