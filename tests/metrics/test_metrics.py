@@ -2,13 +2,16 @@ from __future__ import annotations
 
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from anamorph.core.errors import UserError
 from anamorph.core.model import Draws, Encodes
 from anamorph.core.random import Seeded
-from anamorph.metrics.probes import linear_svm_accuracy, nearest_neighbour_accuracy
+from anamorph.metrics.probes import linear_svm_accuracy, logistic_accuracy, nearest_neighbour_accuracy, neighbours_accuracy
 from anamorph.metrics.reconstruction import latent_error, reconstruction_error
 from small import batch, images, make_run
 
@@ -27,6 +30,19 @@ def test_probes_are_scikit_learns() -> None:
     wanted = machine.score(test_x.double().numpy(), test_y.numpy())
     assert linear_svm_accuracy(x, y, test_x, test_y) == pytest.approx(wanted)
     assert 0.5 < wanted < 1
+
+
+def test_more_probes_are_scikit_learns() -> None:
+    (x, y), (test_x, test_y) = blobs(300, 0), blobs(2500, 1)
+    found = neighbours_accuracy(x, y, test_x, test_y, 7)
+    oracle = KNeighborsClassifier(7).fit(x.numpy(), y.numpy())
+    assert found == pytest.approx(oracle.score(test_x.numpy(), test_y.numpy()))
+    assert neighbours_accuracy(x, y, test_x, test_y, 1) == nearest_neighbour_accuracy(x, y, test_x, test_y) < found
+    steps = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(x.numpy(), y.numpy())
+    wanted = steps.score(test_x.numpy(), test_y.numpy())
+    assert logistic_accuracy(1000 * x + 5, y, 1000 * test_x + 5, test_y) == pytest.approx(wanted, abs=2e-3)
+    with pytest.raises(UserError, match="wanted 1 to 300"):
+        neighbours_accuracy(x, y, test_x, test_y, 301)
 
 
 def test_a_code_is_its_own_nearest_neighbour() -> None:
