@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from anamorph.core.errors import UserError
-from anamorph.metrics.frechet import Moments, frechet_bias, frechet_distance, frechet_of_features
+from anamorph.features.moments import Moments
+from anamorph.metrics.frechet import frechet_bias, frechet_distance, frechet_of_features
 from reference import committed
 
 

@@ -1,0 +1,85 @@
+"""What a feature network is: any module from images to numbers that says what it is called, and how it resizes images."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from anamorph.core.errors import UserError
+
+__all__ = ["Classifies", "Compares", "FeatureNetwork", "image_distance", "in_channels", "resized"]
+
+
+class FeatureNetwork(nn.Module, ABC):
+    """Features [B, D] of images [B, C, H, W] in [-1, 1] of any size.
+
+    name: stands beside every number that is taken with it. resizer: how images come to its size, in words. width: D.
+    """
+
+    name: str
+    resizer: str
+    width: int
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> Tensor: ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the network, its resizer and its weights."""
+        digest = hashlib.blake2b(f"{self.name}|{self.resizer}|{self.width}".encode(), digest_size=8)
+        for name, value in sorted(self.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
+
+class Classifies(FeatureNetwork):
+    """Also knows classes."""
+
+    @abstractmethod
+    def probabilities(self, x: Tensor) -> Mapping[str, Tensor]:
+        """Of the classes [B, classes] of each label, by its name."""
+
+
+class Compares(FeatureNetwork):
+    """Also has a distance of images that was made to agree with what people see."""
+
+    @abstractmethod
+    def distance(self, a: Tensor, b: Tensor) -> Tensor:
+        """Of images [B, C, H, W] from others, [B]."""
+
+
+@torch.no_grad()
+def image_distance(network: FeatureNetwork, a: Tensor, b: Tensor) -> Tensor:
+    """The network's own distance of images [B, C, H, W] from others, [B], or the squared one of their features."""
+    if isinstance(network, Compares):
+        return network.distance(a, b)
+    return (network(a) - network(b)).square().sum(1)
+
+
+def resized(x: Tensor, height: int, width: int) -> Tensor:
+    """Images [B, C, H, W] of another size, by antialiased bilinear interpolation; of the same size, as they are."""
+    if x.shape[2:] == (height, width):
+        return x
+    return F.interpolate(x, (height, width), mode="bilinear", align_corners=False, antialias=True)
+
+
+def in_channels(x: Tensor, channels: int) -> Tensor:
+    """Images [B, C, H, W] with so many channels: grey is repeated, and an alpha channel is left out.
+
+    Raises: UserError if that is not enough.
+    """
+    if x.dim() != 4:
+        raise UserError(f"a feature network reads images [B, C, H, W], got {list(x.shape)}")
+    if x.shape[1] == channels:
+        return x
+    if x.shape[1] == 1:
+        return x.expand(-1, channels, -1, -1)
+    if x.shape[1] == channels + 1 and channels in (1, 3):
+        return x[:, :channels]
+    raise UserError(f"the feature network reads images of {channels} channels, got {x.shape[1]}: train one on these images")
