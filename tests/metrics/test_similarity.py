@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from anamorph.core.errors import UserError
-from anamorph.metrics.similarity import feature_distance, lpips, ms_ssim, mse, psnr_db, ssim
+from anamorph.metrics.similarity import feature_distance, ms_ssim, mse, psnr_db, ssim
 
 
 def pictures(n: int = 3, height: int = 24, width: int = 19, seed: int = 0) -> Tensor:
@@ -74,22 +74,6 @@ def test_squares_and_decibels() -> None:
     assert psnr_db(a, a).tolist() == [float("inf")] * 2
 
 
-def test_lpips_by_hand() -> None:
-    a, b = torch.randn(2, 3, 4, 5), torch.randn(2, 3, 4, 5)
-    c, d = torch.randn(2, 6, 2, 2), torch.randn(2, 6, 2, 2)
-    weights = [torch.rand(3), torch.rand(6)]
-    wanted = [0.0, 0.0]
-    for left, right, weight in ((a, b, weights[0]), (c, d, weights[1])):
-        for i in range(2):
-            places = left.shape[2] * left.shape[3]
-            for y in range(left.shape[2]):
-                for x in range(left.shape[3]):
-                    p, q = left[i, :, y, x], right[i, :, y, x]
-                    wanted[i] += float((weight * (p / p.norm() - q / q.norm()) ** 2).sum()) / places
-    assert lpips([a, c], [b, d], weights).tolist() == pytest.approx(wanted, rel=1e-5)
-    assert lpips([a, c], [a, c], weights).tolist() == [0, 0]
-
-
 def test_feature_distance_is_relative() -> None:
     a, b = torch.randn(4, 6), torch.randn(4, 6)
     torch.testing.assert_close(feature_distance(a, b), feature_distance(5 * a, 5 * b))
@@ -107,7 +91,3 @@ def test_bad_images_are_refused() -> None:
         ms_ssim(a, a, 6)
     with pytest.raises(UserError, match="wanted two batches"):
         mse(a, a[:, :1])
-    with pytest.raises(UserError, match="taps"):
-        lpips([a], [a], [])
-    with pytest.raises(UserError, match="not of one network"):
-        lpips([a], [a], [torch.ones(4)])

@@ -143,6 +143,15 @@ def _empty() -> OrderedDict[str, Any]:
     return OrderedDict()
 
 
+def _ordered(pairs: Any = ()) -> OrderedDict[str, Any]:
+    """Python 2 hands the items over as pairs at once; its keys in checkpoints are names."""
+    if type(pairs) not in (list, tuple) or any(type(p) not in (list, tuple) or len(p) != 2 for p in pairs):
+        raise Refused("an OrderedDict of no pairs")
+    if any(type(key) is not str for key, _ in pairs):
+        raise Refused("an OrderedDict with a key that is no name")
+    return OrderedDict(pairs)
+
+
 class Dtype:
     """A NumPy type, as its name and its order of bytes."""
 
@@ -207,7 +216,7 @@ def _bytes(text: Any = "", encoding: Any = "latin1") -> bytes:
 
 
 KNOWN: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): _empty,
+    ("collections", "OrderedDict"): _ordered,
     ("collections", "defaultdict"): Object,
     ("builtins", "dict"): _empty,
     ("__builtin__", "dict"): _empty,

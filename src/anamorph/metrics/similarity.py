@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from anamorph.core.errors import UserError
 
-__all__ = ["feature_distance", "lpips", "ms_ssim", "mse", "psnr_db", "smallest_side", "ssim"]
+__all__ = ["feature_distance", "ms_ssim", "mse", "psnr_db", "smallest_side", "ssim"]
 
 RANGE = 2.0
 """Of pixels in [-1, 1]."""
@@ -84,29 +83,6 @@ def _blurred(x: Tensor) -> Tensor:
     window = window / window.sum()
     rows = F.conv2d(x.flatten(0, 1)[:, None], window.view(1, 1, -1, 1))
     return F.conv2d(rows, window.view(1, 1, 1, -1)).view(*x.shape[:2], x.shape[2] - TAPS + 1, x.shape[3] - TAPS + 1)
-
-
-def lpips(a: Sequence[Tensor], b: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor:
-    """The learned perceptual distance [B] of two images' feature maps [B, K, h, w], one pair for each tap of a network, with
-    the weight [K] of each map.
-
-    Zhang et al. 2018, arXiv:1801.03924, equation 1: maps are scaled to length one at each place, and the weighted squares of
-    their differences averaged over places and summed over taps.
-    Raises: UserError if the maps and weights are not of the same taps.
-    """
-    if not len(a) == len(b) == len(weights):
-        raise UserError(f"feature maps of {len(a)} and {len(b)} taps, but weights of {len(weights)}")
-    found = []
-    for left, right, weight in zip(a, b, weights, strict=True):
-        if left.shape != right.shape or left.shape[1] != weight.numel():
-            raise UserError(f"maps {list(left.shape)} and {list(right.shape)}, weights of {weight.numel()}: not of one network")
-        squared = (_unit(left) - _unit(right)).square()
-        found.append((squared * weight.view(1, -1, 1, 1)).sum(1).mean((1, 2)))
-    return torch.stack(found).sum(0)
-
-
-def _unit(x: Tensor) -> Tensor:
-    return x / (x.square().sum(1, keepdim=True).sqrt() + 1e-10)
 
 
 def feature_distance(a: Tensor, b: Tensor) -> Tensor:
