@@ -185,7 +185,7 @@ def test_samples_and_reconstructions_are_decoded_once() -> None:
         count += len(out)
         return out
 
-    model.decode = counted  # type: ignore[method-assign, assignment]
+    model.decode = counted  # type: ignore[method-assign]
     samples = list(drawn(model, 300, Seeded(0)))
     assert count == 300
     assert sum(len(s.images) for s in samples) == 300

@@ -17,7 +17,8 @@ from anamorph.metrics.latent import active_units, code_usage, smoothness
 
 def test_usage_is_counted() -> None:
     found = code_usage(torch.tensor([[[0, 0], [1, 1]], [[2, 2], [3, 3]]]), 8)
-    assert (found.used, found.vocabulary, found.perplexity) == (4, 8, pytest.approx(4))
+    assert (found.used, found.vocabulary) == (4, 8)
+    assert found.perplexity == pytest.approx(4)
     assert found.counts.tolist() == [2, 2, 2, 2, 0, 0, 0, 0]
     skewed = code_usage(torch.tensor([0, 0, 0, 1]), 2)
     assert skewed.perplexity == pytest.approx(math.exp(-(0.75 * math.log(0.75) + 0.25 * math.log(0.25))))

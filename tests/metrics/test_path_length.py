@@ -112,7 +112,7 @@ def test_models_that_draw_have_one_in_either_space(case: str) -> None:
     assert isinstance(model, Draws)
     for space in ("z", "w"):
         for sampling in ("full", "end"):
-            found = path_length(model, squared, 5, Seeded(0), PathSpec(space, sampling))  # type: ignore[arg-type]
+            found = path_length(model, squared, 5, Seeded(0), PathSpec(space, sampling))
             assert math.isfinite(found.mean)
             assert found.mean > 0
 

@@ -74,7 +74,7 @@ BACKBONES = {"vgg16": _vgg16, "alexnet": _alexnet, "squeezenet": _squeezenet}
 def taps(features: nn.Sequential, network: str, x: Tensor) -> Iterator[Tensor]:
     """The maps [B, K, h, w] that LPIPS reads of images as the network takes them."""
     wanted = TAPS[network]
-    for i, layer in enumerate(features[: wanted[-1] + 1]):
+    for i, layer in enumerate(list(features)[: wanted[-1] + 1]):
         x = layer(x)
         if i in wanted:
             yield x

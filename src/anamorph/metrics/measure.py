@@ -28,7 +28,8 @@ STANDARD: Mapping[str, str] = {
 class Measure:
     """One result. n: how many examples of each kind it was taken over, such as real and generated. features and resizer: the
     network that looked, and how images were brought to its size; empty if none did. split: which data. error: one standard
-    error, where the measure has one. settings: what else decides it, such as k or epsilon."""
+    error, where the measure has one. floor: about what a perfect model would have at these counts, where that is not zero.
+    settings: what else decides it, such as k or epsilon."""
 
     name: str
     value: float
@@ -39,6 +40,7 @@ class Measure:
     resizer: str = ""
     split: str = ""
     error: float | None = None
+    floor: float | None = None
     settings: Mapping[str, float | str] = field(default_factory=dict)
 
     @property
