@@ -104,6 +104,8 @@ def test_what_would_run_something_is_refused_by_name(tmp_path: Path, how: str, f
         (b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n)\x81.", "an object of function"),
         (b"\x80\x02}(K\x01}u)\x85R.", "a call of dict"),
         (b"\x80\x02})K\x01s.", "a key that is a tuple"),
+        (b"\x80\x02ccollections\nOrderedDict\n](K\x01e\x85R.", "an OrderedDict of no pairs"),
+        (b"\x80\x02ccollections\nOrderedDict\n](](K\x01K\x02ee\x85R.", "a key that is no name"),
         (b"\x80\x02]K\x01K\x02s.", "items of list"),
         (b"\x80\x02NQ.", "a reference to something outside"),
         (b"\x80\x02\x82\x01.", "no checkpoint"),
@@ -117,6 +119,12 @@ def test_programs_are_refused(tmp_path: Path, program: bytes, told: str) -> None
     path.write_bytes(program)
     with pytest.raises(UserError, match=told):
         read_pickle(path)
+
+
+def test_python_2_hands_the_items_of_a_dict_over_as_pairs(tmp_path: Path) -> None:
+    path = tmp_path / "old.pkl"
+    path.write_bytes(b"\x80\x02ccollections\nOrderedDict\n](](X\x01\x00\x00\x00aK\x01e](X\x01\x00\x00\x00bK\x02ee\x85R.")
+    assert read_pickle(path) == {"a": 1, "b": 2}
 
 
 DOUBLED = b"\x80\x02]q\x00" + b"".join(b"](h%ch%ceq%c" % (i, i, i + 1) for i in range(60)) + b"."
