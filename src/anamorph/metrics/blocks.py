@@ -14,8 +14,8 @@ from anamorph.core.progress import Progress, quiet
 __all__ = ["Block", "Blocks", "Smallest", "blocks_across", "blocks_within"]
 
 SIDE = 2048
-EXACT_VALUES = 1 << 23
-"""Numbers of a difference in float64 that are held at a time."""
+EXACT_VALUES = 1 << 17
+"""Numbers of a difference in float64 that are held at a time: what a processor keeps near."""
 
 ERROR = 3e-6
 """Of a squared distance, in units of |x|^2 + |y|^2: ten times the largest that is seen among four million at 2,048 numbers."""
