@@ -13,7 +13,7 @@ from anamorph.core.errors import UserError
 from anamorph.core.model import Lacking
 from anamorph.core.random import Seeded
 from anamorph.core.signal import Batch, Image, Label
-from anamorph.data.images import Images, InMemory
+from anamorph.data.images import Images, InMemory, images_of
 from anamorph.data.open import open_source
 from anamorph.features.compact import CompactClassifier, CompactNetwork
 from anamorph.features.learn import accuracy, contrast, train_classifier, train_contrastive, views
@@ -25,7 +25,7 @@ from small import images, make_run
 
 
 def digits() -> Images:
-    return open_source("digits", split="train")
+    return images_of(open_source("digits", split="train"))
 
 
 def test_pixels_are_themselves_and_large_ones_are_seen_smaller() -> None:

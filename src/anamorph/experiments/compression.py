@@ -24,7 +24,7 @@ from anamorph.data.images import to_signal
 from anamorph.experiments.tokens import GREY, SMALL, TOKENS, Stage, Tokens, hours_of, trained
 from anamorph.figures.grid import Row, as_picture, save_picture, sheet
 from anamorph.figures.rates import Kept, save_rates
-from anamorph.metrics.reconstruction import ssim
+from anamorph.metrics.similarity import ssim
 from anamorph.priors.compose import WithPrior
 from anamorph.runs import load, open_data, settings_of
 from anamorph.training.folder import RunFolder
