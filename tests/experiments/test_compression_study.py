@@ -11,12 +11,16 @@ import torch
 from PIL import Image as Pillow
 
 from anamorph.catalog import build, build_with_prior
+from anamorph.core.files import read_json
 from anamorph.core.model import Encodes
 from anamorph.core.signal import Image
+from anamorph.experiments import compression
 from anamorph.experiments.compression import QUALITIES, as_stored, header_bytes, measured, other_codec
+from anamorph.experiments.tokens import Stage, Tokens
 from anamorph.figures.rates import Kept, save_rates
 from anamorph.models.vqvae import VQVAEConfig
 from anamorph.priors.pixelcnn import PixelCNNConfig
+from anamorph.training.machine import Choice
 
 
 def images(n: int = 20) -> torch.Tensor:
@@ -67,3 +71,24 @@ def test_rates_are_drawn(tmp_path: Path) -> None:
     save_rates(tmp_path / "rates.png", {"JPEG": curve, "WebP": curve}, {"ours": Kept(0.5, 0.2, 20.0, 0.7)}, "a title")
     with Pillow.open(tmp_path / "rates.png") as picture:
         assert picture.size == (1040, 480)
+
+
+def test_the_study_trains_compresses_and_writes_its_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compression, "MEASURED", 9)
+    monkeypatch.setattr(compression, "QUALITIES", (5, 50))
+    first = Stage("vqvae", VQVAEConfig(width=8, blocks=1, inner=5, vocabulary=16, code_dim=4), 32, 16)
+    study = {"one code per 4x4 pixels": Tokens("shapes", first, Stage("pixelcnn", PixelCNNConfig(layers=1), 32, 16), (16, 16))}
+    told: list[str] = []
+    assert compression.compression_study(study, tmp_path, Choice("cpu", "float32", 1, False), told.append)
+    facts = read_json(tmp_path / "results.json")
+    assert facts["models"]["one code per 4x4 pixels"]["exact"] == 9
+    assert [len(curve) for curve in facts["codecs"].values()] == [2, 2]
+    text = (tmp_path / "results.md").read_text()
+    assert "| one code per 4x4 pixels | 8.00 |" in text
+    assert "| JPEG, quality 50 |" in text
+    for name in ("rates.png", "compressed.png"):
+        with Pillow.open(tmp_path / name) as picture:
+            assert min(picture.size) > 100
+    assert not compression.compression_study(
+        study, tmp_path / "other", Choice("cpu", "float32", 1, False), told.append, stop=lambda: True
+    )

@@ -28,6 +28,7 @@ EXPERIMENTS = {
     "vae-mnist": "a VAE on binarised MNIST: ELBO and the bound of 5,000 importance weights (half an hour)",
     "collapse": "a VAE and a VQ-VAE with a PixelCNN for a decoder: which codes still say something (half an hour)",
     "compression": "two models of codes of Fashion-MNIST as compressors, beside JPEG and WebP (an hour)",
+    "compression-eurosat": "the same of EuroSAT at 64 px, by a VQ-VAE-2 and PixelSNAIL (an hour)",
     "mnist-probes": "alae, vae and autoencoder on MNIST, 4.5 M images, 3 seeds: 1-NN and linear SVM on their codes (hours)",
 }
 
@@ -87,10 +88,10 @@ def _run(options: Experiment, out: Path, choice: Choice, stop: Callable[[], bool
         from anamorph.experiments.likelihoods import collapse, vae_mnist
 
         return (collapse if options.name == "collapse" else vae_mnist)(out, choice, note, options.images, stop)
-    if options.name == "compression":
-        from anamorph.experiments.compression import compression_study
+    if options.name.startswith("compression"):
+        from anamorph.experiments.compression import COMPRESSION, compression_study
 
-        return compression_study(out, choice, note, options.images, stop)
+        return compression_study(COMPRESSION[options.name], out, choice, note, options.images, stop)
     if options.name == "speech":
         from anamorph.experiments.speech import SPEECH, speech_study
 

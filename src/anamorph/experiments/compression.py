@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from io import BytesIO
 from pathlib import Path
@@ -21,6 +21,7 @@ from anamorph.coding.lanes import laws_of
 from anamorph.core.files import write_json
 from anamorph.core.model import code_space
 from anamorph.data.images import to_signal
+from anamorph.data.wanted import Wanted
 from anamorph.experiments.tokens import GREY, SMALL, TOKENS, Stage, Tokens, hours_of, trained
 from anamorph.figures.grid import Row, as_picture, save_picture, sheet
 from anamorph.figures.rates import Kept, save_rates
@@ -30,19 +31,22 @@ from anamorph.runs import load, open_data, settings_of
 from anamorph.training.folder import RunFolder
 from anamorph.training.machine import Choice
 
-__all__ = ["MODELS", "as_stored", "compression_study", "header_bytes", "measured", "other_codec"]
+__all__ = ["COMPRESSION", "as_stored", "compression_study", "header_bytes", "measured", "other_codec"]
 
-SOURCE, MEASURED, SHOWN = "fashion-mnist", 1000, 8
+MEASURED, SHOWN = 1000, 8
 QUALITIES = (0, 2, 5, 10, 15, 20, 30, 40, 50, 60, 70, 80, 90, 95)
-MODELS = {
-    "one code per 4x4 pixels": TOKENS["tokens-fashion-mnist"],
-    "four codes per 4x4 pixels": Tokens(
-        SOURCE,
-        Stage("vqvae", replace(GREY, quantizer="residual", maps=4), 600_000),
-        Stage("pixelcnn", SMALL, 600_000, 128),
-    ),
+COMPRESSION = {
+    "compression": {
+        "one code per 4x4 pixels": TOKENS["tokens-fashion-mnist"],
+        "four codes per 4x4 pixels": Tokens(
+            "fashion-mnist",
+            Stage("vqvae", replace(GREY, quantizer="residual", maps=4), 600_000),
+            Stage("pixelcnn", SMALL, 600_000, 128),
+        ),
+    },
+    "compression-eurosat": {"coarse and fine codes": TOKENS["tokens-eurosat"]},
 }
-"""Two rates, by what a model keeps of an image."""
+"""By the name of the experiment: models of the same images, which differ in what they keep of one."""
 CODECS = ("JPEG", "WebP")
 COSTS = (
     "bytes per image",
@@ -82,6 +86,7 @@ class Measured:
 
 
 def compression_study(
+    models: Mapping[str, Tokens],
     out: Path,
     choice: Choice,
     say: Callable[[str], None],
@@ -91,32 +96,36 @@ def compression_study(
     """Train the models, each in a folder of its own, compress held-out images, and write results.json, results.md, rates.png
     and compressed.png.
 
-    What has been done is not done again: finished runs of `tokens-fashion-mnist` may be put into place. images: that each
+    What has been done is not done again: finished runs of the experiments on tokens may be put into place. images: that each
     model sees, if not as many as it should. Returns whether it came to its end, or was stopped.
     """
     found: dict[str, Measured] = {}
     rows: list[Row] = []
     hours: dict[str, float] = {}
     x = torch.empty(0)
-    for name, study in MODELS.items():
+    for name, study in models.items():
         folder = out / name.split()[0]
         for stage, run, of in ((study.first, "first", ""), (study.prior, "prior", str(folder / "first"))):
             wanted = stage if images is None else replace(stage, images=images)
-            if not trained(study.source, wanted, RunFolder(folder / run), choice, say, stop, codes_of=of):
+            if not trained(
+                study.source, wanted, RunFolder(folder / run), choice, say, stop, wanted=Wanted(study.size), codes_of=of
+            ):
                 return False
         model, _ = laws_of(load(folder / "prior"))
-        x = open_data(settings_of(RunFolder(folder / "prior")), "test").shuffled().take(0, MEASURED).signals
+        held = open_data(settings_of(RunFolder(folder / "prior")), "test").shuffled()
+        x = held.take(0, min(MEASURED, held.size)).signals
         found[name], again = measured(model, x)
         say(f"{name}: {found[name].single_bytes / len(x):.1f} bytes a file on average, {found[name].exact} of {len(x)} exact")
         rows.append(Row(f"{name}: {found[name].single_bytes / len(x):.0f} bytes, on average", again[:SHOWN]))
         hours[name] = hours_of(folder / "first") + hours_of(folder / "prior")
     codecs = {kind: [other_codec(x, kind, quality) for quality in QUALITIES] for kind in CODECS}
-    _write(out, x, found, codecs, hours)
+    source = next(iter(models.values())).source
+    _write(out, x, found, codecs, hours, source)
     for kind, quality in (("WebP", 0), ("JPEG", 5)):
         files = _coded(x, kind, quality)
         size = sum(map(len, files)) / len(files)
-        rows.append(Row(f"{kind}, quality {quality}: {size:.0f} bytes, on average", _decoded(files[:SHOWN])))
-    save_picture(out / "compressed.png", sheet([Row("held out", x[:SHOWN]), *rows], f"The first {SHOWN}, unpicked: {SOURCE}"))
+        rows.append(Row(f"{kind}, quality {quality}: {size:.0f} bytes, on average", _decoded(files[:SHOWN], x.shape[1])))
+    save_picture(out / "compressed.png", sheet([Row("held out", x[:SHOWN]), *rows], f"The first {SHOWN}, unpicked: {source}"))
     say(f"wrote {out / 'results.md'}")
     return True
 
@@ -164,7 +173,7 @@ def other_codec(x: Tensor, kind: str, quality: int) -> Kept:
     """What a codec's files of images [n, C, H, W] cost, and how well they are kept. Pillow's encoder, with optimised tables, at
     its slowest."""
     files = _coded(x, kind, quality)
-    again = _decoded(files)
+    again = _decoded(files, x.shape[1])
     pixels = len(x) * x.shape[-1] * x.shape[-2]
     headers = sum(header_bytes(data) for data in files)
     size = sum(map(len, files))
@@ -184,11 +193,13 @@ def _coded(x: Tensor, kind: str, quality: int) -> list[bytes]:
     return files
 
 
-def _decoded(files: Sequence[bytes]) -> Tensor:
+def _decoded(files: Sequence[bytes], channels: int) -> Tensor:
+    """Images [n, channels, H, W] of files."""
     arrays = []
     for data in files:
         with Pillow.open(BytesIO(data)) as picture:
-            arrays.append(np.asarray(picture.convert("L"), np.uint8)[None])
+            pixels = np.asarray(picture.convert("L" if channels == 1 else "RGB"), np.uint8)
+            arrays.append(np.atleast_3d(pixels).transpose(2, 0, 1))
     return to_signal(np.stack(arrays))
 
 
@@ -204,7 +215,9 @@ def _psnr(again: Tensor, x: Tensor) -> float:
     return 10 * math.log10(4 / float((again - x).square().mean()))
 
 
-def _write(out: Path, x: Tensor, found: dict[str, Measured], codecs: dict[str, list[Kept]], hours: dict[str, float]) -> None:
+def _write(
+    out: Path, x: Tensor, found: dict[str, Measured], codecs: dict[str, list[Kept]], hours: dict[str, float], source: str
+) -> None:
     pixels = x.shape[-1] * x.shape[-2]
     models = {
         name: Kept(
@@ -221,7 +234,7 @@ def _write(out: Path, x: Tensor, found: dict[str, Measured], codecs: dict[str, l
         "codecs": {name: [asdict(one) for one in curve] for name, curve in codecs.items()},
     }
     write_json(out / "results.json", facts)
-    save_rates(out / "rates.png", codecs, models, f"{len(x):,} held-out images of {SOURCE}")
+    save_rates(out / "rates.png", codecs, models, f"{len(x):,} held-out images of {source}")
     lines = [*_head(COSTS), *(_cost_row(name, m) for name, m in found.items()), ""]
     lines += [*_head(QUALITY), *(_quality_row(name, one) for name, one in models.items())]
     for kind, curve in codecs.items():

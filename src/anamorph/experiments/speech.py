@@ -35,7 +35,7 @@ from anamorph.runs import load, open_data, settings_of
 from anamorph.training.folder import RunFolder
 from anamorph.training.machine import Choice
 
-__all__ = ["SPEECH", "Heard", "Speech", "speech_study"]
+__all__ = ["SPEECH", "Heard", "Speech", "others_of", "speech_study"]
 
 DIGIT, SPEAKER = "digit", "speaker"
 SHOWN, PART = 5, 100
@@ -48,7 +48,7 @@ class Speech:
     on which the classifiers are trained."""
 
     source: str
-    window: int
+    wanted: Wanted
     first: Stage
     prior: Stage
     heard: int = 54_000
@@ -57,8 +57,8 @@ class Speech:
 
 SPEECH = Speech(
     "fsdd",
-    window=4096,
-    first=Stage(
+    Wanted(window=4096),
+    Stage(
         "audio_vqvae",
         AudioVQVAEConfig(
             vocabulary=128,
@@ -71,7 +71,7 @@ SPEECH = Speech(
         40_000,
         8,
     ),
-    prior=Stage(
+    Stage(
         "wavenet",
         WaveNetConfig(net=DilatedConfig(layers=12, cycle=6, width=64, inner=64, dropout=0.1), classes=10, label=DIGIT),
         300_000,
@@ -124,9 +124,8 @@ def speech_study(
 
     What has been done is not done again. Returns whether it came to its end, or was stopped.
     """
-    wanted = Wanted(window=study.window)
     for stage, folder, codes_of in ((study.first, out / "first", ""), (study.prior, out / "prior", str(out / "first"))):
-        if not trained(study.source, stage, RunFolder(folder), choice, say, stop, wanted=wanted, codes_of=codes_of):
+        if not trained(study.source, stage, RunFolder(folder), choice, say, stop, wanted=study.wanted, codes_of=codes_of):
             return False
     settings = settings_of(RunFolder(out / "first"))
     train, held = (open_data(settings, split).shuffled() for split in ("train", "test"))
@@ -158,7 +157,7 @@ def _heard(model: WithPrior, batch: Batch, path: Path) -> Codes:
         return read_tensors(path)[0]
     first, n = model.first, len(batch)
     codes, speakers = encode_batch(first, batch), model.classes[SPEAKER]
-    others = (batch.labels[SPEAKER] + 1 + torch.arange(n) % (speakers - 1)) % speakers
+    others = others_of(batch.labels[SPEAKER], speakers)
     digits = torch.arange(n) % model.classes[DIGIT]
     drawn = model.draw(n, Seeded(0, "samples"), {DIGIT: digits, SPEAKER: torch.arange(n) // len(digits.unique()) % speakers})
     made = {
@@ -168,9 +167,14 @@ def _heard(model: WithPrior, batch: Batch, path: Path) -> Codes:
         "samples": drawn,
     }
     found = {name: _in_parts(model, its).clamp(-1, 1) for name, its in made.items()}
-    found |= {f"{name}.{SPEAKER}": its[SPEAKER] for name, its in made.items()} | {f"samples.{DIGIT}": digits}
+    found |= {f"{name}.{SPEAKER}": its[SPEAKER].clone() for name, its in made.items()} | {f"samples.{DIGIT}": digits}
     write_tensors(path, found, {"model": kept})
     return found
+
+
+def others_of(who: Tensor, speakers: int) -> Tensor:
+    """For each of some speakers [n] another one, by turns."""
+    return (who + 1 + torch.arange(len(who)) % (speakers - 1)) % speakers
 
 
 def _in_parts(model: LatentModel, codes: Codes) -> Tensor:
