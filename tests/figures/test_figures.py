@@ -12,7 +12,7 @@ from imageio_ffmpeg import read_frames
 from PIL import Image as Pillow
 
 from anamorph.core.errors import UserError
-from anamorph.figures.bars import save_bars
+from anamorph.figures.bars import save_bars, save_ranked
 from anamorph.figures.codebook import Quantised, save_codebooks
 from anamorph.figures.curves import save_curves
 from anamorph.figures.grid import LARGEST_SIDE, Row, as_picture, rows_of, save_grid, save_picture, sheet
@@ -165,3 +165,13 @@ def test_codebooks_are_drawn_with_what_they_stand_for(tmp_path: Path) -> None:
     save_codebooks(tmp_path / "one.png", {"codes": Quantised(torch.ones(3, 1), torch.zeros(2, 1), torch.tensor([3, 0]))})
     with Pillow.open(tmp_path / "one.png") as picture:
         assert picture.size[0] > 100
+
+
+def test_ranked_values_fall(tmp_path: Path) -> None:
+    save_ranked(tmp_path / "r.png", {"one": [0.1, 3.0, 1.0], "other": [2.0, 2.0]}, "two")
+    with Pillow.open(tmp_path / "r.png") as picture:
+        array = np.asarray(picture.convert("RGB")).astype(int)
+    blue = (abs(array - (0x1F, 0x77, 0xB4)).sum(2) < 30).sum(0)  # how high the first panel's bars are, column by column
+    heights = blue[blue > 0]
+    assert heights[0] > 3 * heights[-1]
+    assert (np.diff(heights.astype(int)) <= 3).all()

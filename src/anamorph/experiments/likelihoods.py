@@ -14,7 +14,7 @@ from anamorph.core.files import write_json
 from anamorph.core.random import Seeded
 from anamorph.data.examples import Examples
 from anamorph.experiments.tokens import Stage, hours_of, trained
-from anamorph.figures.bars import save_bars
+from anamorph.figures.bars import save_ranked
 from anamorph.figures.grid import Row, save_picture, sheet
 from anamorph.losses.likelihood import gaussian_kl
 from anamorph.metrics.likelihood import importance_bounds
@@ -99,13 +99,11 @@ def collapse(
         "vqvae: with another digit's codes": _cost(vqvae, x, x.roll(1, 0)),
     }
     write_json(out / "results.json", facts)
-    ranked = nats.sort(descending=True).values[:16].tolist()
-    usage = (shares.sort(descending=True).values[:16] * ids[0].numel()).tolist()
-    groups = {
-        "vae: nats of the first dimensions": {str(i + 1): value for i, value in enumerate(ranked)},
-        "vqvae: codes per image, the commonest": {str(i + 1): value for i, value in enumerate(usage)},
+    panels = {
+        "vae: nats in each dimension of z": nats.tolist(),
+        "vqvae: how often an image has each code": (shares * ids[0].numel()).tolist(),
     }
-    save_bars(out / "usage.png", groups, "What codes say beside a PixelCNN decoder")
+    save_ranked(out / "usage.png", panels, "What codes say beside a PixelCNN decoder")
     with torch.no_grad():
         rows = [Row("held out", x[:SHOWN])]
         rows += [Row(name, model.decode(model.encode(x[:SHOWN]))) for name, model in (("vae", vae), ("vqvae", vqvae))]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from anamorph.figures.curves import save_figure
 
-__all__ = ["save_bars"]
+__all__ = ["save_bars", "save_ranked"]
 
 
 def save_bars(path: Path, groups: Mapping[str, Mapping[str, float]], title: str = "") -> None:
@@ -27,4 +27,20 @@ def save_bars(path: Path, groups: Mapping[str, Mapping[str, float]], title: str 
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(fontsize=8, frameon=False)
+    save_figure(path, figure)
+
+
+def save_ranked(path: Path, panels: Mapping[str, Sequence[float]], title: str = "") -> None:
+    """Write a picture (PNG, or SVG by name) with a panel for each name, in it a bar for each value, the largest first."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.4 * len(panels), 3.2), dpi=100, layout="constrained")
+    for place, (name, values) in enumerate(panels.items(), 1):
+        axes = figure.add_subplot(1, len(panels), place)
+        axes.bar(range(1, len(values) + 1), sorted(values, reverse=True), 0.86, color=f"C{place - 1}")
+        axes.set_title(name, fontsize=10)
+        axes.grid(axis="y", alpha=0.25)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(title, fontsize=11)
     save_figure(path, figure)
