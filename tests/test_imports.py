@@ -12,7 +12,7 @@ LAYERS = (
     ("core",),
     ("nn", "losses", "data", "edit", "figures", "features"),
     ("models", "priors", "training", "metrics"),
-    ("catalog", "presets", "settings", "runs", "interop", "coding", "experiments"),
+    ("catalog", "presets", "settings", "runs", "interop", "coding", "evaluation", "experiments"),
     ("cli", "__init__"),
     ("__main__",),
 )
@@ -25,8 +25,12 @@ WITHIN = {
     ("settings", "catalog"),
     ("interop", "catalog"),
     ("interop", "runs"),
+    ("evaluation", "interop"),
+    ("evaluation", "runs"),
+    ("evaluation", "settings"),
     ("experiments", "catalog"),
     ("experiments", "coding"),
+    ("experiments", "evaluation"),
     ("experiments", "presets"),
     ("experiments", "runs"),
 }

@@ -28,6 +28,7 @@ COMMANDS = {
     "decode": "RUN CODES                         images or sounds from a file of codes",
     "compress": "RUN IMAGE... or SOURCE            images as small files, by a prior over their codes",
     "decompress": "RUN FILE...                       images from files of `compress`",
+    "evaluate": "RUN [SOURCE]                      every measure that a model can have, and a report to look at",
     "import": "KIND FILE --out RUN               open the weights of the original code as a run",
     "info": "RUN                               what a run is and how far it has come",
     "models": "[NAME]                            the models, and their place among their relatives",

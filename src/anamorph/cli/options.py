@@ -57,16 +57,21 @@ class Common:
     json: bool = False
     """Print the result as JSON."""
 
-    def load(self, run: Path) -> LatentModel:
-        """The run's model, on the device asked for."""
+    def settle(self) -> None:
+        """Compute as asked for from now on."""
         import torch
 
-        from anamorph.runs import load
         from anamorph.training.machine import settle
         from anamorph.training.run import Machine
 
         threads = torch.get_num_threads() if self.threads is None else self.threads
         settle(Machine(self.device, self.precision, threads))
+
+    def load(self, run: Path) -> LatentModel:
+        """The run's model, on the device asked for."""
+        from anamorph.runs import load
+
+        self.settle()
         return load(run, self.device)
 
     @contextmanager

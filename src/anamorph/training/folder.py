@@ -24,6 +24,8 @@ FORMAT = 1
 """Of config.json and of checkpoints; a newer one is refused."""
 NAME = re.compile(r"\d{12}(-kept)?\.safetensors")
 """Of a checkpoint: how many images it has seen, and whether it is kept."""
+BEST = "check/held_out_nats_per_code"
+"""By what the best checkpoint is the best, unless it says so itself."""
 KEPT = 6
 """Checkpoints at pictures of the timeline that are kept besides the latest."""
 
@@ -105,6 +107,18 @@ class RunFolder:
         """The facts of the newest readable checkpoint, without its tensors; as `latest`."""
         found = self._newest(read_facts, lambda facts: facts)
         return found[0] if found else None
+
+    def used(self) -> dict[str, Any]:
+        """Which checkpoint `latest(best=True)` gives, without its tensors: how many images it had seen, and which it is (the
+        newest; or the best, and by what).
+
+        Raises: UserError if there is none yet, or none can be read.
+        """
+        facts = read_facts(self.best) if self.best.is_file() else self.facts()
+        if facts is None:
+            raise UserError(f"{self} has no checkpoint yet: train it a little with `anamorph resume {self}`")
+        found: dict[str, Any] = json.loads(facts["progress"])
+        return found | {"which": f"best by {facts.get('best', BEST)}" if self.best.is_file() else "newest"}
 
     def save(self, run: Run, facts: dict[str, str], keep: bool) -> Path:
         """Write a checkpoint; keep: also when newer ones come. Older ones are thinned only once it is whole.

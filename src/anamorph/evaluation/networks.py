@@ -1,0 +1,200 @@
+"""Which feature networks look at a source's images: known ones by name, or a compact one that is trained on them and kept."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from anamorph.core.errors import UserError, nearest
+from anamorph.core.files import read_facts, replacing
+from anamorph.core.progress import Progress, quiet
+from anamorph.data.images import Images
+from anamorph.data.shards import cache_folder
+from anamorph.features.learn import CONTRASTIVE, SUPERVISED, accuracy, train_classifier, train_contrastive
+from anamorph.features.network import Classifies, Compares, FeatureNetwork
+from anamorph.features.perceptual import SMALLEST
+from anamorph.features.pixels import RawPixels, fit_principal, seen_as
+from anamorph.features.stored import read_network, write_network
+from anamorph.interop.features import BACKBONE_OF, HEADS, PUBLISHED, read_published
+
+__all__ = [
+    "BUILT_IN",
+    "Eyes",
+    "added",
+    "at_hand",
+    "choose",
+    "features_folder",
+    "known",
+    "published_folder",
+    "told",
+    "train_network",
+]
+
+BUILT_IN = {
+    "pixels": "all pixels, of larger images in 32",
+    "pixels-pca": "the 64 directions in which the pixels of the source vary most",
+}
+HELD = 2000
+"""Held-out images on which a classifier is told to be right how often."""
+
+
+@dataclass(frozen=True)
+class Eyes:
+    """The networks that look. samples: for distances between laws, and classes. neighbours: for precision, recall and their
+    like. distance: for how far an image is from another."""
+
+    samples: FeatureNetwork
+    neighbours: FeatureNetwork
+    distance: FeatureNetwork
+
+    @staticmethod
+    def same(network: FeatureNetwork) -> Eyes:
+        return Eyes(network, network, network)
+
+    @property
+    def all(self) -> list[FeatureNetwork]:
+        """Each network once."""
+        return list({network.fingerprint: network for network in (self.samples, self.neighbours, self.distance)}.values())
+
+    def place(self, network: FeatureNetwork) -> int:
+        """Where a network stands among all."""
+        return [other.fingerprint for other in self.all].index(network.fingerprint)
+
+    @property
+    def classifier(self) -> Classifies | None:
+        """That of samples, if it knows classes."""
+        return self.samples if isinstance(self.samples, Classifies) else None
+
+
+def features_folder() -> Path:
+    """Where feature networks are kept."""
+    return cache_folder() / "features"
+
+
+def known() -> dict[str, dict[str, Any]]:
+    """The networks that were trained or added, by name, with what is known of each."""
+    found = {}
+    for path in sorted(features_folder().glob("*.safetensors")):
+        config = json.loads(read_facts(path).get("config", "{}"))
+        found[path.stem] = {"path": str(path)} | config
+    return found
+
+
+def choose(name: str, train: Images, held: Images, progress: Progress = quiet) -> Eyes:
+    """The networks of a name. auto: the standard ones as far as their files are at hand; else the compact one of the source,
+    trained now if it never was.
+
+    Raises: UserError for a name that is not known, or a source that no network can learn from.
+    """
+    if name == "auto":
+        return _auto(train, held, progress)
+    if name in BACKBONE_OF:
+        return Eyes.same(read_published(name, published_folder()))
+    if name == "pixels":
+        return Eyes.same(RawPixels(seen_as(train.signal)))
+    if name == "pixels-pca":
+        return Eyes.same(fit_principal(train, min(64, train.size - 1, seen_as(train.signal).values), progress=progress))
+    there = known()
+    if name not in there:
+        raise UserError(f"no feature network {name!r}: {nearest(name, ['auto', *BUILT_IN, *there, *BACKBONE_OF])}")
+    return Eyes.same(read_network(Path(there[name]["path"]))[0])
+
+
+def _auto(train: Images, held: Images, progress: Progress) -> Eyes:
+    """The standard networks whose files are at hand and that can see images of this size; else a compact one."""
+    wanted = {"samples": "inception-v3-fid", "neighbours": "vgg16-torchvision-fc2", "distance": "lpips-vgg16"}
+    small = min(train.signal.height, train.signal.width) < SMALLEST["vgg16"]
+    there = {role: name for role, name in wanted.items() if at_hand(name) and not (role == "distance" and small)}
+    found = {role: read_published(name, published_folder()) for role, name in there.items()}
+    if len(found) < len(wanted):
+        own = _of_source(train, held, progress)
+        found = {role: found.get(role, own) for role in wanted}
+    return Eyes(**found)
+
+
+def published_folder() -> Path:
+    """Where the published files of standard networks are looked for."""
+    return features_folder() / "published"
+
+
+def at_hand(name: str) -> bool:
+    """Whether the files of a standard network are."""
+    files = [PUBLISHED[BACKBONE_OF[name]].file]
+    if name.startswith("lpips-"):
+        files.append(HEADS[BACKBONE_OF[name]].file)
+    return all((published_folder() / file).is_file() for file in files)
+
+
+def _of_source(train: Images, held: Images, progress: Progress) -> FeatureNetwork:
+    path = features_folder() / f"{_title(train)}-{train.fingerprint}.safetensors"
+    if path.is_file():
+        return read_network(path)[0]
+    return train_network(train, held, path=path, progress=progress)[0]
+
+
+def train_network(
+    train: Images,
+    held: Images,
+    name: str = "",
+    images: int | None = None,
+    seed: int = 0,
+    path: Path | None = None,
+    progress: Progress = quiet,
+) -> tuple[FeatureNetwork, dict[str, Any]]:
+    """A compact network trained on a source, with its labels where it has some, and kept under its name; and what is noted of
+    it: the fingerprint of its images, how many it saw, and, of a classifier, how often it is right on held-out ones.
+
+    Raises: UserError if there are no images to learn from.
+    """
+    name = name or _title(train)
+    taught = any(len(label.classes) > 1 for label in train.labels)
+    images = images or (SUPERVISED if taught else CONTRASTIVE)
+    facts: dict[str, Any] = {"source": train.name, "fingerprint": train.fingerprint, "images": images, "seed": seed}
+    if taught:
+        network: FeatureNetwork = train_classifier(train, name, images, seed, progress)
+        facts["accuracy"] = accuracy(network, held, min(HELD, held.size))  # type: ignore[arg-type]
+    else:
+        network = train_contrastive(train, name, images, seed, progress)
+    write_network(path or features_folder() / f"{_named(name)}.safetensors", network, facts)
+    return network, facts
+
+
+def _title(train: Images) -> str:
+    """As in mnist-classifier."""
+    taught = any(len(label.classes) > 1 for label in train.labels)
+    return f"{_named(Path(train.name).name)}-{'classifier' if taught else 'contrastive'}"
+
+
+def _named(name: str) -> str:
+    """A name that a file may have.
+
+    Raises: UserError if nothing is left of it, or it is one that has a meaning.
+    """
+    found = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")
+    if not found or found in ("auto", *BUILT_IN):
+        raise UserError(f"a feature network cannot be called {name!r}: choose another name")
+    return found
+
+
+def added(name: str, file: Path) -> FeatureNetwork:
+    """A network's file, copied to where networks are kept, under a name.
+
+    Raises: UserError if it is no such file, or the name is taken.
+    """
+    network, _ = read_network(file)
+    path = features_folder() / f"{_named(name)}.safetensors"
+    if path.exists():
+        raise UserError(f"there is a feature network {name!r} already ({path}): choose another name, or remove it")
+    with replacing(path) as temporary:
+        shutil.copyfile(file, temporary)
+    return network
+
+
+def told(network: FeatureNetwork) -> str:
+    """What a network is, in a line."""
+    does = ["features"] + ["classes"] * isinstance(network, Classifies) + ["distances"] * isinstance(network, Compares)
+    return f"{network.name}: {network.width} {', '.join(does)}; {network.resizer}"

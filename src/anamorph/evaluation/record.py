@@ -1,0 +1,98 @@
+"""What was found of a run, kept as it is found: evaluation.json, written whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from anamorph.core.config import from_plain
+from anamorph.core.errors import UserError
+from anamorph.core.files import read_json, write_json
+from anamorph.evaluation.steps import Found
+from anamorph.evaluation.subject import Subject, facts_of
+from anamorph.metrics.measure import Measure
+
+__all__ = ["Record"]
+
+FORMAT = 1
+
+
+class Record:
+    """The results of a subject in its run's folder, beside those taken under other conditions."""
+
+    def __init__(self, subject: Subject) -> None:
+        self.path, self.key = subject.folder / "evaluation.json", subject.key
+        self.all = _read(self.path)
+        entries = self.all["entries"]
+        # Of the same run as it was earlier, under the same conditions, nothing is kept: it would be shown as another model.
+        for key in [key for key, entry in entries.items() if entry["subject"]["weights"] != subject.weights]:
+            del entries[key]
+        self.all["latest"] = self.key
+        self.entry = entries.setdefault(
+            self.key, {"subject": dict(facts_of(subject)), "protocol": subject.protocol, "steps": {}}
+        )
+
+    def has(self, step: str) -> bool:
+        return step in self.entry["steps"]
+
+    def add(self, step: str, group: str, found: Found, seconds: float) -> None:
+        """Keep what a step has found."""
+        self._keep(step, group, found, "", seconds)
+
+    def leave(self, step: str, group: str, why: str) -> None:
+        """Keep that a step was not taken, and why."""
+        self._keep(step, group, Found([]), why, 0.0)
+
+    def _keep(self, step: str, group: str, found: Found, why: str, seconds: float) -> None:
+        self.entry["steps"][step] = {
+            "group": group,
+            "why_not": why,
+            "seconds": round(seconds, 2),
+            "measures": [
+                asdict(measure) | {"label": measure.label, "protocol": measure.protocol} for measure in found.measures
+            ],
+            "data": dict(found.data),
+            "curves": {name: [_short(v) for v in values] for name, values in found.curves.items()},
+            "notes": list(found.notes),
+        }
+        write_json(self.path, self.all)
+
+    def found(self, step: str) -> Mapping[str, Any]:
+        """What a step has found, as JSON has it."""
+        result: Mapping[str, Any] = self.entry["steps"][step]
+        return result
+
+    def measures(self) -> Iterator[tuple[str, Measure, float | None]]:
+        """Every measure with its group, and what the data have, if that can be said."""
+        for step in self.entry["steps"].values():
+            for values in step["measures"]:
+                given = {name: values[name] for name in ("n", "settings")}
+                plain = {name: value for name, value in values.items() if name not in ("label", "protocol", *given)}
+                measure = from_plain(Measure, plain, str(self.path), **given)
+                yield step["group"], measure, step["data"].get(measure.name)
+
+    def left(self) -> dict[str, str]:
+        """The steps that were not taken, and why."""
+        return {name: step["why_not"] for name, step in self.entry["steps"].items() if step["why_not"]}
+
+    def curve(self, step: str, name: str) -> list[float]:
+        """Values that were kept to be shown; none, if there are none."""
+        values: list[float] = self.entry["steps"].get(step, {}).get("curves", {}).get(name, [])
+        return values
+
+
+def _short(value: float) -> float | int:
+    """Six digits are enough to be shown."""
+    return value if isinstance(value, int) else float(f"{value:.6g}")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Raises: UserError if the file is of a newer format."""
+    if not path.is_file():
+        return {"format": FORMAT, "latest": "", "entries": {}}
+    found: dict[str, Any] = read_json(path)
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        raise UserError(f"{path} is not as this version writes it: remove it, and evaluate the run anew")
+    return found

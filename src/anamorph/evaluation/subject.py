@@ -1,0 +1,206 @@
+"""What is evaluated: a run's model as it is now, the data that it is held against, and the networks that look."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from anamorph.core.errors import UserError
+from anamorph.core.model import LatentModel, level_in
+from anamorph.core.progress import Progress, quiet
+from anamorph.core.signal import Batch, Image, Label
+from anamorph.data.images import Images
+from anamorph.data.open import Wanted, open_source, split_of
+from anamorph.evaluation.networks import Eyes
+from anamorph.runs import Settings, holds_out, load, open_data, settings_of
+from anamorph.training.folder import RunFolder
+
+__all__ = ["Halved", "Judged", "Subject", "data_of", "facts_of", "opened", "subject_of", "weights_of"]
+
+LEAST_HELD = 1000
+"""Fewer held-out images than this, and than are asked for, are too few to stand for the data."""
+
+
+@dataclass(frozen=True)
+class Halved:
+    """A source at a lower level of resolution, in an order that is always the same."""
+
+    source: Images
+    level: int = 0
+
+    @property
+    def name(self) -> str:
+        return self.source.name
+
+    @property
+    def signal(self) -> Image:
+        return self.source.signal.at(self.level)
+
+    @property
+    def size(self) -> int:
+        return self.source.size
+
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        return self.source.labels
+
+    @property
+    def fingerprint(self) -> str:
+        return f"{self.source.fingerprint}-{self.level}" if self.level else self.source.fingerprint
+
+    def take(self, start: int, count: int, level: int = 0) -> Batch:
+        return self.source.take(start, count, self.level + level)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The data that a model is held against: what it may have learned from, and what it has not. split: what the latter is."""
+
+    train: Halved
+    held: Halved
+    split: str
+
+    @property
+    def real(self) -> Halved:
+        """What stands for the data."""
+        return self.held
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A run as it is evaluated. images: how many it had seen. which: newest, or best (by what). n: of images and samples."""
+
+    name: str
+    path: Path
+    settings: Settings
+    model: LatentModel
+    images: int
+    which: str
+    weights: str
+    data: Judged
+    eyes: Eyes
+    n: int
+    seed: int = 0
+
+    @property
+    def folder(self) -> Path:
+        return self.path / "evaluation"
+
+    @property
+    def n_real(self) -> int:
+        return min(self.n, self.data.held.size)
+
+    @property
+    def n_train(self) -> int:
+        return min(self.n, self.data.train.size)
+
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """All that decides the numbers but the model."""
+        return {
+            "held": self.data.held.fingerprint,
+            "train": self.data.train.fingerprint,
+            "split": self.data.split,
+            "n": self.n,
+            "seed": self.seed,
+            "networks": [f"{n.name} {n.fingerprint}" for n in (self.eyes.samples, self.eyes.neighbours, self.eyes.distance)],
+        }
+
+    @property
+    def key(self) -> str:
+        """Names the model and all that decides its numbers."""
+        text = json.dumps({"weights": self.weights, **self.protocol}, sort_keys=True)
+        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def data_of(settings: Settings, source: str | None, n: int, level: int = 0, progress: Progress = quiet) -> Judged:
+    """The images that a run is held against: its own, or those of another source, read as its own are.
+
+    Raises: UserError if it has none, or they cannot be read.
+    """
+    if source is None:
+        train, held = (open_data(settings, split, progress) for split in ("train", "test"))
+        apart = holds_out(settings)
+    else:
+        signal = settings.signal
+        wanted = Wanted((signal.height, signal.width), signal.channels, upscale=True)
+        asked = split_of(source)[1]
+        parts = [open_source(source, wanted, split=split, progress=progress) for split in ("train", "test")]
+        (train, held), apart = parts, asked is None
+    train, held = train.shuffled(), held.shuffled()
+    name = f"{held.name}, {held.signal.at(level).height}x{held.signal.at(level).width}"
+    if not apart:
+        return Judged(Halved(train, level), Halved(train, level), f"{name}, all images, none of them held out")
+    if held.size < min(n, LEAST_HELD):
+        return Judged(Halved(train, level), Halved(held, level), f"{name}, {held.size} held-out images")
+    return Judged(Halved(train, level), Halved(held, level), f"{name}, held out")
+
+
+def weights_of(model: LatentModel) -> str:
+    """Names a model's weights."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def subject_of(
+    run: Path, data: Judged, eyes: Eyes, n: int, seed: int = 0, device: str = "cpu", model: LatentModel | None = None
+) -> Subject:
+    """A run as `load` gives it (or its model, loaded already), ready to be evaluated.
+
+    Raises: UserError if it is no run, or images are of another size than its own.
+    """
+    if n < 2:
+        raise UserError(f"measures are taken over at least 2 images, got --n {n}: 10,000 make them stable")
+    folder = RunFolder(run)
+    settings = settings_of(folder)
+    model = load(run, device) if model is None else model
+    if model.signal != data.held.signal:
+        raise UserError(f"{run} makes images of {model.signal}, and these are {data.held.signal}: read them alike")
+    used = folder.used()
+    return Subject(
+        Path(run).resolve().name,
+        Path(run),
+        settings,
+        model,
+        int(used["images"]),
+        used["which"],
+        weights_of(model),
+        data,
+        eyes,
+        n,
+        seed,
+    )
+
+
+def opened(
+    run: Path, source: str | None, n: int, device: str = "cpu", progress: Progress = quiet
+) -> tuple[LatentModel, Judged]:
+    """A run's model, and the data that it is held against, at the level that it has grown to."""
+    settings = settings_of(RunFolder(run))
+    model = load(run, device)
+    return model, data_of(settings, source, n, level_in(model, settings.signal), progress)
+
+
+def facts_of(subject: Subject) -> Mapping[str, Any]:
+    """What is to be known of a subject, as JSON has it."""
+    return {
+        "run": str(subject.path),
+        "name": subject.name,
+        "model": subject.settings.model,
+        "images": subject.images,
+        "of": subject.settings.images,
+        "which": subject.which,
+        "source": subject.data.held.name,
+        "size": f"{subject.model.signal}",
+        "parameters": sum(p.numel() for p in subject.model.parameters()),
+        "weights": subject.weights,
+    }
