@@ -29,6 +29,8 @@ COMMANDS = {
     "compress": "RUN IMAGE... or SOURCE            images as small files, by a prior over their codes",
     "decompress": "RUN FILE...                       images from files of `compress`",
     "evaluate": "RUN [SOURCE]                      every measure that a model can have, and a report to look at",
+    "compare": "RUN RUN... [--data SOURCE]        runs by the same measures, and which differences are no chance",
+    "features": "train SOURCE, list, add NAME      the networks that look at images when runs are measured",
     "import": "KIND FILE --out RUN               open the weights of the original code as a run",
     "info": "RUN                               what a run is and how far it has come",
     "models": "[NAME]                            the models, and their place among their relatives",

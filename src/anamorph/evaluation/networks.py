@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shutil
@@ -25,6 +26,7 @@ __all__ = [
     "BUILT_IN",
     "Eyes",
     "added",
+    "added_published",
     "at_hand",
     "choose",
     "features_folder",
@@ -192,6 +194,30 @@ def added(name: str, file: Path) -> FeatureNetwork:
     with replacing(path) as temporary:
         shutil.copyfile(file, temporary)
     return network
+
+
+def added_published(name: str, file: Path) -> Path:
+    """A published file of a standard network (its backbone, or the heads of LPIPS), checked and copied to where they are kept.
+
+    Raises: UserError if it is not a file that was published for it.
+    """
+    wanted = [PUBLISHED[BACKBONE_OF[name]], *([HEADS[BACKBONE_OF[name]]] if name.startswith("lpips-") else [])]
+    digest = _digest(file)
+    found = next((known for known in wanted if digest.startswith(known.sha256)), None)
+    if found is None:
+        names = " or ".join(f"{known.file} ({known.url})" for known in wanted)
+        raise UserError(f"{file} is not a file that was published for {name} (its SHA-256 begins {digest[:8]}): wanted {names}")
+    path = published_folder() / found.file
+    with replacing(path) as temporary:
+        shutil.copyfile(file, temporary)
+    return path
+
+
+def _digest(file: Path) -> str:
+    if not file.is_file():
+        raise UserError(f"no such file: {file}")
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def told(network: FeatureNetwork) -> str:

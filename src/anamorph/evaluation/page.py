@@ -14,6 +14,8 @@ from anamorph.figures.grid import as_picture
 
 __all__ = ["figure", "page", "picture", "section", "sprite", "table"]
 
+HOW = "taken over"
+"""The column that gives way on a phone."""
 STYLE = """
 :root { color-scheme: light dark; --paper: #fbfaf8; --card: #ffffff; --ink: #1c1c1e; --soft: #6a6a70; --rule: #e4e2dd;
   --c0: #2f66d0; --c1: #d9722b; --c2: #2c9a68; --c3: #b23a62; --c4: #7a55c7; --c5: #9a7b1f; --c6: #1e93ab; --c7: #767676;
@@ -42,10 +44,11 @@ thead th { border-top: 0; font-weight: 600; font-size: 13px; color: var(--soft);
 tr.group th { background: color-mix(in srgb, var(--rule) 38%, transparent); font-size: 12.5px; letter-spacing: 0.05em;
   text-transform: uppercase; color: var(--soft); padding: 7px 14px; }
 td.n { font-variant-numeric: tabular-nums; white-space: nowrap; }
+td.how { color: var(--soft); font-size: 12.5px; line-height: 1.4; } .phone { display: none; }
 td.n small { color: var(--soft); font-size: 12.5px; }
 td.best { background: var(--best); font-weight: 600; }
 td.tie { background: color-mix(in srgb, var(--best) 55%, transparent); }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 430px), 1fr)); gap: 16px; margin: 12px 0; }
+.figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 430px), 1fr)); gap: 16px; margin: 12px 0; }
 figure { margin: 12px 0; background: var(--card); border: 1px solid var(--rule); border-radius: 12px; padding: 14px;
   min-width: 0; }
 .figures figure { margin: 0; }
@@ -55,6 +58,8 @@ img { display: block; width: 100%; height: auto; image-rendering: pixelated; bor
 .scroll { overflow-x: auto; } .scroll img { min-width: 560px; }
 .rows { display: grid; grid-template-columns: max-content 1fr; gap: 6px 12px; align-items: center; font-size: 12.5px;
   color: var(--soft); }
+@media (max-width: 720px) { .how { display: none; } .phone { display: inline; }
+  td.n { white-space: normal; } td.n small { display: block; } td:first-child { min-width: 190px; } }
 @media (max-width: 560px) { .rows { grid-template-columns: 1fr; gap: 2px; } .rows img { margin-bottom: 10px; }
   main { padding: 22px 12px 48px; }
   h1 { font-size: 24px; } th, td { padding: 8px 10px; } table { font-size: 13.5px; } }
@@ -97,7 +102,7 @@ def figure(content: str, caption: str = "", title: str = "") -> str:
 
 def table(head: Sequence[str], rows: Sequence[str]) -> str:
     """Rows that are written already, in a box that scrolls where it is too wide."""
-    names = "".join(f"<th>{escape(name)}</th>" for name in head)
+    names = "".join(f"<th{' class=how' * (name == HOW)}>{escape(name)}</th>" for name in head)
     return f'<div class="wide"><table><thead><tr>{names}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
 
 

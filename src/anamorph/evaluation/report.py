@@ -15,9 +15,9 @@ from anamorph.core.files import replacing
 from anamorph.core.model import Draws, Encodes
 from anamorph.evaluation.drawings import bars, histogram, lines
 from anamorph.evaluation.looks import Looks
-from anamorph.evaluation.page import figure, page, picture, section, sprite, table
+from anamorph.evaluation.page import HOW, figure, page, picture, section, sprite, table
 from anamorph.evaluation.record import Record
-from anamorph.evaluation.words import GROUPS_IN_ORDER, arrow, number, says, title, value_of
+from anamorph.evaluation.words import GROUPS_IN_ORDER, arrow, error_of, number, says, title, value_of
 from anamorph.metrics.measure import Measure
 from anamorph.training.folder import RunFolder
 
@@ -51,7 +51,7 @@ def write_report(record: Record, looks: Looks) -> Path:
     measures = list(record.measures())
     body = heading + _cards(measures) + section("Measures", _table(measures), _left(record), told=TOLD)
     body += _samples(record, looks) + _reconstructions(looks) + _ways(looks) + _latent(record) + _losses(looks)
-    body += f"<footer>anamorph {escape(str(subject.settings.model))} · evaluation of {escape(str(subject.path))}</footer>"
+    body += f"<footer>anamorph · {escape(subject.settings.model)} · weights {subject.weights}</footer>"
     path = subject.folder / "report.html"
     with replacing(path) as temporary:
         temporary.write_text(page(f"{subject.name}: evaluation", body), encoding="utf-8")
@@ -86,17 +86,18 @@ def _table(measures: Rows) -> str:
     every = list(measures)
     for group in GROUPS_IN_ORDER:
         mine = [(m, data) for g, m, data in every if g == group]
-        rows += [f'<tr class="group"><th colspan="3">{escape(group)}</th></tr>'] if mine else []
+        rows += [f'<tr class="group"><th colspan="3">{escape(group)}</th><th class="how"></th></tr>'] if mine else []
         for m, data in mine:
             protocol = m.protocol.removeprefix(m.label).lstrip("; ")
-            name = f"{escape(title(m))} {arrow(m)}<span class='under'>{escape(says(m))}<br>{escape(protocol)}</span>"
-            error = "" if m.error is None else f" <small>± {m.error:.2g}</small>"
+            how = f"<span class='phone'><br>{escape(protocol)}</span>"
+            name = f"{escape(title(m))} {arrow(m)}<span class='under'>{escape(says(m))}{how}</span>"
+            error = f" <small>{error_of(m)}</small>"
             unit = f" <small>{escape(m.unit)}</small>" if m.unit else ""
             rows.append(
                 f"<tr><td>{name}</td><td class='n'>{number(m.value, m.error)}{error}{unit}</td>"
-                f"<td class='n'>{'' if data is None else number(data)}</td></tr>"
+                f"<td class='n'>{'' if data is None else number(data)}</td><td class='how'>{escape(protocol)}</td></tr>"
             )
-    return table(["measure", "value", "data"], rows) if rows else ""
+    return table(["measure", "value", "data", HOW], rows) if rows else ""
 
 
 def _left(record: Record) -> str:
@@ -118,7 +119,7 @@ def _samples(record: Record, looks: Looks) -> str:
         picture(sprite(_float(drawn[:WALL]), ACROSS), "samples"),
         f"The first {min(WALL, len(drawn))} samples of seed {subject.seed}, not picked.",
     )
-    return section("Samples", wall, _nearest(record, looks, drawn), _copies(record))
+    return section("Samples", wall, _nearest(record, looks, drawn), f'<div class="figures">{_copies(record)}</div>')
 
 
 def _nearest(record: Record, looks: Looks, drawn: Tensor) -> str:

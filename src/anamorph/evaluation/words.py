@@ -6,7 +6,7 @@ import math
 
 from anamorph.metrics.measure import Measure
 
-__all__ = ["GROUPS_IN_ORDER", "arrow", "number", "says", "title", "value_of"]
+__all__ = ["GROUPS_IN_ORDER", "arrow", "error_of", "number", "says", "title", "value_of"]
 
 GROUPS_IN_ORDER = ("samples", "reconstructions", "latent space", "known factors", "likelihood")
 
@@ -29,7 +29,7 @@ _WORDS = {
     "lpips": ("LPIPS", "a distance of images fitted to what people say"),
     "fid_of_reconstructions": ("FID of reconstructions", "how far the law of reconstructions is from that of images"),
     "latent_error": ("|E(G(w)) - w|", "how far a code is from what is found in its image"),
-    "latent_error_relative": ("the same, relative", "to how far codes are from their mean"),
+    "latent_error_relative": ("|E(G(w)) - w|, relative", "as a share of how far codes are from their mean"),
     "codes_found": ("Codes found again", "the share of drawn codes that the encoder finds in their image"),
     "ppl": ("Path length", "how far images move per step between two codes"),
     "separability": ("Separability", "what planes in the latent space leave open of classes; 1 is nothing"),
@@ -96,7 +96,13 @@ def number(value: float, error: float | None = None) -> str:
     return f"{float(text):,}" if "e" in text and abs(value) >= 1e-4 else text
 
 
+def error_of(measure: Measure) -> str:
+    """The standard error behind a value; nothing, if it has none."""
+    if measure.error is None:
+        return ""
+    return f" ± {round(measure.error):,}" if measure.error >= 100 else f" ± {measure.error:.2g}"
+
+
 def value_of(measure: Measure) -> str:
     """The value, with its standard error and its unit."""
-    error = "" if measure.error is None else f" ± {measure.error:.2g}"
-    return f"{number(measure.value, measure.error)}{error}{' ' + measure.unit if measure.unit else ''}"
+    return f"{number(measure.value, measure.error)}{error_of(measure)}{' ' + measure.unit if measure.unit else ''}"
