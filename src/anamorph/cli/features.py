@@ -18,8 +18,8 @@ __all__ = ["main"]
 @dataclass(frozen=True)
 class Features:
     """The networks that look at images when runs are measured. train SOURCE: a small one that learns to see a source's images,
-    with their labels where they have some, in about a minute. list: what there is. add NAME FILE: one from a file, or, under the
-    name of a standard one, the file that its authors have published."""
+    with their labels where they have some, in about a minute. list: what there is. add NAME FILE: one from a file, or, under
+    the name of a standard one, the file that its authors have published."""
 
     what: Annotated[tyro.conf.Positional[Literal["train", "list", "add"]], tyro.conf.arg(metavar="train|list|add")]
     """What to do."""

@@ -23,6 +23,8 @@ from anamorph.training.folder import RunFolder
 
 __all__ = ["Halved", "Judged", "Subject", "data_of", "facts_of", "opened", "subject_of", "weights_of"]
 
+EDITION = 1
+"""Of what measures are and how they are taken; results of another are not kept."""
 LEAST_HELD = 1000
 """Fewer held-out images than this, and than are asked for, are too few to stand for the data."""
 
@@ -109,6 +111,7 @@ class Subject:
             "split": self.data.split,
             "n": self.n,
             "seed": self.seed,
+            "edition": EDITION,
             "networks": [f"{n.name} {n.fingerprint}" for n in (self.eyes.samples, self.eyes.neighbours, self.eyes.distance)],
         }
 

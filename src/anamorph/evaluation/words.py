@@ -100,7 +100,7 @@ def error_of(measure: Measure) -> str:
     """The standard error behind a value; nothing, if it has none."""
     if measure.error is None:
         return ""
-    return f" ± {round(measure.error):,}" if measure.error >= 100 else f" ± {measure.error:.2g}"
+    return f" ± {float(f'{measure.error:.2g}'):,.0f}" if measure.error >= 10 else f" ± {measure.error:.2g}"
 
 
 def value_of(measure: Measure) -> str:
