@@ -27,7 +27,7 @@ from anamorph.settings import Settings, settings_of, versions
 from anamorph.training.folder import RunFolder
 from anamorph.training.machine import Choice, choose, settle
 from anamorph.training.run import Machine, Run, reached
-from anamorph.training.session import Status, pursue, take_up
+from anamorph.training.session import Status, Watch, pursue, take_up
 
 __all__ = [
     "Settings",
@@ -91,11 +91,13 @@ def new_settings(
     pictures: tuple[int, ...] | None = None,
     choice: Choice | None = None,
     codes_of: str = "",
+    evaluate_every: int | None = None,
+    best: str = "",
     progress: Progress = quiet,
 ) -> Settings:
     """Settings of a new run: opens the source to know its images, and finds out how this machine computes fastest.
 
-    codes_of: the folder of the run whose codes a prior is to learn.
+    codes_of: the folder of the run whose codes a prior is to learn. evaluate_every, best: see `Settings`.
     Raises: UserError for an unknown model, a source that cannot be read, or settings that do not fit it.
     """
     config = config_class(model)() if config is None else config
@@ -118,6 +120,8 @@ def new_settings(
         seed=seed,
         pictures=pictures,
         growing=growing,
+        evaluate_every=evaluate_every,
+        best=best,
         codes_of=_folder(codes_of),
         first=first,
     )
@@ -250,9 +254,9 @@ class Training:
     shown: Examples
     problems: tuple[str, ...]
 
-    def pursue(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Status]:
+    def pursue(self, stop: Callable[[], bool] = lambda: False, watch: Watch | None = None) -> Iterator[Status]:
         """Train to the settings' total; see `anamorph.training.session.pursue`."""
-        return pursue(self.run, self.source, self.shown, self.folder, self.settings.plan, stop)
+        return pursue(self.run, self.source, self.shown, self.folder, self.settings.plan, stop, watch)
 
 
 def open_training(folder: RunFolder, progress: Progress = quiet) -> Training:
@@ -359,7 +363,7 @@ def load(path: str | Path, device: str = "cpu", images: int | None = None) -> La
     """The model of a run, with averaged weights, as far as it has been trained; a growing one at the level it had reached.
 
     images: as it was when it had seen so many (`RunFolder.kept` tells when that was noted); None: as it is now, or, where
-    that was looked at, as it was when it did best on held-out data.
+    that was looked at, as it was when it did best on held-out data (`RunFolder.used` tells which of the two, and by what).
     Raises: UserError if there is no run, or it has no such checkpoint that can be read.
     """
     folder = RunFolder(path)

@@ -33,8 +33,10 @@ class Settings:
 
     size, channels, upscale, rate, window, hop, names: how the source is read, as in `Wanted`.
     source: empty for a run that was imported, until it is given one. images: the total to train on. labels: those that come
-    along; None for all. pictures: at how many images seen; None for the default. growing: how a model grows, level by level;
-    None: it stays at one `level` (halvings of its full size), with `batch`. codes_of: the folder of the run on whose codes a
+    along; None for all. evaluate_every: images between two times that the run is measured while it is trained; None:
+    never. best: the measure by which the best checkpoint is then kept; empty: a FID, or the error of reconstructions.
+    pictures: at how many images seen; None for the default. growing: how a model grows, level by level; None: it stays at one
+    `level` (halvings of its full size), with `batch`. codes_of: the folder of the run on whose codes a
     prior is trained, and first: what that run was started with; without, a prior is one over pixels. config: the model's own; a
     prior may have one for each level of codes.
     """
@@ -60,12 +62,15 @@ class Settings:
     pictures: tuple[int, ...] | None = None
     growing: Growing | None = None
     level: int = 0
+    evaluate_every: int | None = None
+    best: str = ""
     codes_of: str = ""
     first: Settings | None = None
 
     def __post_init__(self) -> None:
         check(self, "at least 1", "batch", *(["images"] if self.source else []))
         check(self, "at least 0", "images", "level")
+        check(self, "at least 1", *(["evaluate_every"] if self.evaluate_every is not None else []))
         if not 0 <= self.seed < 2**63:
             raise UserError(f"a seed lies between 0 and 2^63, got {self.seed}")
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from anamorph.cli.options import RunArgument, emit, parse
+
+if TYPE_CHECKING:
+    from anamorph.training.folder import RunFolder
 
 __all__ = ["main"]
 
@@ -18,6 +22,11 @@ class Info:
     """The run's folder."""
     json: bool = False
     """Print the result as JSON."""
+
+
+def _used(folder: RunFolder) -> dict[str, Any]:
+    """The checkpoint that other commands use; nothing, if there is none yet."""
+    return folder.used() if folder.saved() else {}
 
 
 def main(words: Sequence[str]) -> int:
@@ -48,6 +57,7 @@ def main(words: Sequence[str]) -> int:
         "codes of": f"{settings.first.model} in {settings.codes_of}" if settings.first else "",
         "source": settings.source or "imported, none yet",
         "seen": f"{seen:,} of {settings.images:,} {settings.signal.noun}s",
+        "used": f"{used['which']} checkpoint, at {used['images']:,} {settings.signal.noun}s" if (used := _used(folder)) else "",
         "machine": str(settings.machine),
         "seed": str(settings.seed),
         "checkpoints": str(len(folder.saved())),

@@ -18,7 +18,7 @@ from anamorph.core.errors import UserError
 if TYPE_CHECKING:
     from anamorph.core.model import LatentModel
 
-__all__ = ["Common", "ImageArguments", "RunArgument", "Sound", "emit", "note", "parse", "parse_size", "report_progress"]
+__all__ = ["Common", "ImageArguments", "RunArgument", "Sound", "emit", "note", "parse", "parse_size", "report_progress", "told_which"]
 
 T = TypeVar("T")
 
@@ -72,7 +72,9 @@ class Common:
         from anamorph.runs import load
 
         self.settle()
-        return load(run, self.device)
+        model = load(run, self.device)
+        told_which(run)
+        return model
 
     @contextmanager
     def computing(self) -> Iterator[None]:
@@ -82,6 +84,16 @@ class Common:
         device = torch.device(self.device).type
         with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=self.precision == "bfloat16"):
             yield
+
+
+def told_which(run: Path) -> None:
+    """Tell if a run is used as it was when it did best, and not as it is now."""
+    from anamorph.training.folder import RunFolder
+
+    folder = RunFolder(run)
+    if folder.best.is_file():
+        used = folder.used()
+        note(f"{run} as it was at {used['images']:,} of {folder.seen():,} images: the {used['which']}")
 
 
 def parse(kind: type[T], command: str, words: Sequence[str], about: str = "") -> T:

@@ -60,6 +60,11 @@ class Train:
     of real codes."""
     label: tuple[str, ...] | None = None
     """Only these labels come along; by default all do."""
+    evaluate_every: int | None = None
+    """Measure the run after so many images, again and again, over 1,000 images and samples: into its log and curves."""
+    best: str = ""
+    """Keep the checkpoint that is best by this measure (fid, kid, precision, recall, reconstruction_mse, feature_distance);
+    by default by fid, or, of a model that does not draw, by reconstruction_mse. It is the one that other commands use."""
     batch: int | None = None
     """Images per step, 128 by default; a preset has one for each level."""
     parts: int = 1
@@ -151,6 +156,7 @@ def _chosen(options: Any) -> dict[str, Any]:
     return {
         "wanted": Wanted(size, options.channels, options.upscale, **vars(options.sound)),
         "codes_of": str(options.codes_of or ""),
+        **_watched(options),
         "labels": options.label,
         "mirror": options.mirror,
         **growth,
@@ -159,11 +165,23 @@ def _chosen(options: Any) -> dict[str, Any]:
     }
 
 
+def _watched(options: Any) -> dict[str, Any]:
+    if options.evaluate_every is None:
+        if options.best:
+            raise UserError("--best needs --evaluate-every: how many images lie between two measures?")
+        return {}
+    from anamorph.evaluation.watching import check_best
+
+    check_best(options.best)
+    return {"evaluate_every": options.evaluate_every, "best": options.best}
+
+
 def run_training(folder: Any, logs: Logs) -> int:
     """Train the run in a locked folder to its total, showing how it goes; returns the exit status."""
     from anamorph.cli.live import Live, Stop
     from anamorph.cli.logs import open_logs
     from anamorph.core.model import Draws
+    from anamorph.evaluation.watching import watch_of
     from anamorph.runs import holds_out, open_training
 
     with report_progress("reading") as progress:
@@ -181,8 +199,12 @@ def run_training(folder: Any, logs: Logs) -> int:
         kinds = settings.schedule.kinds
         often = "" if kinds == 1 else f", {kinds} times, as it grows"
         note(f"compiling the training step: this takes from one to a few minutes{often}; what was compiled once is kept")
+    with report_progress("learning to look") as progress:
+        watch = watch_of(training, progress)
+    if watch is not None:
+        note(f"measured every {watch.every:,} images; the checkpoint that is best by {watch.by} is kept, and used afterwards")
     with Stop().listening() as stop, open_logs(logs, folder, settings) as log, Live() as live:
-        for status in training.pursue(stop):
+        for status in training.pursue(stop, watch):
             live.show(status)
             if status.record:
                 log(status.record)

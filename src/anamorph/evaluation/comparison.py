@@ -23,8 +23,8 @@ MARKS = {"best": "**", "tie": "=", "first": "°", "": ""}
 TOLD = (
     "Bold: better than every other run by more than chance (95 % intervals of the differences, in pairs: over the same images "
     "drawn again where a measure is a mean of images, else from both standard errors). =: not known to be worse than the best. "
-    "°: the best value of a measure that has no error, so that chance is not ruled out. Each run was trained once: what another "
-    "seed of its training would change is not in these intervals. ± is one standard error."
+    "°: the best value of a measure that has no error, so that chance is not ruled out. Each run was trained once: what "
+    "another seed of its training would change is not in these intervals. ± is one standard error."
 )
 AXES = (
     "fid",
@@ -91,7 +91,7 @@ def markdown(found: Comparison) -> str:
         lines.append(
             f"| {row.title} {arrow(row.measure)} | {' | '.join(cells)} | {data} |".replace("|E(G(w)) - w|", "E(G(w)) - w")
         )
-    taken = "\n".join(f"* {row.title}: {row.protocol.removeprefix(row.measure.label).lstrip('; ')}" for row in found.rows)
+    taken = "\n".join(f"* {row.title}: {_taken(row)}" for row in found.rows)
     return "\n".join([*lines, "", TOLD, "", "How each was taken:", "", taken, ""])
 
 
@@ -136,12 +136,20 @@ def _table(found: Comparison) -> str:
         if row.group != group:
             group = row.group
             rows.append(f'<tr class="group"><th colspan="{len(found.names) + 2}">{escape(group)}</th></tr>')
-        how = f"{says(row.measure)}; {row.protocol.removeprefix(row.measure.label).lstrip('; ')}"
+        alone = sum(other.title == row.title for other in found.rows) == 1
+        how = says(row.measure) + ("" if alone else f"; {_taken(row)}")
         cells = "".join(_html_cell(row, i) for i in range(len(found.names)))
         data = "" if row.data is None else number(row.data)
         name = f"{escape(row.title)} {arrow(row.measure)}<span class='under'>{escape(how)}</span>"
         rows.append(f"<tr><td>{name}</td>{cells}<td class='n'>{data}</td></tr>")
-    return table(["measure", *found.names, "data"], rows)
+    lines = "".join(f"<li>{escape(row.title)}: {escape(_taken(row))}</li>" for row in found.rows)
+    how = f"<details><summary>How each was taken</summary><ul class='soft'>{lines}</ul></details>"
+    return table(["measure", *found.names, "data"], rows) + how
+
+
+def _taken(row: Row) -> str:
+    """How many of what it was taken over, and what else decides it."""
+    return row.protocol.removeprefix(row.measure.label).lstrip("; ")
 
 
 def _html_cell(row: Row, i: int) -> str:

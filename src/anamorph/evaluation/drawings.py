@@ -86,7 +86,7 @@ def histogram(series: Mapping[str, Sequence[float]], label: str) -> str:
     return _frame(axes.grid(label) + drawn, _legend(list(series)))
 
 
-def _steps(axes: _Axes, edges: np.ndarray, shares: np.ndarray, colour: int) -> str:  # type: ignore[type-arg]
+def _steps(axes: _Axes, edges: np.ndarray, shares: np.ndarray, colour: int) -> str:
     path = f"M{axes.x(float(edges[0]))} {axes.y(0)}"
     for left, right, share in zip(edges[:-1], edges[1:], shares, strict=True):
         path += f"L{axes.x(float(left))} {axes.y(float(share))}H{axes.x(float(right))}"
@@ -126,7 +126,7 @@ def lines(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], label: 
     return _frame(axes.grid(label) + drawn, _legend(list(curves)))
 
 
-def _thinned(x: Sequence[float], y: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+def _thinned(x: Sequence[float], y: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     a, b = np.asarray(x, float), np.asarray(y, float)
     keep = np.isfinite(b)
     a, b = a[keep], b[keep]

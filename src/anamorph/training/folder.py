@@ -131,10 +131,10 @@ class RunFolder:
         self._thin(path)
         return path
 
-    def save_best(self, run: Run) -> None:
-        """Keep the run as it is now as its best so far; as `save`."""
+    def save_best(self, run: Run, by: str = BEST) -> None:
+        """Keep the run as it is now as its best so far, by a number of its log; as `save`."""
         run.check_finite()
-        write_tensors(self.best, run.tensors(), {"format": str(FORMAT), **run.facts()})
+        write_tensors(self.best, run.tensors(), {"format": str(FORMAT), **run.facts(), "best": by})
 
     @property
     def best(self) -> Path:

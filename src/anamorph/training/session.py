@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from anamorph.core.model import Grows, LatentModel
 from anamorph.core.signal import Source
 from anamorph.training.diagnosis import Diagnosis, Seen
 from anamorph.training.folder import RunFolder
@@ -16,7 +17,7 @@ from anamorph.training.loop import Tick, train
 from anamorph.training.pictures import draw_curves, draw_progress
 from anamorph.training.run import Run
 
-__all__ = ["Plan", "Status", "milestones", "pursue", "take_up"]
+__all__ = ["Plan", "Status", "Watch", "milestones", "pursue", "take_up"]
 
 SAVE_SECONDS = 60.0
 CHECKS = 64
@@ -39,6 +40,18 @@ class Plan:
 def milestones(total: int) -> tuple[int, ...]:
     """Where pictures are made by default: closer together at the beginning, where more happens."""
     return tuple(sorted({total * part // 64 for part in (0, 1, 4, 8, 16, 32, 48, 64)}))
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What is measured at regular intervals. every: images between two times. take: numbers for the log, by name, of the
+    averaged model at the level that it has grown to. by: the one by which the best checkpoint is kept, as low or as high as
+    may be."""
+
+    every: int
+    take: Callable[[LatentModel], Mapping[str, float]]
+    by: str
+    better: Literal["low", "high"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +79,7 @@ class _Log:
     cpu_seconds: float = 0.0
     diagnosis: Diagnosis = field(default_factory=Diagnosis)
     looked: int = 0
+    best: float | None = None
 
     @staticmethod
     def of(text: str) -> _Log:
@@ -101,6 +115,17 @@ class _Log:
         record |= numbers | ({"warnings": warnings} if warnings else {})
         return tuple(warnings)
 
+    def watch(self, run: Run, watch: Watch, tick: Tick, record: dict[str, Any]) -> bool:
+        """Add to a line what is measured; returns whether the run is the best so far."""
+        model = run.average.model
+        numbers = watch.take(model.at(tick.stage) if isinstance(model, Grows) else model)
+        record |= numbers
+        value = numbers.get(watch.by)
+        if value is None or (self.best is not None and (value >= self.best if watch.better == "low" else value <= self.best)):
+            return False
+        self.best = value
+        return True
+
     def _spent(self) -> dict[str, float]:
         return {"seconds": round(self.seconds, 3), "cpu_seconds": round(self.cpu_seconds, 3)}
 
@@ -118,11 +143,18 @@ def take_up(run: Run, folder: RunFolder) -> list[str]:
 
 
 def pursue(
-    run: Run, source: Source, shown: Source, folder: RunFolder, plan: Plan, stop: Callable[[], bool] = lambda: False
+    run: Run,
+    source: Source,
+    shown: Source,
+    folder: RunFolder,
+    plan: Plan,
+    stop: Callable[[], bool] = lambda: False,
+    watch: Watch | None = None,
 ) -> Iterator[Status]:
     """Train to the plan's total, from where the run is. Yields a status at every step.
 
-    shown: images for the pictures. stop: asked after every step; training is saved before it ends.
+    shown: images for the pictures. stop: asked after every step; training is saved before it ends. watch: what is measured
+    meanwhile, which then decides alone which checkpoint is the best.
     Raises: Diverged if a loss or a weight is not finite. OSError if the disk is full. The last good checkpoint stays.
     """
     log, pace = _restored(folder), _Pace(plan.total)
@@ -139,17 +171,20 @@ def pursue(
         record: dict[str, Any] | None = None
         warnings: tuple[str, ...] = ()
         done = run.images >= plan.total
-        if done or run.images // plan.interval > (run.images - tick.stage.batch) // plan.interval:
+        due = watch is not None and (done or _passed(run.images, tick.stage.batch, watch.every))
+        if done or due or _passed(run.images, tick.stage.batch, plan.interval):
             record = log.line(run)
             warnings = log.look(run, Seen(source, shown), tick, record, plan)
-            folder.log(record)
-            if log.diagnosis.best_at == run.images:
+            if watch is not None and due and log.watch(run, watch, tick, record):
+                folder.save_best(run, watch.by)
+            elif watch is None and log.diagnosis.best_at == run.images:
                 folder.save_best(run)
+            folder.log(record)
         yield pace.status(run.images, record, warnings=warnings)
         stopping = stop()
-        due = {m for m in plan.pictures if m <= run.images} - pictured
-        pictured |= due
-        if due or done:
+        pictures = {m for m in plan.pictures if m <= run.images} - pictured
+        pictured |= pictures
+        if pictures or done:
             yield from _picture(run, shown, folder, log, pace)
         elif stopping or time.monotonic() - saved_at > SAVE_SECONDS:
             _save(run, folder, log, keep=False)
@@ -157,6 +192,11 @@ def pursue(
         pace.skip()
         if done or stopping:
             return
+
+
+def _passed(images: int, batch: int, every: int) -> bool:
+    """Whether the last batch has passed a multiple of some images."""
+    return images // every > (images - batch) // every
 
 
 def _picture(run: Run, shown: Source, folder: RunFolder, log: _Log, pace: _Pace) -> Iterator[Status]:
