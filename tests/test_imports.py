@@ -25,6 +25,7 @@ WITHIN = {
     ("settings", "catalog"),
     ("interop", "catalog"),
     ("interop", "runs"),
+    ("evaluation", "catalog"),
     ("evaluation", "interop"),
     ("evaluation", "runs"),
     ("evaluation", "settings"),

@@ -21,6 +21,7 @@ EXPERIMENTS = {
     "cats": "stylealae, stylegan, autoencoder on avatars-cats at 32 px: what reconstructions keep, how samples spread (hours)",
     "alae-ablation": "stylealae without style encoder, with a separate D, with regression in z, on cats at 16 px (an hour)",
     "cats-directions": "stylealae, stylegan, alae, vae on the same cats: whether directions change what they should (hours)",
+    "family-comparison": "every model on Fashion-MNIST and four on cats, 20 CPU minutes each, all measures (hours)",
     "tokens-mnist": "a VQ-VAE and a PixelCNN of its codes on MNIST: bits per pixel, samples (half an hour)",
     "tokens-fashion-mnist": "the same on Fashion-MNIST (half an hour)",
     "tokens-eurosat": "a VQ-VAE-2 and a PixelSNAIL of its codes on EuroSAT at 64 px (an hour)",
@@ -51,6 +52,10 @@ class Experiment:
     """Compile the training steps."""
     images: int | None = None
     """Train each model on fewer (or more) images than the experiment does."""
+    minutes: float | None = None
+    """Of family-comparison: CPU minutes that each model is trained for, 20 by default."""
+    n: int | None = None
+    """Of family-comparison: images and samples that are measured, 5,000 by default."""
 
 
 def main(words: Sequence[str]) -> int:
@@ -99,6 +104,10 @@ def _run(options: Experiment, out: Path, choice: Choice, stop: Callable[[], bool
             stage if options.images is None else replace(stage, images=options.images) for stage in (SPEECH.first, SPEECH.prior)
         )
         return speech_study(replace(SPEECH, first=first, prior=prior), out, choice, note, stop)
+    if options.name == "family-comparison":
+        from anamorph.experiments.family import MINUTES, family_comparison
+
+        return family_comparison(out, choice, note, options.minutes or MINUTES, options.n or 5000, stop=stop)
     if options.name.startswith("tokens-"):
         from anamorph.experiments.tokens import TOKENS, token_study
 

@@ -1,0 +1,36 @@
+"""Runs that are trained quickly, on this processor as it is: nothing is timed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from anamorph.data.open import Wanted
+from anamorph.runs import new_settings, open_training
+from anamorph.training.folder import RunFolder
+from anamorph.training.machine import Choice
+
+HERE = Choice("cpu", "float32", 1, False)
+
+
+def trained(
+    path: Path,
+    model: str,
+    images: int,
+    config: Any,
+    source: str = "digits",
+    size: tuple[int, int] | None = None,
+    codes_of: str = "",
+    batch: int = 32,
+) -> Path:
+    """A run in a folder, as far as so many images; one that is there goes on."""
+    folder = RunFolder(path)
+    if not folder.exists:
+        wanted = Wanted(size)
+        new_settings(model, source, images, config=config, wanted=wanted, batch=batch, choice=HERE, codes_of=codes_of).write(
+            folder
+        )
+    folder.amend({"images": images})
+    for _ in open_training(folder).pursue():
+        pass
+    return path
