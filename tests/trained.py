@@ -26,10 +26,8 @@ def trained(
     """A run in a folder, as far as so many images; one that is there goes on."""
     folder = RunFolder(path)
     if not folder.exists:
-        wanted = Wanted(size)
-        new_settings(model, source, images, config=config, wanted=wanted, batch=batch, choice=HERE, codes_of=codes_of).write(
-            folder
-        )
+        told: dict[str, Any] = {"config": config, "wanted": Wanted(size), "batch": batch, "codes_of": codes_of}
+        new_settings(model, source, images, choice=HERE, pictures=(), **told).write(folder)
     folder.amend({"images": images})
     for _ in open_training(folder).pursue():
         pass
