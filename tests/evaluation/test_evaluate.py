@@ -117,7 +117,7 @@ def test_every_image_is_decoded_once_and_an_interrupted_evaluation_goes_on(runs:
     def broken(looks: object, start: int, count: int) -> object:
         if start >= 64:
             raise KeyboardInterrupt
-        return whole(looks, start, count)  # type: ignore[arg-type]
+        return whole(looks, start, count)
 
     whole: Callable[..., looking.Look] = looking.Looks._draw
     monkeypatch.setattr(looking.Looks, "_draw", broken)
