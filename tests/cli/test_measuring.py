@@ -67,6 +67,7 @@ def test_features_are_trained_listed_and_added(tmp_path: Path, capsys: pytest.Ca
     assert "other" in capsys.readouterr().out
     fails(["features", "add", "other", path], "choose another name", capsys)
     fails(["features", "add", "inception-v3-fid", path], "not a file that was published", capsys)
+    fails(["features", "add", "lpips-vgg16"], "cannot fetch https://download.pytorch.org", capsys)
     fails(["features", "add", "other"], "needs the file to add", capsys)
     fails(["features", "train"], "needs a name", capsys)
 

@@ -53,7 +53,7 @@ def main(words: Sequence[str]) -> int:
                 model, data = opened(run, options.data, options.n, options.device, progress)
             if eyes is None:
                 with tell("learning to look") as progress:
-                    eyes = choose(options.features, data.train.source, data.held.source, progress)
+                    eyes = choose(options.features, data.train.source, data.held.source, progress).to(options.device)
             subject = subject_of(run, data, eyes, options.n, options.seed, options.device, model)
             note(f"{name}: {subject.images:,} of {subject.settings.images:,} images, against {data.split}")
             record, looks = evaluate(subject, steps, tell, lambda text, name=name: note(f"{name}: {text}"))  # type: ignore[misc]

@@ -50,7 +50,7 @@ def main(words: Sequence[str]) -> int:
         for told in data.held.source.notes:
             note(told)
         with tell("learning to look") as progress:
-            eyes = choose(options.features, data.train.source, data.held.source, progress)
+            eyes = choose(options.features, data.train.source, data.held.source, progress).to(options.device)
         subject = subject_of(options.run, data, eyes, options.n, options.seed, options.device, model)
         note(
             f"{subject.name}, {subject.settings.model} at {subject.images:,} of {subject.settings.images:,} images "

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from anamorph.cli.options import emit, note, parse, parse_size, report_progress
+from anamorph.cli.options import emit, parse, parse_size, report_progress
 from anamorph.core.errors import UserError
 
 __all__ = ["main"]
@@ -19,7 +19,7 @@ __all__ = ["main"]
 class Features:
     """The networks that look at images when runs are measured. train SOURCE: a small one that learns to see a source's images,
     with their labels where they have some, in about a minute. list: what there is. add NAME FILE: one from a file, or, under
-    the name of a standard one, the file that its authors have published."""
+    the name of a standard one, the file that its authors have published; without FILE, that is fetched."""
 
     what: Annotated[tyro.conf.Positional[Literal["train", "list", "add"]], tyro.conf.arg(metavar="train|list|add")]
     """What to do."""
@@ -80,16 +80,15 @@ def _list(options: Features) -> int:
 
 
 def _add(options: Features) -> int:
-    from anamorph.evaluation.networks import added, added_published, told
+    from anamorph.evaluation.networks import added, added_published, fetched, told
     from anamorph.interop.features import BACKBONE_OF
 
+    if options.name in BACKBONE_OF:
+        paths = fetched(options.name) if options.file is None else [added_published(options.name, options.file)]
+        emit(options.json, "\n".join(f"{options.name}: {path}" for path in paths), name=options.name, paths=paths)
+        return 0
     if options.file is None:
         raise UserError(f"features add {options.name} needs the file to add: features add {options.name} FILE")
-    if options.name in BACKBONE_OF:
-        path = added_published(options.name, options.file)
-        note(f"kept as {path}")
-        emit(options.json, f"{options.name}: {path}", name=options.name, path=path)
-        return 0
     network = added(options.name, options.file)
     emit(options.json, told(network), name=options.name, width=network.width)
     return 0

@@ -69,7 +69,7 @@ def likelihood_steps() -> list[Step]:
 
 def _real(subject: Subject) -> str:
     space = code_space(subject.model)
-    return "" if space.vocabulary is None else f"its codes {space.name} are whole numbers: there is nothing between them"
+    return "" if space.vocabulary is None else "its codes are whole numbers: there is nothing between them"
 
 
 def _real_drawn(subject: Subject) -> str:
@@ -117,7 +117,7 @@ def _path_length(looks: Looks) -> Found:
     """In w, and in z where a mapping lies between; of the Gaussian that is drawn, along great arcs."""
     subject, network = looks.subject, looks.subject.eyes.distance
     spaces = ["w", "z"] if isinstance(subject.model, Maps) else ["w"] if isinstance(subject.model, Chooses) else ["z"]
-    n, device, found, curves = min(PAIRS, subject.n), next(subject.model.parameters()).device, [], {}
+    n, device, found, curves = min(PAIRS, subject.n), subject.device, [], {}
     for space in spaces:
         spec, random = PathSpec(space=space), Seeded(subject.seed, "path", space, device=device)  # type: ignore[arg-type]
         with looks.tell(f"path length in {space}") as progress:
@@ -151,7 +151,7 @@ def _smoothness(looks: Looks) -> Found:
     def look(x: Tensor) -> Tensor:
         if len(ways) < WAYS_SHOWN:
             ways.append(as_bytes(x.float()[::2]))
-        return network(as_bytes_see(x.float()).cpu())
+        return network(as_bytes_see(x.float()))
 
     result = smoothness(subject.model, a, b, look, STEPS)
     looks.keep("ways", {"images": torch.stack(ways)})
@@ -176,7 +176,7 @@ def _smoothness(looks: Looks) -> Found:
 
 @torch.no_grad()
 def _ends(subject: Subject) -> Codes:
-    model, device = subject.model, next(subject.model.parameters()).device
+    model, device = subject.model, subject.device
     if isinstance(model, Encodes):
         n = min(2 * WAYS, subject.n_real) // 2 * 2
         return model.encode(subject.data.held.take(0, n).signals.to(device))
@@ -344,7 +344,7 @@ def _bounds(looks: Looks) -> Found:
     shift = 0.0 if _discrete_law(model) else values * math.log(2 / 255)
     with looks.tell("importance weights") as progress:
         for i, part in enumerate(places):
-            x = part.take(0, part.size).signals.to(next(model.parameters()).device)
+            x = part.take(0, part.size).signals.to(looks.subject.device)
             random = Seeded(looks.subject.seed, "weights", part.start, device=x.device)
             found = importance_bounds(model, x, WEIGHTS, random)
             if isinstance(model, VAE):

@@ -81,7 +81,7 @@ class Looks:
         found = []
         for network in self.subject.eyes.all:
             with self.tell(f"looking at {source.name}") as progress:
-                found.append(kept_features(source, n, network, progress)["features"])
+                found.append(kept_features(source, n, network, progress, self.subject.device)["features"])
         return found
 
     def _taken(self, what: str, name: str, n: int, look: Callable[[int, int], Look]) -> Look:
@@ -114,7 +114,7 @@ class Looks:
     def _draw(self, start: int, count: int) -> Look:
         subject, parts = self.subject, []
         drawer = require(subject.model, Draws, "samples")
-        device = next(subject.model.parameters()).device
+        device = subject.device
         random = Seeded(subject.seed, "samples", start, device=device)
         labels = self._classes(start, count)
         z = random.normal(count, *drawer.prior.shape) if isinstance(drawer, Maps) else None
@@ -123,7 +123,7 @@ class Looks:
         for first in range(0, count, step):
             some = {name: code[first : first + step] for name, code in codes.items()}
             x = drawer.decode(some, random if isinstance(drawer, Noisy) else "fixed").float()
-            part = self._seen(as_bytes_see(x).cpu()) | self._images("images", x, start + first)
+            part = self._seen(as_bytes_see(x)) | self._images("images", x, start + first)
             if isinstance(drawer, Encodes):
                 part |= _missed(drawer.spaces, some, drawer.encode(x))
             parts.append(part)
@@ -147,25 +147,25 @@ class Looks:
     def _reconstruct(self, start: int, count: int) -> Look:
         subject = self.subject
         encoder = require(subject.model, Encodes, "reconstructions")
-        device, parts = next(encoder.parameters()).device, []
+        device, parts = subject.device, []
         step = at_a_time(encoder)
         for first in range(start, start + count, step):
             batch = subject.data.held.take(first, min(step, start + count - first)).to(device)
             x = batch.signals
             codes = encoder.encode(x)
             again = encoder.decode(codes).float().clamp(-1, 1)
-            shown = as_bytes_see(again).cpu()
+            shown = as_bytes_see(again)
             part = self._seen(shown) | {"mse": mse(again, x).cpu()} | _structure(again, x) | _usage(encoder.spaces, codes)
             part |= _code(encoder.spaces, codes) | {f"label.{name}": value.cpu() for name, value in batch.labels.items()}
             network = subject.eyes.distance
             if isinstance(network, Compares):
-                part["distance"] = network.distance(shown, x.cpu()).float()
+                part["distance"] = network.distance(shown, x).float().cpu()
             parts.append(part | self._images("images", again, first) | self._images("originals", x, first))
         return _joined(parts)
 
     def _encode(self, start: int, count: int) -> Look:
         encoder = require(self.subject.model, Encodes, "codes")
-        device, parts = next(encoder.parameters()).device, []
+        device, parts = self.subject.device, []
         step = at_a_time(encoder)
         for first in range(start, start + count, step):
             batch = self.subject.data.train.take(first, min(step, start + count - first)).to(device)
@@ -246,7 +246,9 @@ def _usage(spaces: tuple[Space, ...], codes: Codes) -> Look:
     return found
 
 
-def kept_features(source: Halved, n: int, network: FeatureNetwork, progress: Progress = quiet) -> Look:
+def kept_features(
+    source: Halved, n: int, network: FeatureNetwork, progress: Progress = quiet, device: torch.device | str = "cpu"
+) -> Look:
     """What a network sees in the first n images of a source, found once and kept in the user's cache."""
     name = hashlib.blake2b(f"{source.fingerprint} {network.fingerprint} {n}".encode(), digest_size=8).hexdigest()
     path = _cache() / f"{name}.safetensors"
@@ -255,7 +257,7 @@ def kept_features(source: Halved, n: int, network: FeatureNetwork, progress: Pro
     parts = []
     with torch.no_grad():
         for start in range(0, n, PART):
-            parts.append(network(source.take(start, min(PART, n - start)).signals).float().cpu())
+            parts.append(network(source.take(start, min(PART, n - start)).signals.to(device)).float().cpu())
             progress(min(start + PART, n), n)
     found = {"features": torch.cat(parts)}
     write_tensors(path, found, {"network": network.name, "source": source.name})

@@ -6,9 +6,12 @@ import hashlib
 import json
 import re
 import shutil
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from anamorph.core.errors import UserError, nearest
 from anamorph.core.files import read_facts, replacing
@@ -30,6 +33,7 @@ __all__ = [
     "at_hand",
     "choose",
     "features_folder",
+    "fetched",
     "known",
     "published_folder",
     "told",
@@ -56,6 +60,10 @@ class Eyes:
     @staticmethod
     def same(network: FeatureNetwork) -> Eyes:
         return Eyes(network, network, network)
+
+    def to(self, device: torch.device | str) -> Eyes:
+        """The same networks on a device."""
+        return Eyes(self.samples.to(device), self.neighbours.to(device), self.distance.to(device))
 
     @property
     def all(self) -> list[FeatureNetwork]:
@@ -211,6 +219,26 @@ def added_published(name: str, file: Path) -> Path:
     with replacing(path) as temporary:
         shutil.copyfile(file, temporary)
     return path
+
+
+def fetched(name: str) -> list[Path]:
+    """The published files of a standard network, fetched to where they are kept if they are not there, and checked.
+
+    Raises: UserError telling where to put them, if they cannot be fetched or are not what was published.
+    """
+    wanted = [PUBLISHED[BACKBONE_OF[name]], *([HEADS[BACKBONE_OF[name]]] if name.startswith("lpips-") else [])]
+    for known in wanted:
+        path = published_folder() / known.file
+        if not path.is_file():
+            try:
+                with urllib.request.urlopen(known.url, timeout=30) as answer, replacing(path) as temporary:
+                    with temporary.open("wb") as file:
+                        shutil.copyfileobj(answer, file)
+                    if not _digest(temporary).startswith(known.sha256):
+                        raise UserError(f"{known.url} is not the file that was published: fetch it otherwise, to {path}")
+            except OSError as error:
+                raise UserError(f"cannot fetch {known.url} ({error}): put it at {path}") from error
+    return [published_folder() / known.file for known in wanted]
 
 
 def _digest(file: Path) -> str:

@@ -146,7 +146,7 @@ def _inception_score(looks: Looks) -> Found:
     assert network is not None  # which was asked before
     x = looks.subject.data.held.take(0, looks.subject.n_real).signals
     with torch.no_grad():
-        parts = [network.probabilities(part) for part in x.split(500)]
+        parts = [network.probabilities(part.to(looks.subject.device)) for part in x.split(500)]
     labels = [name.removeprefix("chance.") for name in looks.samples if name.startswith("chance.")]
     for label in labels:
         chances, name = looks.samples[f"chance.{label}"], "inception_score" if len(labels) == 1 else f"inception_score_{label}"
@@ -154,7 +154,7 @@ def _inception_score(looks: Looks) -> Found:
         value, n = inception_score(chances, 1)[0], {SAMPLES: len(chances)}
         told = {"features": network.name, "resizer": network.resizer, "error": error, "settings": {"splits": 1}}
         found.append(Measure(name, value, f"of {chances.shape[1]}", "high", n, **told))  # type: ignore[arg-type]
-        data[name] = inception_score(torch.cat([p[label] for p in parts]), 1)[0]
+        data[name] = inception_score(torch.cat([p[label] for p in parts]).cpu(), 1)[0]
     return Found(found, data)
 
 

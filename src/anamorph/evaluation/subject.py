@@ -95,6 +95,10 @@ class Subject:
         return self.path / "evaluation"
 
     @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    @property
     def n_real(self) -> int:
         return min(self.n, self.data.held.size)
 

@@ -58,7 +58,7 @@ def watch_of(training: Training, progress: Progress = quiet) -> Watch | None:
     if (best in OF_SAMPLES and not draws) or (best not in OF_SAMPLES and not encodes):
         raise UserError(f"--best {best} is not for {settings.model}, which {'has no encoder' if draws else 'draws nothing'}")
     data = data_of(settings, None, BUDGET)
-    eyes = choose("auto", data.train.source, data.held.source, progress)
+    eyes = choose("auto", data.train.source, data.held.source, progress).to(next(model.parameters()).device)
     measuring = _Measuring(settings.seed, data.held, eyes)
     return Watch(settings.evaluate_every, measuring.take, measuring.key(best), BETTER[best])
 
@@ -92,7 +92,7 @@ class _Measuring:
         codes, step = model.draw(n, random), at_a_time(model)
         noise: Noise = random if isinstance(model, Noisy) else "fixed"
         parts = [model.decode({k: v[i : i + step] for k, v in codes.items()}, noise).float() for i in range(0, n, step)]
-        images = as_bytes_see(torch.cat(parts)).cpu()
+        images = as_bytes_see(torch.cat(parts))
         found: dict[str, float] = {}
         try:
             real, made = self._pair(self.eyes.samples, held, images)
@@ -105,8 +105,8 @@ class _Measuring:
         return found
 
     def _pair(self, network: FeatureNetwork, held: Halved, images: Tensor) -> tuple[FeatureSet, FeatureSet]:
-        real = kept_features(held, len(images), network)["features"]
-        seen = torch.cat([network(part) for part in images.split(500)]).float()
+        real = kept_features(held, len(images), network, device=images.device)["features"]
+        seen = torch.cat([network(part) for part in images.split(500)]).float().cpu()
         return tuple(FeatureSet(x, network.name, network.resizer, "") for x in (real, seen))  # type: ignore[return-value]
 
     def _of_reconstructions(self, model: Encodes, held: Halved) -> dict[str, float]:
@@ -116,7 +116,7 @@ class _Measuring:
             x = held.take(start, min(step, n - start)).signals.to(device)
             again = model.decode(model.encode(x)).float().clamp(-1, 1)
             errors.append(mse(again, x).cpu())
-            images.append(as_bytes_see(again).cpu())
+            images.append(as_bytes_see(again))
         network = self.eyes.distance
         real, made = self._pair(network, held, torch.cat(images))
         apart = float(feature_distance(made.values, real.values).mean())
