@@ -102,6 +102,13 @@ def test_tables_say_what_they_should() -> None:
     assert r"\textbf{10 $\pm$ 1} & 20 $\pm$ 1 \\" in latex(found)
 
 
+def test_signs_that_end_a_cell_are_written_so_that_they_do_not() -> None:
+    error = Measure("latent_error", 1.0, "", "low", {"samples": 9})
+    line = markdown(compared(columns(Kept([error]), Kept([error])))).splitlines()[2]
+    assert line.replace(r"\|", "").count("|") == 5
+    assert r"\textbar E(G(w)) - w\textbar" in latex(compared(columns(Kept([error]), Kept([error]))))
+
+
 def test_names_are_as_short_as_they_can_be(tmp_path: Path) -> None:
     a, b, c = tmp_path / "one" / "run", tmp_path / "two" / "run", tmp_path / "two" / "other"
     assert names_of([a, c]) == ["run", "other"]

@@ -242,6 +242,14 @@ def test_the_network_of_a_source_is_trained_once_and_named(monkeypatch: pytest.M
         train_network(plain, plain, "auto")
 
 
+def test_costs_of_real_and_of_whole_codes_never_share_a_row(runs: Path) -> None:
+    record, _ = evaluate(subject(runs / "prior"), chosen(["code_cost", "reciprocity"]))
+    found = {measure.name: measure for _, measure, _ in record.measures()}
+    assert found["nats_per_code_cost"].settings["codes"] == found["codes_found"].settings["codes"] == "16 of 11"
+    record, _ = evaluate(subject(runs / "alae"), chosen(["reciprocity"]))
+    assert next(m for _, m, _ in record.measures() if m.name == "latent_error").settings == {"numbers": 5}
+
+
 def test_the_key_names_all_that_decides_a_number(runs: Path) -> None:
     this = subject(runs / "alae")
     others = [dataclasses.replace(this, n=N + 1), dataclasses.replace(this, seed=1), dataclasses.replace(this, weights="other")]

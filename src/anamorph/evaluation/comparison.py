@@ -88,9 +88,8 @@ def markdown(found: Comparison) -> str:
             text, mark = _cell(row, i), row.mark(i)
             cells.append(f"**{text}**" if mark == "best" else f"{text} {MARKS[mark]}".strip() if text else "")
         data = "" if row.data is None else number(row.data)
-        lines.append(
-            f"| {row.title} {arrow(row.measure)} | {' | '.join(cells)} | {data} |".replace("|E(G(w)) - w|", "E(G(w)) - w")
-        )
+        name = row.title.replace("|", r"\|")
+        lines.append(f"| {name} {arrow(row.measure)} | {' | '.join(cells)} | {data} |")
     taken = "\n".join(f"* {row.title}: {_taken(row)}" for row in found.rows)
     return "\n".join([*lines, "", TOLD, "", "How each was taken:", "", taken, ""])
 

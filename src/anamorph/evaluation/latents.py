@@ -365,4 +365,11 @@ def _code_cost(looks: Looks) -> Found:
         for i, part in enumerate(places):
             parts.append({"nats_per_code_cost": code_cost(model, part, part.size)})
             progress(i + 1, len(places))
-    return _joined(looks, parts, sum(p.size for p in places), _pixels(model))
+    return _joined(looks, parts, sum(p.size for p in places), "as codes", codes=_kind(model))
+
+
+def _kind(model: LatentModel) -> str:
+    """What codes are: a density of real numbers is no probability of whole ones."""
+    spaces = [space for space in model.spaces if not space.optional]
+    counts = [f"{math.prod(s.shape)} {'real' if s.vocabulary is None else f'of {s.vocabulary}'}" for s in spaces]
+    return " and ".join(counts)

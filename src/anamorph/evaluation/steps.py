@@ -242,12 +242,20 @@ def _reconstruction_fid(looks: Looks) -> Found:
     return Found([replace(found, name="fid_of_reconstructions", n=n, error=_fid_error(real.values, made.values))])
 
 
+def _codes_of(subject: Subject) -> dict[str, float | str]:
+    """What discrete codes are: those of other vocabularies are not found as easily."""
+    spaces = [space for space in subject.model.spaces if space.vocabulary is not None and not space.optional]
+    return {"codes": " and ".join(f"{math.prod(space.shape)} of {space.vocabulary}" for space in spaces)}
+
+
 def _reciprocity(looks: Looks) -> Found:
     look, subject = looks.samples, looks.subject
     n = {SAMPLES: subject.n}
     if "code_found" in look:
         share = float(look["code_found"].mean())
-        return Found([Measure("codes_found", share, "", "high", n, error=mean_error(look["code_found"]))])
+        return Found(
+            [Measure("codes_found", share, "", "high", n, error=mean_error(look["code_found"]), settings=_codes_of(subject))]
+        )
     if "code" not in look:
         raise UserError("its codes are too large to be kept")
     code = look["code"].double()
@@ -258,7 +266,7 @@ def _reciprocity(looks: Looks) -> Found:
     mean, error = float(missed.double().mean()), mean_error(missed)
     return Found(
         [
-            Measure("latent_error", mean, "", "low", n, error=error),
+            Measure("latent_error", mean, "", "low", n, error=error, settings={"numbers": code.shape[1]}),
             Measure("latent_error_relative", mean / spread, "", "low", n, error=error / spread),
         ]
     )
