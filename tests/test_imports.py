@@ -13,7 +13,7 @@ LAYERS = (
     ("nn", "losses", "data", "edit", "figures", "features"),
     ("models", "priors", "training", "metrics"),
     ("catalog", "presets", "settings", "runs", "interop", "coding", "evaluation", "experiments"),
-    ("cli", "__init__"),
+    ("studio", "cli", "__init__"),
     ("__main__",),
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
@@ -34,6 +34,7 @@ WITHIN = {
     ("experiments", "evaluation"),
     ("experiments", "presets"),
     ("experiments", "runs"),
+    ("cli", "studio"),
 }
 """Imports within a layer that are meant: a law of pixels is a net with a likelihood; layer 3 builds on the catalog, the presets
 and on runs."""

@@ -31,6 +31,7 @@ COMMANDS = {
     "evaluate": "RUN [SOURCE]                      every measure that a model can have, and a report to look at",
     "compare": "RUN RUN... [--data SOURCE]        runs by the same measures, and which differences are no chance",
     "features": "train SOURCE, list, add NAME      the networks that look at images when runs are measured",
+    "studio": "[RUN...]                          see, mix and edit in the browser",
     "import": "KIND FILE --out RUN               open the weights of the original code as a run",
     "info": "RUN                               what a run is and how far it has come",
     "models": "[NAME]                            the models, and their place among their relatives",

@@ -1,0 +1,1 @@
+"""The studio: a latent space in the browser. A layer beside the command line: it parses, calls, and shows."""

@@ -1,0 +1,99 @@
+"""The studio as a web application: one page of our own, its API, and who may use them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from functools import cache
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+
+from fastapi import FastAPI, Request, Response, WebSocket
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+
+from anamorph.core.errors import UserError
+from anamorph.studio import api, views
+from anamorph.studio.guard import LOOPBACK, Guard
+from anamorph.studio.live import Live
+from anamorph.studio.service import Service
+from anamorph.studio.worker import Closed
+
+__all__ = ["create_app"]
+
+KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+ABOUT = """Points are places in a latent space, written as JSON: {"kind": "seed", "seed": 7} is what a model draws from a seed,
+{"kind": "move", "of": ..., "along": [...]} is another point moved along directions, and so on. Every route below that answers
+with pictures also answers with codes and with the Python lines that make them ("as")."""
+
+
+@cache
+def _page() -> dict[str, tuple[str, bytes]]:
+    """Every file of the page, by its address: nothing else is ever read for a client."""
+    found: dict[str, tuple[str, bytes]] = {}
+
+    def gather(folder: Traversable, at: str) -> None:
+        for entry in folder.iterdir():
+            if entry.is_dir():
+                gather(entry, f"{at}{entry.name}/")
+            elif (kind := KINDS.get("." + entry.name.rsplit(".", 1)[-1])) is not None:
+                found[at + entry.name] = f"{kind}; charset=utf-8", entry.read_bytes()
+
+    gather(files("anamorph.studio") / "page", "/")
+    found["/"] = found["/index.html"]
+    return found
+
+
+def create_app(service: Service, token: str = "", hosts: Iterable[str] = LOOPBACK) -> FastAPI:
+    """The application. token: wanted of every request, if there is one. hosts: the names it is known by; none: any."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        service.close()
+
+    app = FastAPI(
+        title="anamorph studio",
+        description=ABOUT,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/api/openapi.json",
+        lifespan=lifespan,
+    )
+    app.include_router(api.router_of(service))
+    app.include_router(views.router_of(service))
+    _tell_errors(app)
+
+    @app.websocket("/api/live")
+    async def live(socket: WebSocket) -> None:
+        await Live(socket, service).run()
+
+    @app.get("/{path:path}", include_in_schema=False)
+    def page(path: str) -> Response:
+        kind, content = _page().get(f"/{path}", ("", b""))
+        if not kind:
+            return JSONResponse({"error": "there is nothing of that name"}, 404)
+        return Response(content, media_type=kind, headers={"cache-control": "no-cache"})
+
+    app.add_middleware(Guard, hosts=hosts, token=token)
+    return app
+
+
+def _tell_errors(app: FastAPI) -> None:
+    @app.exception_handler(UserError)
+    def mistaken(request: Request, error: UserError) -> JSONResponse:
+        return JSONResponse({"error": str(error)}, 422)
+
+    @app.exception_handler(RequestValidationError)
+    def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"][1:])
+        return JSONResponse({"error": f"{where}: {first['msg']}" if where else first["msg"]}, 422)
+
+    @app.exception_handler(RuntimeError)
+    def failed(request: Request, error: RuntimeError) -> JSONResponse:
+        return JSONResponse({"error": str(error)}, 500)
+
+    @app.exception_handler(Closed)
+    def put_aside(request: Request, error: Closed) -> JSONResponse:
+        return JSONResponse({"error": "the model was put aside meanwhile: ask again"}, 503)

@@ -1,0 +1,190 @@
+"""A point as the Python lines that make it again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from anamorph.core.model import Chooses
+from anamorph.studio.evaluate import Bench
+from anamorph.studio.points import (
+    Between,
+    Data,
+    Drawn,
+    File,
+    Found,
+    Look,
+    Mean,
+    Mixed,
+    Moved,
+    Painted,
+    Point,
+    Redrawn,
+    Truncated,
+)
+
+__all__ = ["python_of"]
+
+IMPORTS = {
+    "Path": "from pathlib import Path",
+    "Taste": "from anamorph.core.prior import Taste",
+    "blend": "from anamorph.edit.mix import blend",
+    "code_space": "from anamorph.core.model import code_space",
+    "data": "from anamorph.runs import settings_of, shown\nfrom anamorph.training.folder import RunFolder",
+    "inpaint": "from anamorph.edit.inpaint import inpaint",
+    "level_in": "from anamorph.core.model import level_in",
+    "lerp_codes": "from anamorph.edit.interpolate import lerp_codes",
+    "mix": "from anamorph.edit.mix import mix",
+    "move": "from anamorph.edit.directions import move",
+    "read_codes": "from anamorph.core.space import read_codes",
+    "read_images": "from anamorph.data.pick import read_images",
+    "torch": "import torch",
+    "truncate": "from anamorph.edit.truncate import truncate",
+    "Ways": "from anamorph.studio.ways import Ways",
+    "Together": "from anamorph.studio.together import Together",
+}
+
+
+class _Lines:
+    """Statements, each naming its result, and the imports that they need. The same point is written once."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench, self.model = bench, bench.model
+        self.needs: set[str] = set()
+        self.lines: list[str] = []
+        self.names: dict[Point, str] = {}
+        self.loaded: dict[str, str] = {}
+        self.count = 0
+
+    def name(self, stem: str) -> str:
+        self.count += 1
+        return f"{stem}{self.count}"
+
+    def add(self, name: str, text: str, *needs: str) -> str:
+        self.lines.append(f"{name} = {text}")
+        self.needs.update(needs)
+        return name
+
+    def point(self, point: Point) -> str:
+        """The name of a variable that holds a point's codes."""
+        if point not in self.names:
+            self.names[point] = self._point(point)
+        return self.names[point]
+
+    def _point(self, point: Point) -> str:
+        if isinstance(point, Drawn):
+            return self._drawn(point)
+        if isinstance(point, Data | File | Found):
+            return self._brought(point)
+        if isinstance(point, Mean):
+            parts = ", ".join(self.point(part) for part in point.of)
+            text = f"{{k: torch.cat([c[k] for c in [{parts}]]).mean(0, keepdim=True) for k in {self.point(point.of[0])}}}"
+            return self.add(self.name("mean"), text, "torch")
+        if isinstance(point, Between):
+            return self._between(point)
+        of = self.point(point.of)
+        if isinstance(point, Truncated):
+            layers = "" if point.layers is None else f", {point.layers}"
+            return self.add(self.name("codes"), f"truncate({of}, model.centre, {point.psi}{layers})", "truncate")
+        if isinstance(point, Moved):
+            return self._moved(of, point)
+        if isinstance(point, Mixed):
+            source = self.point(point.source)
+            if point.layers is None:
+                return self.add(self.name("codes"), f"blend({of}, {source}, {point.share})", "blend")
+            return self.add(self.name("codes"), f"mix({of}, {source}, {point.layers}, model.spaces)", "mix")
+        if isinstance(point, Painted):
+            return self._painted(of, point)
+        return self._redrawn(of, point)
+
+    def _drawn(self, point: Drawn) -> str:
+        labels = dict(point.labels)
+        told = f"{{{', '.join(f'{k!r}: torch.tensor([{v}])' for k, v in labels.items())}}}" if labels else "None"
+        random = f'anamorph.Seeded({point.seed}, "seed")'
+        if isinstance(self.model, Chooses):
+            taste = f"Taste({point.temperature}, None, {point.top_p})"
+            needs = ("Taste", *(["torch"] if labels else []))
+            return self.add(f"seed{point.seed}_{len(self.lines)}", f"model.choose(1, {random}, {told}, {taste})", *needs)
+        text = f"model.draw(1, {random}{', ' + told if labels else ''})"
+        return self.add(self.name(f"seed{point.seed}_"), text, *(["torch"] if labels else []))
+
+    def _brought(self, point: Data | File | Found) -> str:
+        if isinstance(point, Data):
+            self.load("data", f"shown(settings_of(RunFolder({str(self.bench.run)!r})))", "data")
+            image = f"data.take({point.index}, 1, level_in(model, data.signal)).signals"
+            return self.add(self.name("codes"), f"model.encode({image})", "level_in")
+        if isinstance(point, File):
+            name = point.name or "image.png"
+            return self.add(self.name("codes"), f"model.encode(read_images([{name!r}], model.signal)[0])", "read_images")
+        self.lines.append("# what was found by optimisation: save its codes beside this file")
+        path = f"codes-{point.digest[:8]}.safetensors"
+        return self.add(self.name("codes"), f"read_codes(Path({path!r}))[0]", "read_codes", "Path")
+
+    def load(self, name: str, text: str, *needs: str) -> None:
+        """A variable that is set once."""
+        if name not in self.loaded:
+            self.loaded[name] = self.add(name, text, *needs)
+
+    def _between(self, point: Between) -> str:
+        ends = [f"{{k: v[0] for k, v in {self.point(end)}.items()}}" for end in point.ends]
+        top = self.add(
+            self.name("codes"), f"lerp_codes({ends[0]}, {ends[1]}, torch.tensor([{point.x}]))", "lerp_codes", "torch"
+        )
+        if len(ends) == 2:
+            return top
+        low = self.add(self.name("codes"), f"lerp_codes({ends[2]}, {ends[3]}, torch.tensor([{point.x}]))")
+        both = ", ".join(f"{{k: v[0] for k, v in {name}.items()}}" for name in (top, low))
+        return self.add(self.name("codes"), f"lerp_codes({both}, torch.tensor([{point.y}]))")
+
+    def _moved(self, of: str, point: Moved) -> str:
+        for along in point.along:
+            ways, names = self._ways(along.directions)
+            layers = "" if along.layers is None else f", {along.layers}"
+            text = f"move({of}, {ways}, {along.which}, {along.steps}, code_space(model){layers})  # {names[along.which]}"
+            of = self.add(self.name("codes"), text, "move", "code_space")
+        return of
+
+    def _ways(self, name: str) -> tuple[str, tuple[str, ...]]:
+        """The variable that holds a set of directions, and the names of these."""
+        variable = "way_" + re.sub(r"\W", "_", name)[:12]
+        self.load("ways", f"Ways(model, Path({str(self.bench.run)!r}))", "Ways", "Path")
+        group = self.bench.groups.get(name)
+        if group is None:
+            self.load(variable, f"ways.of({name!r})")
+        elif variable not in self.loaded:
+            sides = [f"[{', '.join(self.point(point) for point in side)}]" for side in (group.towards, group.away)]
+            self.load(variable, f"ways.between({group.name!r}, {sides[0]}, {sides[1]})")
+        return variable, self.bench.ways.of(name).names
+
+    def _painted(self, of: str, point: Painted) -> str:
+        name = self.add(self.name("codes"), f"{{k: v.clone() for k, v in {of}.items()}}")
+        cells = [(c.map, c.y, c.x, c.code) for c in point.cells]
+        self.lines += [f"for m, y, x, code in {cells}:", f"    {name}[{point.space!r}][0, m, y, x] = code"]
+        return name
+
+    def _redrawn(self, of: str, point: Redrawn) -> str:
+        rows, columns = max(s.shape[-2:] for s in self.model.spaces if s.vocabulary is not None and len(s.shape) == 3)
+        mask = self.add(self.name("mask"), f"torch.zeros({rows}, {columns}, dtype=torch.bool)", "torch")
+        self.lines += [f"for y, x in {[tuple(p) for p in point.places]}:", f"    {mask}[y, x] = True"]
+        random, taste = f'anamorph.Seeded({point.seed}, "inpaint")', f"Taste({point.temperature})"
+        return self.add(self.name("codes"), f"inpaint(model, {of}, {mask}, 1, {random}, {taste})", "inpaint", "Taste")
+
+
+def python_of(bench: Bench, points: Sequence[Point], look: Look, columns: int | None = None) -> str:
+    """A script that writes the picture of some points of a bench."""
+    lines = _Lines(bench)
+    names = [lines.point(point) for point in points]
+    codes = names[0]
+    if len(names) > 1:
+        codes = lines.add("codes", f"{{k: torch.cat([c[k] for c in [{', '.join(names)}]]) for k in {names[0]}}}", "torch")
+    noise = {"fixed": "", "off": ', "off"'}.get(look.noise)
+    if noise is None:
+        lines.needs.add("Together")
+        noise = f', Together([anamorph.Seeded({look.noise_seed}, "noise") for _ in range({len(points)})])'
+    shape = "" if columns is None else f", columns={columns}"
+    imports = sorted({line for need in lines.needs for line in IMPORTS[need].splitlines()})
+    outer = [line for line in imports if "anamorph" not in line]
+    inner = [line for line in imports if "anamorph" in line]
+    told = [*sorted(outer, reverse=True), *([""] if outer else []), "import anamorph", *inner, ""]
+    told += [f"model = anamorph.load({str(bench.run)!r})", *lines.lines, f"images = model.decode({codes}{noise})"]
+    return "\n".join([*told, f'anamorph.save_grid("picture.png", images{shape})', ""])

@@ -1,0 +1,282 @@
+"""Points to codes, and codes to signals: all that is computed, for one model, by one thread."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from io import BytesIO
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from anamorph.core.errors import UserError
+from anamorph.core.model import Chooses, Draws, Encodes, LatentModel, Maps, code_space, decode_in_parts, level_in, require
+from anamorph.core.prior import Taste
+from anamorph.core.random import Seeded
+from anamorph.core.signal import Image
+from anamorph.core.space import Codes
+from anamorph.data.decode import BadImage, decode
+from anamorph.data.images import Images, to_signal
+from anamorph.edit.directions import move
+from anamorph.edit.inpaint import inpaint
+from anamorph.edit.interpolate import lerp_codes
+from anamorph.edit.mix import blend, mix
+from anamorph.edit.truncate import truncate
+from anamorph.runs import settings_of, shown
+from anamorph.settings import Settings
+from anamorph.studio.points import (
+    Between,
+    Data,
+    Drawn,
+    File,
+    Found,
+    Group,
+    Look,
+    Mean,
+    Mixed,
+    Moved,
+    Painted,
+    Point,
+    Redrawn,
+    Truncated,
+    parts_of,
+)
+from anamorph.studio.stores import Store, digest_of
+from anamorph.studio.together import Together
+from anamorph.studio.ways import OWN, Ways
+from anamorph.training.folder import RunFolder
+
+__all__ = ["Bench", "joined"]
+
+REMEMBERED = 1024
+"""Points whose codes are remembered."""
+
+
+def joined(parts: Sequence[Codes]) -> Codes:
+    """Codes [n, ...] of several, in the spaces that all of them have."""
+    common = [name for name in parts[0] if all(name in part for part in parts)]
+    return {name: torch.cat([part[name] for part in parts]) for name in common}
+
+
+@dataclass
+class Bench:
+    """A model with what its points refer to: its data, uploaded images, found codes, directions. Not for several threads."""
+
+    model: LatentModel
+    run: Path
+    files: Store[bytes]
+    found: Store[Codes]
+    groups: Store[Group] = field(default_factory=lambda: Store(OWN))
+    _known: OrderedDict[Point, Codes] = field(default_factory=OrderedDict)
+
+    @cached_property
+    def settings(self) -> Settings:
+        return settings_of(RunFolder(self.run))
+
+    @cached_property
+    def data(self) -> Images:
+        """The images that data:12 names. Raises: UserError if they are not there."""
+        return shown(self.settings)
+
+    @cached_property
+    def ways(self) -> Ways:
+        return Ways(self.model, self.run)
+
+    def define(self, group: Group) -> str:
+        """Make a direction from two groups of points; returns the name of its set, which is that of its definition."""
+        name = digest_of({}, group.model_dump_json())
+        towards, away = ([self.codes([point]) for point in side] for side in (group.towards, group.away))
+        self.ways.own.put(name, self.ways.between(group.name, towards, away))
+        return self.groups.put(name, group)
+
+    def data_images(self, start: int, count: int) -> Tensor:
+        """Held-out images [n, C, H, W], at the level that the model has grown to."""
+        if start >= self.data.size:
+            raise UserError(f"data:{start}: the run has {self.data.size} such images, numbered from 0")
+        count = min(count, self.data.size - start)
+        return self.data.take(start, count, level_in(self.model, self.data.signal)).signals
+
+    def original(self, point: Point) -> Tensor | None:
+        """The image [1, C, H, W] that a point was encoded from, if it is one of those."""
+        if isinstance(point, Data):
+            return self.data_images(point.index, 1)
+        return self._file(point) if isinstance(point, File) else None
+
+    def _file(self, point: File) -> Tensor:
+        content = self.files.get(point.digest)
+        if content is None:
+            raise UserError("this image was uploaded to another studio, or too long ago: drop it here again")
+        assert isinstance(self.model.signal, Image)
+        try:
+            pixels, _ = decode(BytesIO(content), self.model.signal)
+        except BadImage as error:
+            raise UserError(f"{point.name or 'this image'} is {error}") from error
+        return to_signal(pixels[None])
+
+    @torch.no_grad()
+    def codes(self, points: Sequence[Point]) -> Codes:
+        """Codes [n, ...] of points.
+
+        Raises: UserError for what this model lacks, or what is not there.
+        """
+        self._draw_together(points)
+        return joined([self._codes(point) for point in points])
+
+    @torch.no_grad()
+    def decode(self, codes: Codes, look: Look) -> Tensor:
+        """Signals [n, ...], each the same in any company."""
+        if look.noise != "fresh":
+            return decode_in_parts(self.model, codes, look.noise).float()
+        n = len(next(iter(codes.values())))
+        return self.model.decode(codes, Together([Seeded(look.noise_seed, "noise") for _ in range(n)])).float()
+
+    def see(self, points: Sequence[Point], look: Look | None = None) -> Tensor:
+        """The signals [n, ...] of points."""
+        return self.decode(self.codes(points), look or Look())
+
+    def _draw_together(self, points: Sequence[Point]) -> None:
+        """Draw all that is to be drawn at once, by taste."""
+        wanted: dict[tuple[object, ...], list[Drawn]] = {}
+        seen: set[Point] = set()
+        left = list(points)
+        while left:
+            point = left.pop()
+            left += parts_of(point)
+            if isinstance(point, Drawn) and point not in self._known and point not in seen:
+                seen.add(point)
+                wanted.setdefault((point.temperature, point.top_p), []).append(point)
+        for group in wanted.values():
+            codes = self._drawn(group)
+            for i, point in enumerate(group):
+                self._remember(point, {name: value[i : i + 1] for name, value in codes.items()})
+
+    def _drawn(self, group: Sequence[Drawn]) -> Codes:
+        model = require(self.model, Draws, "drawing")
+        random = Together([Seeded(point.seed, "seed") for point in group])
+        taste = Taste(group[0].temperature, None, group[0].top_p)
+        labels = self._labels(group)
+        if isinstance(model, Chooses):
+            return model.choose(len(group), random, labels, taste)
+        if taste != Taste():
+            require(model, Chooses, "a temperature or top-p")
+        return model.draw(len(group), random, labels)
+
+    def _labels(self, group: Sequence[Drawn]) -> dict[str, Tensor] | None:
+        """The class of each, by label; what a model draws by itself where none is asked for stays its own affair."""
+        asked = {name for point in group for name, _ in point.labels}
+        unknown = asked - set(self.model.classes)
+        if unknown:
+            raise UserError(f"the model draws by no label {', '.join(sorted(unknown))}")
+        if isinstance(self.model, Maps):
+            asked |= set(self.model.classes)  # alone, a seed is of the first class
+        found = {name: torch.tensor([dict(point.labels).get(name, 0) for point in group]) for name in asked}
+        for name, values in found.items():
+            if int(values.max()) >= self.model.classes[name]:
+                raise UserError(f"{name} has classes 0-{self.model.classes[name] - 1}, got {int(values.max())}")
+        return found or None
+
+    def _remember(self, point: Point, codes: Codes) -> Codes:
+        self._known[point] = codes
+        self._known.move_to_end(point)
+        while len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+        return codes
+
+    def _codes(self, point: Point) -> Codes:
+        known = self._known.get(point)
+        if known is not None:
+            self._known.move_to_end(point)
+            return known
+        if isinstance(point, Drawn):
+            return self._remember(point, self._drawn([point]))
+        if isinstance(point, Data | File):
+            x = self.data_images(point.index, 1) if isinstance(point, Data) else self._file(point)
+            return self._remember(point, require(self.model, Encodes, "encoding an image").encode(x))
+        if isinstance(point, Found):
+            codes = self.found.get(point.digest)
+            if codes is None:
+                raise UserError("these codes were found in another studio, or too long ago: find them again")
+            return codes
+        if isinstance(point, Redrawn):
+            return self._remember(point, self._redrawn(point))
+        return self._edited(point)
+
+    def _edited(self, point: Mean | Truncated | Moved | Mixed | Between | Painted) -> Codes:
+        if isinstance(point, Mean):
+            return _mean(joined([self._codes(part) for part in point.of]))
+        if isinstance(point, Between):
+            return _between([self._codes(end) for end in point.ends], point)
+        codes = self._codes(point.of)
+        if isinstance(point, Truncated):
+            return truncate(codes, require(self.model, Maps, "truncation").centre, point.psi, point.layers)
+        if isinstance(point, Painted):
+            return _painted(codes, point, {space.name: space.vocabulary for space in self.model.spaces})
+        if isinstance(point, Moved):
+            for along in point.along:
+                found, space = self.ways.of(along.directions), code_space(self.model)
+                if along.which >= len(found):
+                    raise UserError(f"{along.directions} has {len(found)} directions, numbered from 0; got {along.which}")
+                codes = move(codes, found, along.which, along.steps, space, along.layers)
+            return codes
+        pair = joined([codes, self._codes(point.source)])
+        codes, source = ({name: value[i : i + 1] for name, value in pair.items()} for i in (0, 1))
+        if point.layers is None:
+            return blend(codes, source, point.share)
+        return mix(codes, source, point.layers, self.model.spaces)
+
+    def _redrawn(self, point: Redrawn) -> Codes:
+        model = require(self.model, Chooses, "drawing a part anew")
+        space = self.grid
+        mask = torch.zeros(space, dtype=torch.bool)
+        for y, x in point.places:
+            if y >= space[0] or x >= space[1]:
+                raise UserError(f"the grid of codes has {space[0]} rows and {space[1]} columns; got row {y}, column {x}")
+            mask[y, x] = True
+        taste = Taste(point.temperature)
+        return inpaint(model, self._codes(point.of), mask, 1, Seeded(point.seed, "inpaint"), taste)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of the finest grid of codes. Raises: UserError if there is none."""
+        grids = [s.shape[-2:] for s in self.model.spaces if s.vocabulary is not None and len(s.shape) == 3]
+        if not grids:
+            raise UserError("this model's codes are no grids of whole numbers")
+        rows, columns = max(grids)
+        return rows, columns
+
+
+def _mean(codes: Codes) -> Codes:
+    for name, value in codes.items():
+        if not value.is_floating_point():
+            raise UserError(f"codes of {name!r} are whole numbers, which have no mean")
+    return {name: value.mean(0, keepdim=True) for name, value in codes.items()}
+
+
+def _between(ends: Sequence[Codes], point: Between) -> Codes:
+    both = joined(ends)
+    places = [{name: value[i] for name, value in both.items()} for i in range(len(ends))]
+    x = torch.tensor([point.x])
+    top = lerp_codes(places[0], places[1], x)
+    if len(places) == 2:
+        return top
+    bottom = lerp_codes(places[2], places[3], x)
+    first, second = ({name: value[0] for name, value in line.items()} for line in (top, bottom))
+    return lerp_codes(first, second, torch.tensor([point.y]))
+
+
+def _painted(codes: Codes, point: Painted, vocabularies: Mapping[str, int | None]) -> Codes:
+    vocabulary = vocabularies.get(point.space)
+    if vocabulary is None or point.space not in codes or codes[point.space].dim() != 4:
+        raise UserError(f"there is no grid of codes {point.space!r} to paint on")
+    value = codes[point.space].clone()
+    maps, rows, columns = value.shape[1:]
+    for cell in point.cells:
+        if cell.map >= maps or cell.y >= rows or cell.x >= columns:
+            raise UserError(f"the grid has {maps} maps of {rows}x{columns}; got map {cell.map}, row {cell.y}, column {cell.x}")
+        if cell.code >= vocabulary:
+            raise UserError(f"there are codes 0-{vocabulary - 1}; got {cell.code}")
+        value[0, cell.map, cell.y, cell.x] = cell.code
+    return {**codes, point.space: value}

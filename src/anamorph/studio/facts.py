@@ -1,0 +1,124 @@
+"""What a model is, as the page needs to know it: all that is shown follows from this, and nothing from a model's name."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from typing import Any
+
+from anamorph.catalog import entry
+from anamorph.core.errors import UserError
+from anamorph.core.model import CAPABILITIES, Chooses, Draws, Encodes, LatentModel, Maps, Noisy, code_space
+from anamorph.core.signal import Image
+from anamorph.core.space import Space
+from anamorph.edit.layers import layer_groups
+from anamorph.runs import class_names
+from anamorph.studio.evaluate import Bench
+from anamorph.studio.ways import Ways
+from anamorph.training.folder import RunFolder
+
+__all__ = ["describe", "panels_of", "ways_of"]
+
+MOST_CODES = 1024
+"""A palette with more codes than this is not shown."""
+
+
+def describe(bench: Bench) -> dict[str, Any]:
+    """Facts of a loaded run."""
+    model, settings, folder = bench.model, bench.settings, RunFolder(bench.run)
+    known = entry(settings.model)
+    space = code_space(model)
+    return {
+        "title": known.title,
+        "paper": known.paper,
+        "model": settings.model,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "seen": folder.seen(),
+        "total": settings.images,
+        "signal": _signal(model),
+        "spaces": [asdict(s) for s in model.spaces],
+        "capabilities": [c.__name__.lower() for c in CAPABILITIES if isinstance(model, c)],
+        "layers": _layers(space, model),
+        "grid": _grid(model),
+        "noise": isinstance(model, Noisy) and bool(model.fixed_noise),
+        "centre": isinstance(model, Maps),
+        "temperature": isinstance(model, Chooses),
+        "discrete": space.vocabulary is not None,
+        "classes": {
+            name: list(class_names(bench.run, name)) or [str(i) for i in range(n)] for name, n in model.classes.items()
+        },
+        "directions": bench.ways.names(),
+        "data": _data(bench),
+        "panels": panels_of(model, _data(bench)),
+    }
+
+
+def _signal(model: LatentModel) -> dict[str, Any]:
+    signal = model.signal
+    return {"kind": "image" if isinstance(signal, Image) else "audio", **asdict(signal)}
+
+
+def _layers(space: Space, model: LatentModel) -> dict[str, Any] | None:
+    """How many layers, their names by range, and the side of the feature maps that each works on."""
+    if not space.layered:
+        return None
+    count = space.shape[0]
+    longest = max(model.signal.shape[1:])
+    blocks = max(1, count // 2)
+    return {
+        "count": count,
+        "groups": {name: list(layers) for name, layers in layer_groups(count).items() if layers},
+        "sides": [int(longest) >> (blocks - 1 - layer // 2) for layer in range(count)],
+    }
+
+
+def _grid(model: LatentModel) -> list[dict[str, Any]] | None:
+    """The grids of codes, the finest first; None if the model has none, or other spaces besides."""
+    needed = [s for s in model.spaces if not s.optional]
+    if not all(s.vocabulary is not None and len(s.shape) == 3 for s in needed):
+        return None
+    finest = sorted(needed, key=lambda s: math.prod(s.shape[-2:]), reverse=True)
+    return [
+        {"space": s.name, "maps": s.shape[0], "rows": s.shape[1], "columns": s.shape[2], "vocabulary": s.vocabulary}
+        for s in finest
+    ]
+
+
+def _data(bench: Bench) -> dict[str, Any] | None:
+    """How many images data:N can name, and their labels; None if they are not there."""
+    try:
+        return {"size": bench.data.size, "labels": {label.name: list(label.classes) for label in bench.data.labels}}
+    except (UserError, OSError):
+        return None
+
+
+def panels_of(model: LatentModel, data: dict[str, Any] | None) -> list[str]:
+    """The panels that a model can fill."""
+    real = code_space(model).vocabulary is None
+    grid = _grid(model)
+    starts = isinstance(model, Draws | Encodes)
+    encodes = isinstance(model, Encodes)
+    there = {
+        "wall": isinstance(model, Draws),
+        "reconstruct": encodes,
+        "edit": real and isinstance(model, Draws),
+        "mix": real and starts,
+        "interpolate": real and starts,
+        "codes": grid is not None and starts and all(g["vocabulary"] <= MOST_CODES for g in grid),
+        "map": real and encodes and data is not None,
+        "training": True,
+        "compare": starts,
+    }
+    return [name for name, shown in there.items() if shown]
+
+
+def ways_of(ways: Ways, name: str) -> dict[str, Any]:
+    """The directions of a set: their names, measures, and the layers that they act on."""
+    found = ways.of(name)
+    return {
+        "set": name,
+        "names": list(found.names),
+        "method": found.method,
+        "measures": {what: list(values) for what, values in found.measures.items()},
+        "layers": None if found.layers is None else list(found.layers),
+    }

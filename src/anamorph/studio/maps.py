@@ -1,0 +1,99 @@
+"""Images of the data placed by their codes, in the plane where these differ most."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from anamorph.core.errors import UserError
+from anamorph.core.model import Encodes, code_space, encode_in_parts, require
+from anamorph.core.signal import Label
+from anamorph.edit.directions import flat
+from anamorph.studio.evaluate import Bench
+from anamorph.studio.pictures import atlas
+
+__all__ = ["COLUMNS", "SIDE", "Map", "Part", "draw_map", "encode_part"]
+
+SIDE = 32
+"""Pixels of a thumbnail."""
+COLUMNS = 64
+"""Thumbnails in a row of the atlas."""
+
+
+@dataclass(frozen=True)
+class Map:
+    """Codes [N, D] of the first N held-out images, their places [N, 2], scaled so that nearly all lie in [-1, 1], the shares of
+    the variance along both axes, their labels, and their thumbnails as one picture."""
+
+    codes: Tensor
+    places: Tensor
+    shares: tuple[float, ...]
+    labels: dict[str, tuple[tuple[str, ...], list[int]]]
+    atlas: bytes
+
+    def facts(self) -> dict[str, Any]:
+        """As the page reads it."""
+        return {
+            "places": [[round(x, 4), round(y, 4)] for x, y in self.places.tolist()],
+            "shares": list(self.shares),
+            "labels": {name: {"classes": list(classes), "of": of} for name, (classes, of) in self.labels.items()},
+            "side": SIDE,
+            "columns": COLUMNS,
+        }
+
+    def neighbours(self, index: int, count: int) -> list[int]:
+        """The images whose codes are nearest to that of one, without itself.
+
+        Raises: UserError if it is not on the map.
+        """
+        if not 0 <= index < len(self.codes):
+            raise UserError(f"the map shows {len(self.codes)} images, numbered from 0; got {index}")
+        distances = (self.codes - self.codes[index]).norm(dim=1)
+        distances[index] = torch.inf
+        return distances.argsort()[:count].tolist()
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some images of a map: their codes [N, D], what they look like, and the class of each label."""
+
+    codes: Tensor
+    thumbnails: Tensor
+    values: dict[str, list[int]]
+
+
+@torch.no_grad()
+def encode_part(bench: Bench, start: int, count: int) -> Part:
+    """Held-out images from one on, as many of them as there are.
+
+    Raises: UserError for codes that are whole numbers.
+    """
+    model = require(bench.model, Encodes, "placing images by their codes")
+    space = code_space(model)
+    x = bench.data_images(start, count)
+    codes = flat(encode_in_parts(model, x)[space.name], space).float()
+    values = {name: of.tolist() for name, of in bench.data.take(start, len(x)).labels.items()}
+    return Part(codes, x, values)
+
+
+def draw_map(parts: Sequence[Part], labels: Sequence[Label]) -> Map:
+    """The map of the images of some parts.
+
+    Raises: UserError for fewer than three images.
+    """
+    codes = torch.cat([part.codes for part in parts])
+    if len(codes) < 3:
+        raise UserError(f"a map needs at least 3 images, and the run holds out {len(codes)}")
+    centred = (codes - codes.mean(0)).double()
+    _, stretch, axes = torch.linalg.svd(centred, full_matrices=False)
+    places = centred @ axes[:2].T
+    places = places / places.abs().quantile(0.99).clamp_min(1e-12)
+    shares = (stretch[:2].square() / stretch.square().sum().clamp_min(1e-30)).tolist()
+    values = {label.name: [value for part in parts for value in part.values[label.name]] for label in labels}
+    named = {label.name: (label.classes, values[label.name]) for label in labels if label.classes}
+    thumbnails = atlas([image for part in parts for image in part.thumbnails], SIDE, COLUMNS)
+    return Map(codes, places.float(), tuple(shares), named, thumbnails)

@@ -1,0 +1,82 @@
+// The same image, or the same seed, through several models.
+
+import { get } from "../api.js";
+import { cell } from "../cell.js";
+import { Channel } from "../live.js";
+import { on, state } from "../state.js";
+import { button, h, head, segments, toast } from "../ui.js";
+
+const SHOWN = 6;
+
+export function mount(root) {
+  const mine = state.facts;
+  const open = mine.data ? [["data", "reconstruct"]] : [];
+  const modes = [...open, ["seed", "draw"]];
+  let mode = modes[0][0], first = 0, gone = false;
+  const rows = new Map();
+  const table = h("div", { class: "compare" });
+  const sameSize = (run) => ["height", "width", "channels"].every((side) => run.signal?.[side] === state.runs.find((r) => r.id === state.run).signal[side]);
+  const candidates = state.runs.filter((run) => run.seen !== null && sameSize(run));
+  const originals = [...Array(SHOWN).keys()].map(() => cell("The image"));
+  const originalRow = h("div", { class: "compare-row" }, h("div", { class: "who" }, h("strong", {}, "image"), h("span", { class: "soft" }, "held out")), ...originals.map((c) => c.element));
+  const points = () => [...Array(SHOWN).keys()].map((i) => (mode === "data" ? { kind: "data", index: first + i } : { kind: "seed", seed: first + i + 1 }));
+
+  // Images of this run's data are sent to the others as they are: theirs may be other ones.
+  async function add(id) {
+    try {
+      const facts = id === state.run ? mine : await get(`runs/${id}`);
+      if (gone) return;
+      const cells = [...Array(SHOWN).keys()].map((i) => cell(`${id}, ${i + 1}`));
+      const error = h("span", { class: "soft number" });
+      const element = h("div", { class: "compare-row" }, h("div", { class: "who" }, h("strong", {}, id), h("span", { class: "soft" }, facts.model), error), ...cells.map((c) => c.element));
+      const channel = new Channel(async (header, blobs) => {
+        error.textContent = mode === "data" ? `error ${(header.errors.reduce((a, b) => a + b, 0) / header.errors.length).toFixed(4)}` : "";
+        await Promise.all([...cells.map((c, i) => c.show(blobs[i])), ...(mode === "data" && id === state.run ? originals.map((c, i) => c.show(blobs[SHOWN + i])) : [])]);
+      }, (text) => toast(`${id}: ${text}`, true));
+      rows.set(id, { facts, element, channel, cells });
+      order();
+      ask(id);
+    } catch (error) {
+      toast(`${id}: ${error.message}`, true);
+      chips.get(id)?.setAttribute("aria-pressed", "false");
+    }
+  }
+  function drop(id) {
+    rows.get(id)?.channel.close();
+    rows.delete(id);
+    order();
+  }
+  const can = (facts) => facts.capabilities.includes(mode === "data" ? "encodes" : "draws") && (mode !== "data" || facts.data);
+  function order() {
+    originalRow.hidden = mode !== "data";
+    table.replaceChildren(originalRow, ...candidates.filter((run) => rows.has(run.id)).map((run) => rows.get(run.id).element));
+    for (const { element, facts } of rows.values()) element.classList.toggle("cannot", !can(facts));
+  }
+  function ask(id) {
+    const row = rows.get(id);
+    if (row && can(row.facts)) row.channel.ask({ run: id, points: points(), look: { noise: "fixed" }, originals: mode === "data" });
+  }
+  const all = () => { order(); rows.forEach((_, id) => ask(id)); };
+
+  const chips = new Map();
+  const picks = h("div", { class: "chips" }, candidates.map((run) => {
+    const chip = button(run.id, () => {
+      const now = !rows.has(run.id);
+      if (now && rows.size >= 4) { toast("Four models side by side are the most that stay in memory", true); return; }
+      chip.setAttribute("aria-pressed", String(now));
+      now ? add(run.id) : drop(run.id);
+    }, { kind: "chip", pressed: false });
+    chips.set(run.id, chip);
+    return chip;
+  }));
+  const turn = (by) => { first = Math.max(0, first + by * SHOWN); all(); };
+  root.append(head("Compare", "The same images, or the same seeds, through several models.",
+    segments("What is compared", modes, mode, (value) => { mode = value; first = 0; all(); }),
+    h("div", { class: "row" }, button("Earlier", () => turn(-1)), button("Later", () => turn(1)))), picks, table);
+  for (const run of [candidates.find((r) => r.id === state.run), ...candidates.filter((r) => r.id !== state.run)].slice(0, 3)) {
+    chips.get(run.id).setAttribute("aria-pressed", "true");
+    add(run.id);
+  }
+  const off = on("smooth", all);
+  return () => { gone = true; off(); rows.forEach((row) => row.channel.close()); };
+}

@@ -1,0 +1,88 @@
+"""Signals as the bytes that are sent or saved."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+
+import torch
+from PIL import Image as Pillow
+from torch import Tensor
+
+from anamorph.core.errors import UserError
+from anamorph.figures.grid import as_picture, rows_of, sheet
+from anamorph.figures.video import save_video
+from anamorph.studio.limits import FILM_FRAMES
+
+__all__ = ["atlas", "film", "frame", "frames", "png", "squared_error", "table"]
+
+EXACT = 128 * 128
+"""Pixels up to which a live picture is sent as it is. Beyond, a JPEG is smaller and fifty times quicker to make; what is saved
+is exact at any size."""
+
+
+def frame(image: Tensor) -> tuple[str, bytes]:
+    """A live picture of an image [C, H, W] in [-1, 1]: its media type and its bytes."""
+    picture, out = as_picture(image), BytesIO()
+    if picture.width * picture.height <= EXACT:
+        picture.save(out, "WEBP", lossless=True, method=0)
+        return "image/webp", out.getvalue()
+    if picture.mode == "RGBA":
+        picture.save(out, "WEBP", quality=90, method=0)
+        return "image/webp", out.getvalue()
+    picture.save(out, "JPEG", quality=92)
+    return "image/jpeg", out.getvalue()
+
+
+def frames(images: Tensor) -> list[tuple[str, bytes]]:
+    """Live pictures of images [n, C, H, W]."""
+    return [frame(image) for image in images]
+
+
+def png(image: Tensor) -> bytes:
+    """An image [C, H, W] at its own size."""
+    out = BytesIO()
+    as_picture(image).save(out, "PNG")
+    return out.getvalue()
+
+
+def table(images: Tensor, columns: int | None) -> bytes:
+    """Images [n, C, H, W] as one PNG: a single one at its own size, several in rows."""
+    if len(images) == 1:
+        return png(images[0])
+    out = BytesIO()
+    sheet(rows_of(images, columns)).paint().save(out, "PNG")
+    return out.getvalue()
+
+
+def film(images: Tensor, kind: str) -> bytes:
+    """Images [n, C, H, W] as a film, forth and back. kind: webp or mp4.
+
+    Raises: UserError for fewer than two frames, too many, or an MP4 without the extra that it needs.
+    """
+    if not 2 <= len(images) <= FILM_FRAMES:
+        raise UserError(f"a film has 2 to {FILM_FRAMES} frames, got {len(images)}")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"film.{kind}"
+        save_video(path, images)
+        return path.read_bytes()
+
+
+def atlas(images: Sequence[Tensor], side: int, columns: int) -> bytes:
+    """Images [C, H, W] as squares of so many pixels in so many columns, as one WebP."""
+    rows = -(-len(images) // columns)
+    paper = Pillow.new("RGB", (columns * side, rows * side))
+    for i, image in enumerate(images):
+        small = as_picture(image).convert("RGB")
+        scaled = small.resize((side, side), Pillow.Resampling.BOX if small.width >= side else Pillow.Resampling.NEAREST)
+        paper.paste(scaled, (i % columns * side, i // columns * side))
+    out = BytesIO()
+    paper.save(out, "WEBP", quality=80, method=2)
+    return out.getvalue()
+
+
+def squared_error(a: Tensor, b: Tensor) -> list[float]:
+    """The mean squared error [n] of images [n, C, H, W], pixels in [-1, 1]."""
+    return torch.as_tensor((a - b.to(a)).square().flatten(1).mean(1)).tolist()

@@ -1,0 +1,109 @@
+"""Refining codes by optimisation, with pictures on the way."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from anamorph.core.errors import UserError
+from anamorph.core.model import Draws, Encodes, LatentModel, code_space, require
+from anamorph.core.random import Seeded
+from anamorph.core.space import Codes
+from anamorph.edit.project import Free, Law, nearest_of, project
+from anamorph.studio.evaluate import Bench
+from anamorph.studio.points import Found, Point
+from anamorph.studio.stores import digest_of
+
+__all__ = ["Prepared", "Refined", "Stopped", "prepare", "refine"]
+
+EVERY_SECONDS = 0.08
+"""Between two pictures of an optimisation."""
+
+
+class Stopped(Exception):
+    """Nobody waits for the optimisation any more."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Where an optimisation starts, and the image [1, C, H, W] that it goes to."""
+
+    model: LatentModel
+    x: Tensor
+    start: Codes
+    law: Law | None
+
+
+@dataclass(frozen=True)
+class Refined:
+    """What was found, its codes, and the mean squared error (pixels in [-1, 1]) of the start's image and of its own."""
+
+    point: Found
+    codes: Codes
+    before: float
+    after: float
+
+
+@torch.no_grad()
+def prepare(bench: Bench, target: Point) -> Prepared:
+    """From what the encoder answers, or, without one, from the nearest of many drawn images."""
+    model = bench.model
+    image = bench.original(target)
+    x = bench.see([target]) if image is None else image
+    if isinstance(model, Encodes):
+        space = code_space(model)
+        if space.vocabulary is not None:
+            raise UserError(f"codes of {space} are whole numbers: they cannot be moved little by little")
+        law = Law.of(model.draw(512, Seeded(0, "law"))[space.name]) if isinstance(model, Draws) else None
+        return Prepared(model, x, bench.codes([target]), law)
+    start, law = nearest_of(require(model, Draws, "projecting an image"), x, Seeded(0, "project"))
+    return Prepared(model, x, start, law)
+
+
+def refine(
+    prepared: Prepared,
+    free: Free,
+    steps: int,
+    stay: float,
+    stop: threading.Event,
+    show: Callable[[Tensor, int], None] = lambda image, step: None,
+) -> Refined:
+    """Codes moved so that their image comes closer. show: told of the image [C, H, W] and the step, now and then.
+
+    Raises: Stopped, when that was asked for.
+    """
+    done, shown = 0, 0.0
+
+    def watch(image: Tensor, x: Tensor) -> Tensor:
+        """A distance that is nothing: it only sees each step's image."""
+        nonlocal shown
+        if time.monotonic() - shown > EVERY_SECONDS:
+            shown = time.monotonic()
+            show(image.detach()[0], done)
+        return torch.zeros(len(x))
+
+    def progress(step: int, total: int) -> None:
+        nonlocal done
+        done = step
+        if stop.is_set():
+            raise Stopped
+
+    found = project(
+        prepared.model,
+        prepared.x,
+        prepared.start,
+        free,
+        steps,
+        law=prepared.law,
+        distance=watch,
+        stay=stay,
+        progress=progress,
+    )
+    codes = {name: value.detach() for name, value in found.codes.items()}
+    point = Found(digest=digest_of(codes))
+    return Refined(point, codes, float(found.before[0]), float(found.after[0]))

@@ -1,0 +1,25 @@
+"""Random numbers for several examples at once, each from its own stream, as if it had been drawn alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from anamorph.core.random import Draw, Random
+
+__all__ = ["Together"]
+
+
+class Together(Random):
+    """Row i of every draw is what stream i would give to a batch of one, so that seed 7 is the same image in any company."""
+
+    def __init__(self, streams: Sequence[Random]) -> None:
+        self.streams = streams
+
+    def draw(self, request: Draw) -> Tensor:
+        kind, shape, low, high, shared = request
+        if shared:
+            return self.streams[0].draw(request)
+        return torch.cat([stream.draw((kind, (1, *shape[1:]), low, high, shared)) for stream in self.streams])

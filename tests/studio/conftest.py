@@ -1,0 +1,110 @@
+"""Hardly trained runs, a studio that shows them, and a browser."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import torch
+
+from anamorph.cli.main import main
+from anamorph.studio.service import Service, find_runs
+from studios import studio_of
+
+PLAIN = ["--images", "16", "--batch", "16", "--threads", "1", "--compile", "off", "--precision", "float32"]
+STYLED = ["--model.w-dim", "8", "--model.channels", "64", "--model.most-channels", "8", "--model.mapping-layers", "2"]
+CODED = ["--model.width", "8", "--model.blocks", "1", "--model.inner", "4", "--model.vocabulary", "12", "--model.code-dim", "3"]
+LAW = ["--model.width", "8", "--model.layers", "2"]
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with layers, an encoder and noise; one without layers; one of discrete codes, and a prior over them."""
+    torch.set_num_threads(1)
+    root = tmp_path_factory.mktemp("runs")
+    before = os.environ.get("ANAMORPH_CACHE")
+    os.environ["ANAMORPH_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    try:
+        for name, model, more in (
+            ("styled", "stylealae", STYLED),
+            ("plain", "vae", ["--model.z-dim", "6"]),
+            ("coded", "vqvae", CODED),
+            ("drawn", "pixelcnn", [*LAW, "--codes-of", str(root / "coded")]),
+        ):
+            size = [] if model == "pixelcnn" else ["--size", "16"]
+            assert main(["train", model, "shapes", *size, *PLAIN, *more, "--out", str(root / name)]) == 0
+    finally:
+        if before is not None:
+            os.environ["ANAMORPH_CACHE"] = before
+    return root
+
+
+@pytest.fixture(scope="module")
+def service(runs: Path) -> Iterator[Service]:
+    service = Service(find_runs([runs]))
+    yield service
+    service.close()
+
+
+@pytest.fixture(scope="module")
+def address(service: Service) -> Iterator[str]:
+    """Of a studio that runs as it does for people."""
+    with studio_of(service) as address:
+        yield address
+
+
+@pytest.fixture
+def client(address: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=address, timeout=60) as client:
+        yield client
+
+
+def chromium() -> str | None:
+    """Where a browser is, if there is one."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return os.environ.get("ANAMORPH_CHROMIUM") or next((found for name in names if (found := shutil.which(name))), None)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Headless Chromium; skips, naming the remedy, where there is none."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright to test the page")
+    path = chromium()
+    if path is None:
+        pytest.skip("no Chromium to test the page in: apt-get install chromium, or set ANAMORPH_CHROMIUM to one")
+    with playwright.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
+    """Opens a panel of a run in a window of its own; whatever the page complains of, or asks of others, fails the test."""
+    contexts, wrong = [], []
+
+    def open_page(run: str, panel: str, width: int = 1280, height: int = 900, expect: tuple[str, ...] = (), **more: Any) -> Any:
+        context = browser.new_context(viewport={"width": width, "height": height}, accept_downloads=True, **more)
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on(
+            "console", lambda m: wrong.append(m.text) if m.type == "error" and not any(e in m.text for e in expect) else None
+        )
+        page.on(
+            "request", lambda r: None if r.url.startswith((address, "blob:", "data:")) else wrong.append(f"asked for {r.url}")
+        )
+        page.goto(f"{address}#{run}/{panel}")
+        page.wait_for_selector(f"#panel[data-panel={panel}] .head")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not wrong

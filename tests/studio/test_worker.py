@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import Tensor
+
+from anamorph.core.errors import UserError
+from anamorph.studio.limits import WAITING
+from anamorph.studio.points import Data, Drawn, Look, Point
+from anamorph.studio.worker import Closed, Worker
+from studios import bench_of
+
+S: list[Point] = [Drawn(seed=i) for i in range(8)]
+
+
+def busy(worker: Worker) -> threading.Event:
+    """Keep a worker busy until an event is set."""
+    go, on_it = threading.Event(), threading.Event()
+
+    def wait(_: Any) -> None:
+        on_it.set()
+        assert go.wait(20)
+
+    worker.ask(wait)
+    assert on_it.wait(20)
+    return go
+
+
+def test_those_who_wait_share_a_forward_pass(runs: Path) -> None:
+    worker = Worker(lambda: bench_of(runs / "styled"), "test")
+    go = busy(worker)
+    waiting = [worker.see([point], Look(), lambda images: images) for point in S]
+    go.set()
+    images = [found.result(20) for found in waiting]
+    assert worker.passes == 1
+    alone = bench_of(runs / "styled")
+    assert all(float((alone.see([p]) - x).abs().max()) < 1e-4 for p, x in zip(S, images, strict=True))
+    worker.close()
+
+
+def test_a_mistake_and_a_failure_are_told_to_who_asked_alone(runs: Path, caplog: pytest.LogCaptureFixture) -> None:
+    worker = Worker(lambda: bench_of(runs / "styled"), "test")
+    go = busy(worker)
+
+    def break_down(images: Tensor) -> Tensor:
+        raise ZeroDivisionError("by zero")
+
+    fine, mistaken, broken = (
+        worker.see(S[:1], Look(), lambda images: images),
+        worker.see([Data(index=10**6)], Look(), lambda images: images),
+        worker.see(S[1:2], Look(), break_down),
+    )
+    go.set()
+    assert fine.result(20).shape == (1, 3, 16, 16)
+    with pytest.raises(UserError, match="numbered from 0"):
+        mistaken.result(20)
+    with pytest.raises(RuntimeError, match="the model failed: ZeroDivisionError: by zero"):
+        broken.result(20)
+    assert "by zero" in caplog.text
+    assert worker.see(S[:2], Look(), len).result(20) == 2
+    worker.close()
+
+
+def test_one_that_breaks_the_pass_does_not_break_that_of_others(runs: Path) -> None:
+    bench = bench_of(runs / "styled")
+    real = bench.decode
+
+    def decode(codes: Any, look: Look) -> Tensor:
+        if len(codes["w"]) != 1:
+            raise MemoryError("too many")
+        return real(codes, look)
+
+    bench.decode = decode  # type: ignore[method-assign]
+    worker = Worker(lambda: bench, "test")
+    go = busy(worker)
+    fine, broken = worker.see(S[:1], Look(), len), worker.see(S[1:3], Look(), len)
+    go.set()
+    assert fine.result(20) == 1
+    with pytest.raises(RuntimeError, match="MemoryError"):
+        broken.result(20)
+    worker.close()
+
+
+def test_what_is_cancelled_is_not_worked_on_and_too_much_is_refused(runs: Path) -> None:
+    worker = Worker(lambda: bench_of(runs / "styled"), "test")
+    go = busy(worker)
+    told: list[int] = []
+    waiting = [worker.see(S[:1], Look(), lambda images: told.append(len(images))) for _ in range(WAITING)]
+    with pytest.raises(UserError, match="requests wait for this model already"):
+        worker.ask(lambda bench: None)
+    assert all(found.cancel() for found in waiting)
+    go.set()
+    assert worker.ask(lambda bench: 5).result(20) == 5
+    assert not told
+    worker.close()
+
+
+def test_a_model_that_cannot_be_loaded_is_told_to_all(tmp_path: Path) -> None:
+    def broken() -> Any:
+        raise UserError("no checkpoint yet")
+
+    worker = Worker(broken, "test")
+    for _ in range(2):
+        with pytest.raises(UserError, match="no checkpoint yet"):
+            worker.see(S, Look(), len).result(20)
+    worker.close()
+    with pytest.raises(Closed):
+        worker.ask(lambda bench: None)
