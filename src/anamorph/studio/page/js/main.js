@@ -49,7 +49,7 @@ async function openRun(id) {
     leave();
     leaveTray();
     leave = () => {};
-    Object.assign(state, { run: id, facts, current: null, past: [], future: [], pins: [], groups: [], sets: new Map(), psi: 1 });
+    Object.assign(state, { run: id, facts, current: null, picture: null, past: [], future: [], pins: [], groups: [], sets: new Map(), psi: 1 });
     state.look = { noise: "fixed", noise_seed: 0 };
     chooser.value = id;
     document.getElementById("about").textContent =

@@ -4,7 +4,7 @@ import { post } from "./api.js";
 
 export const state = {
   runs: [], run: "", facts: null, panel: "wall",
-  current: null, past: [], future: [],
+  current: null, picture: null, past: [], future: [],
   pins: [], groups: [], sets: new Map(),
   look: { noise: "fixed", noise_seed: 0 },
   smooth: localStorage.getItem("anamorph-smooth") !== "no", psi: 1,

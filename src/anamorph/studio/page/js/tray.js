@@ -54,7 +54,12 @@ export function mountTray(root) {
       h("div", { class: "row now-acts" }, keep, back, forth, keeping)),
     h("div", { class: "pinned" }, title, none, pins));
 
-  const shown = new Channel((header, blobs) => current.show(blobs[0]), (error) => toast(error, true));
+  // The one stream of the current image: panels that show it, too, listen to "picture".
+  const shown = new Channel((header, blobs) => {
+    [state.picture] = blobs;
+    tell("picture", blobs[0]);
+    return current.show(blobs[0]);
+  }, (error) => toast(error, true));
   const thumbs = new Channel((header, blobs, request) => Promise.all(blobs.map((blob, i) => request.cells?.[i]?.show(blob))), (error) => toast(error, true));
   // Cells stay on this side: what is sent is plain data.
   const askThumbs = (points, cells) => {

@@ -2,7 +2,6 @@
 
 import { get, post, postFor } from "../api.js";
 import { cell } from "../cell.js";
-import { Channel } from "../live.js";
 import { saving } from "../save.js";
 import { on, setCurrent, state } from "../state.js";
 import { button, h, head, menu, segments, slider, toast } from "../ui.js";
@@ -13,7 +12,7 @@ export function mount(root) {
   let numbers = null, patches = null, layout = null, counts = null, painting = false, gesture = 0;
   const mask = new Set();
   const picture = cell("The decoded image");
-  const live = new Channel((header, blobs) => picture.show(blobs[0]), (error) => toast(error, true));
+  const show = () => { if (state.picture) picture.show(state.picture); };
   const board = h("canvas", { class: "board", tabindex: "0", role: "application", "aria-label": "The grid of codes: arrow keys move, space paints" });
   const swatches = h("div", { class: "palette", role: "listbox", "aria-label": "Codes" });
   const note = h("p", { class: "soft" });
@@ -53,7 +52,6 @@ export function mount(root) {
   }
 
   async function follow() {
-    live.ask({ run: state.run, points: [state.current], look: state.look });
     if (painting) return;
     try {
       const point = state.current, found = await post(`runs/${state.run}/grids`, { point });
@@ -175,11 +173,12 @@ export function mount(root) {
     h("div", { class: "split codes" }, h("div", { class: "boards" }, board, picture.element),
       h("div", { class: "stack" }, maskBox, h("div", { class: "card stack" }, h("h3", {}, "Codes, the most used first"), swatches, bars, note))));
   showTool();
+  show();
   follow();
   palette();
   const resized = new ResizeObserver(() => { histogram(); draw(); });
   resized.observe(bars);
   resized.observe(board);
-  const off = [on("current", follow), on("look", follow), on("theme", () => { draw(); histogram(); }), on("smooth", follow)];
-  return () => { gone = true; off.forEach((stop) => stop()); resized.disconnect(); live.close(); };
+  const off = [on("current", follow), on("picture", show), on("theme", () => { draw(); histogram(); }), on("smooth", show)];
+  return () => { gone = true; off.forEach((stop) => stop()); resized.disconnect(); };
 }

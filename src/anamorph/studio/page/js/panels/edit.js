@@ -17,7 +17,7 @@ export function mount(root) {
   let layers = "all", all = false, held = false;
   const custom = new Set(facts.layers ? [...Array(facts.layers.count).keys()] : []);
   const picture = cell("The edited image");
-  const channel = new Channel((header, blobs) => picture.show(blobs[0]), (error) => toast(error, true));
+  const unedited = new Channel((header, blobs) => held && picture.show(blobs[0]), (error) => toast(error, true));
 
   const base = () => (state.current.kind === "move" ? state.current.of : state.current);
   const along = () => (state.current.kind === "move" ? state.current.along : []);
@@ -32,7 +32,10 @@ export function mount(root) {
     setCurrent(moved.length ? { kind: "move", of: base(), along: moved } : base(), { by: `edit ${set} ${which}` });
   }
 
-  const show = () => channel.ask({ run: state.run, points: [held ? base() : state.current], look: state.look });
+  const show = () => {
+    if (held) unedited.ask({ run: state.run, points: [base()], look: state.look });
+    else if (state.picture) picture.show(state.picture);
+  };
   const list = h("div", { class: "sliders" });
   const note = h("p", { class: "soft" });
   const more = button("Show all", () => { all = !all; build(); }, { kind: "bare small" });
@@ -131,6 +134,6 @@ export function mount(root) {
   count();
   choose(set);
   show();
-  const off = [on("current", () => { show(); follow(); }), on("look", show), on("smooth", show), on("pins", count)];
-  return () => { off.forEach((stop) => stop()); channel.close(); };
+  const off = [on("current", follow), on("picture", show), on("smooth", show), on("pins", count)];
+  return () => { off.forEach((stop) => stop()); unedited.close(); };
 }
