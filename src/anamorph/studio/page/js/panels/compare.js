@@ -1,6 +1,6 @@
 // The same image, or the same seed, through several models.
 
-import { get } from "../api.js";
+import { get, postFor, upload } from "../api.js";
 import { cell } from "../cell.js";
 import { Channel } from "../live.js";
 import { on, state } from "../state.js";
@@ -19,9 +19,27 @@ export function mount(root) {
   const candidates = state.runs.filter((run) => run.seen !== null && sameSize(run));
   const originals = [...Array(SHOWN).keys()].map(() => cell("The image"));
   const originalRow = h("div", { class: "compare-row" }, h("div", { class: "who" }, h("strong", {}, "image"), h("span", { class: "soft" }, "held out")), ...originals.map((c) => c.element));
-  const points = () => [...Array(SHOWN).keys()].map((i) => (mode === "data" ? { kind: "data", index: first + i } : { kind: "seed", seed: first + i + 1 }));
 
-  // Images of this run's data are sent to the others as they are: theirs may be other ones.
+  // Images of this run's data are brought to the others as files: theirs may be other ones.
+  const brought = new Map();
+  async function bring(index) {
+    if (!brought.has(index)) {
+      const image = await (await postFor(`runs/${state.run}/original`, { point: { kind: "data", index } })).blob();
+      brought.set(index, { kind: "file", digest: (await upload(image)).digest, name: `data ${index}` });
+    }
+    return brought.get(index);
+  }
+  let points = [];
+  async function choose() {
+    const [wanted, kind] = [first, mode];
+    const all = [...Array(SHOWN).keys()].map((i) => (kind === "data" ? bring((wanted + i) % mine.data.size) : { kind: "seed", seed: wanted + i + 1 }));
+    const found = await Promise.all(all);
+    if (wanted !== first || kind !== mode) return;
+    points = found;
+    order();
+    rows.forEach((_, id) => ask(id));
+  }
+
   async function add(id) {
     try {
       const facts = id === state.run ? mine : await get(`runs/${id}`);
@@ -46,7 +64,7 @@ export function mount(root) {
     rows.delete(id);
     order();
   }
-  const can = (facts) => facts.capabilities.includes(mode === "data" ? "encodes" : "draws") && (mode !== "data" || facts.data);
+  const can = (facts) => facts.capabilities.includes(mode === "data" ? "encodes" : "draws");
   function order() {
     originalRow.hidden = mode !== "data";
     table.replaceChildren(originalRow, ...candidates.filter((run) => rows.has(run.id)).map((run) => rows.get(run.id).element));
@@ -54,9 +72,9 @@ export function mount(root) {
   }
   function ask(id) {
     const row = rows.get(id);
-    if (row && can(row.facts)) row.channel.ask({ run: id, points: points(), look: { noise: "fixed" }, originals: mode === "data" });
+    if (row && points.length && can(row.facts)) row.channel.ask({ run: id, points, look: { noise: "fixed" }, originals: mode === "data" });
   }
-  const all = () => { order(); rows.forEach((_, id) => ask(id)); };
+  const all = () => choose().catch((error) => toast(error.message, true));
 
   const chips = new Map();
   const picks = h("div", { class: "chips" }, candidates.map((run) => {
@@ -77,6 +95,7 @@ export function mount(root) {
     chips.get(run.id).setAttribute("aria-pressed", "true");
     add(run.id);
   }
+  all();
   const off = on("smooth", all);
   return () => { gone = true; off(); rows.forEach((row) => row.channel.close()); };
 }

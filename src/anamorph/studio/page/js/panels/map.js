@@ -21,6 +21,16 @@ export function mount(root) {
   const inverse = (px, py) => [view.x + (px - canvas.clientWidth / 2) / (size() * view.zoom), view.y - (py - canvas.clientHeight / 2) / (size() * view.zoom)];
   const thumb = () => Math.max(9, Math.min(72, 15 * Math.sqrt(1000 / Math.max(1, found?.places.length ?? n)) * view.zoom ** 0.75));
 
+  // The view in which nearly all of the map is seen.
+  function fit() {
+    const [xs, ys] = [0, 1].map((axis) => found.places.map((p) => p[axis]).sort((a, b) => a - b));
+    const cut = (values, share) => values[Math.round(share * (values.length - 1))];
+    const [left, right, low, high] = [cut(xs, 0.004), cut(xs, 0.996), cut(ys, 0.004), cut(ys, 0.996)];
+    const zoom = 0.93 * Math.min(canvas.clientWidth / (right - left + 0.08), canvas.clientHeight / (high - low + 0.08)) / size();
+    view = { x: (left + right) / 2, y: (low + high) / 2, zoom: bound(zoom) };
+    draw();
+  }
+
   let queued = false;
   const draw = () => { if (!queued) { queued = true; requestAnimationFrame(paint); } };
   function paint() {
@@ -71,7 +81,7 @@ export function mount(root) {
       [found, sprites, chosen, near, picked, shownCount] = [facts, bitmap, -1, [], [], n];
       note.textContent = `${found.places.length.toLocaleString("en")} held-out images. The plane shows ${(100 * (found.shares[0] + found.shares[1])).toFixed(0)} % of how codes differ.`;
       showGroup();
-      draw();
+      fit();
     } catch (error) {
       note.textContent = error.message;
       toast(error.message, true);
@@ -79,7 +89,7 @@ export function mount(root) {
   }
 
   const at = (px, py) => {
-    let best = -1, least = (thumb() * 0.9) ** 2;
+    let best = -1, least = Math.max(thumb(), 24) ** 2;
     found?.places.forEach((p, i) => { const [x, y] = place(p), d = (x - px) ** 2 + (y - py) ** 2; if (d < least) [best, least] = [i, d]; });
     return best;
   };
@@ -174,9 +184,9 @@ export function mount(root) {
   const names = Object.keys(state.facts.data.labels);
   const tint = h("select", { "aria-label": "Colour by label", onchange: () => { colour = tint.value; draw(); } }, h("option", { value: "" }, "no colour"), names.map((name) => h("option", { value: name }, `colour by ${name}`)));
   const counts = h("select", { "aria-label": "How many images", onchange: () => { n = Number(counts.value); load(); } }, COUNTS.map((c) => h("option", { value: String(c), selected: c === n }, `${c.toLocaleString("en")} images`)));
-  root.append(head("Map", "Images near each other have codes near each other. Click one for its neighbours; drag a box to make a group.",
+  root.append(head("Map", "Near each other: codes alike. Click an image for its neighbours; drag a box to make a group.",
     segments("A drag", [["move", "move"], ["box", "box"]], "move", (value) => { mode = value; })),
-    h("div", { class: "row controls" }, counts, names.length ? tint : null, button("Whole map", () => { view = { x: 0, y: 0, zoom: 1 }; draw(); }, { symbol: "reset" }), note), canvas, group, nearBox);
+    h("div", { class: "row controls" }, counts, names.length ? tint : null, button("Whole map", () => found && fit(), { symbol: "reset" }), note), canvas, group, nearBox);
   load();
   const resized = new ResizeObserver(draw);
   resized.observe(canvas);

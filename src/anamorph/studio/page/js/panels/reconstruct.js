@@ -9,7 +9,7 @@ import { draggable, droppable } from "../tray.js";
 import { button, h, head, menu, segments, slider, toast } from "../ui.js";
 
 const PAGE = 12;
-const FREE = { w: "one code", "w+": "a code per layer", noise: "code and noise" };
+const FREE = { w: "one code", "w+": "per layer", noise: "with noise" };
 const original = (point) => point?.kind === "data" || point?.kind === "file";
 
 export function mount(root) {
