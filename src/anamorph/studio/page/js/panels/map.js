@@ -19,7 +19,7 @@ export function mount(root) {
   const size = () => Math.min(canvas.clientWidth, canvas.clientHeight) / 2.15;
   const place = ([x, y]) => [canvas.clientWidth / 2 + (x - view.x) * size() * view.zoom, canvas.clientHeight / 2 - (y - view.y) * size() * view.zoom];
   const inverse = (px, py) => [view.x + (px - canvas.clientWidth / 2) / (size() * view.zoom), view.y - (py - canvas.clientHeight / 2) / (size() * view.zoom)];
-  const thumb = () => Math.max(9, Math.min(72, 15 * Math.sqrt(1000 / Math.max(1, found?.places.length ?? n)) * view.zoom ** 0.75));
+  const thumb = () => Math.max(9, Math.min(72, 15 * Math.min(1, Math.sqrt(canvas.clientWidth / 800)) * Math.sqrt(1000 / Math.max(1, found?.places.length ?? n)) * view.zoom ** 0.75));
 
   // The view in which nearly all of the map is seen.
   function fit() {
