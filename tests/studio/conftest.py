@@ -54,7 +54,7 @@ def _shake(run: Path) -> None:
     tensors, facts = read_tensors(path)
     generator = torch.Generator().manual_seed(0)
     for name, value in tensors.items():
-        if name.startswith("average/") and value.is_floating_point() and value.dim() > 1:
+        if name.startswith("average/") and value.is_floating_point() and value.dim():
             value += 0.3 * torch.randn(value.shape, generator=generator)
     write_tensors(path, tensors, facts)
 

@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image as Pillow
 
+from anamorph.core.errors import UserError
 from anamorph.core.space import read_codes
 from anamorph.studio.limits import BODY_BYTES, UPLOAD_BYTES
 from anamorph.studio.points import Data, Drawn
@@ -182,6 +183,14 @@ def test_requests_that_make_no_sense_are_told_why(client: httpx.Client) -> None:
         "api/runs/styled/decode", content=f'{{"points": [{deep}]}}', headers={"content-type": "application/json"}
     )
     assert answer.status_code == 422
+
+
+def test_pictures_that_would_not_fit_into_memory_are_refused(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = bench_of(runs / "styled")
+    monkeypatch.setattr("anamorph.studio.evaluate.VALUES", 4 * 3 * 16 * 16)
+    assert len(bench.see([Drawn(seed=i) for i in range(4)])) == 4
+    with pytest.raises(UserError, match="5 pictures of 16x16 with 3 channels at once: ask for at most 4"):
+        bench.see([Drawn(seed=i) for i in range(5)])
 
 
 def test_a_projection_comes_closer(client: httpx.Client, runs: Path) -> None:

@@ -49,7 +49,11 @@ def test_streams_together_give_what_each_gives_alone() -> None:
     alone = [Seeded(seed, "seed").normal(1, 3) for seed in (7, 8)]
     streams = Together([Seeded(7, "seed"), Seeded(8, "seed")])
     assert torch.equal(streams.normal(2, 3), torch.cat(alone))
-    assert torch.equal(streams.uniform(4, shared=True), torch.cat([_after(7).uniform(4)]))
+    assert torch.equal(streams.uniform(4, shared=True), _after(7).uniform(4))
+    rest = [_after(seed) for seed in (7, 8)]
+    for stream in rest:
+        stream.uniform(4)
+    assert torch.equal(streams.uniform(2, 2), torch.cat([stream.uniform(1, 2) for stream in rest]))
 
 
 def _after(seed: int) -> Seeded:

@@ -131,8 +131,6 @@ class _Pictures:
         self.service = service
 
     async def of(self, run: str, points: list[Point], body: _Body, columns: int | None = None) -> Response:
-        if body.as_ not in ("webp", "mp4"):
-            check_size(points)
         worker, look = self.service.worker(run), body.look
         if body.as_ == "python":
             content: bytes = await asyncio.wrap_future(worker.ask(lambda b: python_of(b, points, look, columns).encode()))
@@ -251,6 +249,7 @@ def _about_points(router: APIRouter, service: Service) -> None:
     @router.post("/runs/{run}/decode", tags=["pictures"])
     async def decode(run: str, body: Decode) -> Response:
         """A picture of points."""
+        check_size(body.points)
         return await pictures.of(run, body.points, body, body.columns)
 
     @router.post("/runs/{run}/draw", tags=["pictures"])
@@ -264,23 +263,27 @@ def _about_points(router: APIRouter, service: Service) -> None:
     @router.post("/runs/{run}/edit", tags=["pictures"])
     async def edit(run: str, body: Edit) -> Response:
         """A point moved along directions."""
+        check_size([body.point])
         return await pictures.of(run, [Moved(of=body.point, along=tuple(body.along))], body)
 
     @router.post("/runs/{run}/mix", tags=["pictures"])
     async def mix(run: str, body: Mix) -> Response:
         """A table of mixed points."""
+        check_size([*body.rows, *body.columns])
         points = [_cell(row, column, body) for row in body.rows for column in body.columns]
         return await pictures.of(run, points, body, len(body.columns))
 
     @router.post("/runs/{run}/interpolate", tags=["pictures"])
     async def interpolate(run: str, body: Interpolate) -> Response:
         """A strip, a grid, or a film."""
+        check_size(body.ends)
         points = _ends(body)
         return await pictures.of(run, points, body, min(body.steps, GRID_SIDE))
 
     @router.post("/runs/{run}/project", tags=["pictures"])
     async def project(run: str, body: Refine) -> dict[str, Any]:
         """The point whose image comes closest to another's, found by optimisation; answered when it has ended."""
+        check_size([body.target])
         prepared = await asyncio.wrap_future(service.worker(run).ask(lambda b: prepare(b, body.target)))
         asked, stop = body.project, threading.Event()
 

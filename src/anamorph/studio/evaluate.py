@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ from anamorph.edit.mix import blend, mix
 from anamorph.edit.truncate import truncate
 from anamorph.runs import settings_of, shown
 from anamorph.settings import Settings
+from anamorph.studio.limits import VALUES
 from anamorph.studio.points import (
     Between,
     Data,
@@ -127,10 +129,15 @@ class Bench:
 
     @torch.no_grad()
     def decode(self, codes: Codes, look: Look) -> Tensor:
-        """Signals [n, ...], each the same in any company."""
+        """Signals [n, ...], each the same in any company.
+
+        Raises: UserError if they are more than fit into memory.
+        """
+        n, values = len(next(iter(codes.values()))), math.prod(self.model.signal.shape)
+        if n * values > VALUES:
+            raise UserError(f"{n} pictures of {self.model.signal} at once: ask for at most {max(1, VALUES // values)}")
         if look.noise != "fresh":
             return decode_in_parts(self.model, codes, look.noise).float()
-        n = len(next(iter(codes.values())))
         return self.model.decode(codes, Together([Seeded(look.noise_seed, "noise") for _ in range(n)])).float()
 
     def see(self, points: Sequence[Point], look: Look | None = None) -> Tensor:

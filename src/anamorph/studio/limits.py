@@ -7,7 +7,7 @@ __all__ = [
     "CHANNELS",
     "DEPTH",
     "FILM_FRAMES",
-    "FOUND",
+    "FOUND_BYTES",
     "GRID_SIDE",
     "JOBS",
     "MAPPED",
@@ -21,6 +21,7 @@ __all__ = [
     "UPLOADED_BYTES",
     "UPLOAD_BYTES",
     "UPLOAD_MEGAPIXELS",
+    "VALUES",
     "WAITING",
 ]
 
@@ -40,8 +41,10 @@ UPLOAD_MEGAPIXELS = 40
 """Of an uploaded image, before it is fitted to the model."""
 UPLOADED_BYTES = 256 << 20
 """Of all uploaded images that are kept; those looked at longest ago go first."""
-FOUND = 1024
-"""Codes that were found by optimisation, or uploaded, and are kept."""
+FOUND_BYTES = 256 << 20
+"""Of all codes that were found by optimisation, or uploaded, and are kept."""
+VALUES = 1 << 27
+"""Numbers in the pictures of one request: 42 of 1024x1024."""
 CHANNELS = 16
 """Streams of pictures on one connection."""
 WAITING = 256

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
-import torch
 from PIL import Image as Pillow
 from torch import Tensor
 
@@ -84,5 +83,6 @@ def atlas(images: Sequence[Tensor], side: int, columns: int) -> bytes:
 
 
 def squared_error(a: Tensor, b: Tensor) -> list[float]:
-    """The mean squared error [n] of images [n, C, H, W], pixels in [-1, 1]."""
-    return torch.as_tensor((a - b.to(a)).square().flatten(1).mean(1)).tolist()
+    """The mean squared error [n] of images [n, C, H, W] as they are seen, pixels clipped to [-1, 1]."""
+    errors: list[float] = (a.clamp(-1, 1) - b.to(a).clamp(-1, 1)).square().flatten(1).mean(1).tolist()
+    return errors

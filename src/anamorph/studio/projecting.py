@@ -16,6 +16,7 @@ from anamorph.core.random import Seeded
 from anamorph.core.space import Codes
 from anamorph.edit.project import Free, Law, nearest_of, project
 from anamorph.studio.evaluate import Bench
+from anamorph.studio.pictures import squared_error
 from anamorph.studio.points import Found, Point
 from anamorph.studio.stores import digest_of
 
@@ -105,5 +106,7 @@ def refine(
         progress=progress,
     )
     codes = {name: value.detach() for name, value in found.codes.items()}
-    point = Found(digest=digest_of(codes))
-    return Refined(point, codes, float(found.before[0]), float(found.after[0]))
+    with torch.no_grad():
+        started = prepared.model.decode(prepared.start)
+    before, after = (squared_error(images.float(), prepared.x)[0] for images in (started, found.images))
+    return Refined(Found(digest=digest_of(codes)), codes, before, after)

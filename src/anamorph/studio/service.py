@@ -13,7 +13,7 @@ from anamorph.core.errors import UserError, nearest
 from anamorph.core.space import Codes
 from anamorph.runs import load
 from anamorph.studio.evaluate import Bench
-from anamorph.studio.limits import FOUND, JOBS, MODELS, UPLOADED_BYTES
+from anamorph.studio.limits import FOUND_BYTES, JOBS, MODELS, UPLOADED_BYTES
 from anamorph.studio.stores import Store
 from anamorph.studio.worker import Worker
 from anamorph.training.folder import RunFolder
@@ -64,7 +64,7 @@ class Service:
     def __init__(self, runs: dict[str, Path], most: int = MODELS) -> None:
         self.runs, self._most = dict(runs), most
         self.files: Store[bytes] = Store(UPLOADED_BYTES, len)
-        self.found: Store[Codes] = Store(FOUND)
+        self.found: Store[Codes] = Store(FOUND_BYTES, _bytes_of)
         self.jobs = threading.BoundedSemaphore(JOBS)
         self._workers: OrderedDict[str, tuple[str, Worker]] = OrderedDict()
         self._lock = threading.Lock()
@@ -99,6 +99,10 @@ class Service:
             for _, worker in self._workers.values():
                 worker.close()
             self._workers.clear()
+
+
+def _bytes_of(codes: Codes) -> int:
+    return sum(value.numel() * value.element_size() for value in codes.values())
 
 
 def _version(path: Path) -> str:

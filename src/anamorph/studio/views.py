@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import sys
+import time
 from collections import OrderedDict
 from functools import partial
 from typing import Annotated, Any
@@ -25,6 +27,7 @@ from anamorph.training.folder import RunFolder
 __all__ = ["router_of"]
 
 PICTURE = re.compile(r"[A-Za-z0-9._-]{1,100}\.png")
+LATELY_SECONDS = 600.0
 LINES = 2000
 """Points of a curve that are sent; longer logs are thinned evenly."""
 MAPS = 8
@@ -154,12 +157,13 @@ def _about_training(router: APIRouter, service: Service) -> None:
 
 
 def _running(folder: RunFolder) -> bool:
-    """Whether a training holds the run's lock; looked up without taking it for longer than that."""
+    """Whether a training holds the run's lock, as far as the system tells; asked only where something was logged of late, so as
+    not to be in the way of one that begins."""
+    path, log = folder.path / "lock", folder.path / "metrics.jsonl"
+    if sys.platform == "win32" or not path.is_file() or not log.is_file() or time.time() - log.stat().st_mtime > LATELY_SECONDS:
+        return False
     import fcntl
 
-    path = folder.path / "lock"
-    if not path.is_file():
-        return False
     with path.open("rb") as file:
         try:
             fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
