@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+pytest_plugins = ["studio_fixtures"]
+
 
 @pytest.fixture(autouse=True)
 def _alike() -> None:

@@ -18,7 +18,18 @@ from anamorph.core.errors import UserError
 if TYPE_CHECKING:
     from anamorph.core.model import LatentModel
 
-__all__ = ["Common", "ImageArguments", "RunArgument", "Sound", "emit", "note", "parse", "parse_size", "report_progress", "told_which"]
+__all__ = [
+    "Common",
+    "ImageArguments",
+    "RunArgument",
+    "Sound",
+    "emit",
+    "note",
+    "parse",
+    "parse_size",
+    "report_progress",
+    "told_which",
+]
 
 T = TypeVar("T")
 
