@@ -254,3 +254,30 @@ def test_the_key_names_all_that_decides_a_number(runs: Path) -> None:
     this = subject(runs / "alae")
     others = [dataclasses.replace(this, n=N + 1), dataclasses.replace(this, seed=1), dataclasses.replace(this, weights="other")]
     assert len({this.key, *(other.key for other in others)}) == 4
+
+
+def test_the_data_are_looked_at_once_for_all_runs(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = chosen(["fid", "inception_score", "memorisation"])
+    evaluate(subject(runs / "alae", 64), steps)
+    seen: list[int] = []
+    look = Seer.forward
+
+    def counted(network: Seer, x: Tensor) -> Tensor:
+        seen.append(len(x))
+        return look(network, x)
+
+    monkeypatch.setattr(Seer, "forward", counted)
+    evaluate(subject(runs / "vae", 64), steps)
+    assert sum(seen) == 64  # its samples, and nothing else
+
+
+def test_a_damaged_part_is_taken_again(runs: Path) -> None:
+    this = subject(runs / "autoencoder", 40)
+    steps = chosen(["errors"])
+    first, looks = evaluate(this, steps)
+    wanted = first.curve("errors", "reconstruction_mse")
+    part = next(looks.folder.glob("reconstructions-*"))
+    part.write_bytes(part.read_bytes()[:100])
+    first.path.unlink()
+    again, _ = evaluate(this, steps)
+    assert again.curve("errors", "reconstruction_mse") == wanted

@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from anamorph.core.files import read_facts, read_tensors, write_tensors
+from anamorph.core.errors import UserError
+from anamorph.core.files import read_tensors, write_tensors
 from anamorph.core.model import Draws, Encodes, Maps, Noisy, at_a_time, require
 from anamorph.core.progress import Progress, quiet
 from anamorph.core.random import Seeded
@@ -70,18 +71,23 @@ class Looks:
     @cached_property
     def real(self) -> list[Tensor]:
         """Features of held-out images by each network."""
-        return self._features(self.subject.data.held, self.subject.n_real)
+        return [look["features"] for look in self.real_seen]
+
+    @cached_property
+    def real_seen(self) -> list[Look]:
+        """What each network sees in held-out images: features, and chance.LABEL of classes, if it knows some."""
+        return self._kept(self.subject.data.held, self.subject.n_real)
 
     @cached_property
     def known(self) -> list[Tensor]:
         """Features of training images by each network."""
-        return self._features(self.subject.data.train, self.subject.n_train)
+        return [look["features"] for look in self._kept(self.subject.data.train, self.subject.n_train)]
 
-    def _features(self, source: Halved, n: int) -> list[Tensor]:
+    def _kept(self, source: Halved, n: int) -> list[Look]:
         found = []
         for network in self.subject.eyes.all:
             with self.tell(f"looking at {source.name}") as progress:
-                found.append(kept_features(source, n, network, progress, self.subject.device)["features"])
+                found.append(kept_features(source, n, network, progress, self.subject.device))
         return found
 
     def _taken(self, what: str, name: str, n: int, look: Callable[[int, int], Look]) -> Look:
@@ -91,9 +97,11 @@ class Looks:
             for start in range(0, n, PART):
                 count = min(PART, n - start)
                 path = self.folder / f"{name}-{start:07d}.safetensors"
-                if not (path.is_file() and read_facts(path).get("count") == str(count)):
-                    write_tensors(path, look(start, count), {"count": str(count)})
-                parts.append(read_tensors(path)[0])
+                part = _whole(path)
+                if part is None:
+                    part = look(start, count)
+                    write_tensors(path, part, {})
+                parts.append(part)
                 progress(start + count, n)
         return _joined(parts)
 
@@ -179,14 +187,21 @@ class Looks:
 
     def kept(self, name: str) -> Look:
         """What was kept to be shown; nothing, if there is nothing."""
-        path = self.folder / f"{name}.safetensors"
-        return read_tensors(path)[0] if path.is_file() else {}
+        return _whole(self.folder / f"{name}.safetensors") or {}
 
     def sweep(self) -> None:
         """Remove what was kept of the same run as it was earlier."""
         for other in self.folder.parent.glob("*"):
             if other != self.folder:
                 shutil.rmtree(other, ignore_errors=True)
+
+
+def _whole(path: Path) -> Look | None:
+    """What was kept in a file; None if it is not there, or damaged, so that it is to be found again."""
+    try:
+        return read_tensors(path)[0]
+    except UserError:
+        return None
 
 
 def _joined(parts: list[Look]) -> Look:
@@ -249,17 +264,21 @@ def _usage(spaces: tuple[Space, ...], codes: Codes) -> Look:
 def kept_features(
     source: Halved, n: int, network: FeatureNetwork, progress: Progress = quiet, device: torch.device | str = "cpu"
 ) -> Look:
-    """What a network sees in the first n images of a source, found once and kept in the user's cache."""
+    """What a network sees in the first n images of a source, found once and kept in the user's cache: features, and
+    chance.LABEL of classes, if it knows some."""
     name = hashlib.blake2b(f"{source.fingerprint} {network.fingerprint} {n}".encode(), digest_size=8).hexdigest()
     path = _cache() / f"{name}.safetensors"
-    if path.is_file():
-        return read_tensors(path)[0]
-    parts = []
+    there = _whole(path)
+    if there is not None:
+        return there
+    parts: list[Look] = []
     with torch.no_grad():
         for start in range(0, n, PART):
-            parts.append(network(source.take(start, min(PART, n - start)).signals.to(device)).float().cpu())
+            x = source.take(start, min(PART, n - start)).signals.to(device)
+            chances = network.probabilities(x) if isinstance(network, Classifies) else {}
+            parts.append({"features": network(x).float().cpu(), **{f"chance.{k}": p.float().cpu() for k, p in chances.items()}})
             progress(min(start + PART, n), n)
-    found = {"features": torch.cat(parts)}
+    found = _joined(parts)
     write_tensors(path, found, {"network": network.name, "source": source.name})
     return found
 

@@ -144,9 +144,7 @@ def _kid(looks: Looks) -> Found:
 def _inception_score(looks: Looks) -> Found:
     network, found, data = looks.subject.eyes.classifier, [], {}
     assert network is not None  # which was asked before
-    x = looks.subject.data.held.take(0, looks.subject.n_real).signals
-    with torch.no_grad():
-        parts = [network.probabilities(part.to(looks.subject.device)) for part in x.split(500)]
+    real = looks.real_seen[looks.subject.eyes.place(network)]
     labels = [name.removeprefix("chance.") for name in looks.samples if name.startswith("chance.")]
     for label in labels:
         chances, name = looks.samples[f"chance.{label}"], "inception_score" if len(labels) == 1 else f"inception_score_{label}"
@@ -154,7 +152,7 @@ def _inception_score(looks: Looks) -> Found:
         value, n = inception_score(chances, 1)[0], {SAMPLES: len(chances)}
         told = {"features": network.name, "resizer": network.resizer, "error": error, "settings": {"splits": 1}}
         found.append(Measure(name, value, f"of {chances.shape[1]}", "high", n, **told))  # type: ignore[arg-type]
-        data[name] = inception_score(torch.cat([p[label] for p in parts]).cpu(), 1)[0]
+        data[name] = inception_score(real[f"chance.{label}"], 1)[0]
     return Found(found, data)
 
 
