@@ -49,12 +49,13 @@ def main(words: Sequence[str]) -> int:
 
 
 def _train(options: Features) -> int:
+    from anamorph.data.images import images_of
     from anamorph.data.open import Wanted, open_source
     from anamorph.evaluation.networks import told, train_network
 
     wanted = Wanted(parse_size(options.size))
     with report_progress("reading images") as progress:
-        train, held = (open_source(options.name, wanted, split=s, progress=progress) for s in ("train", "test"))
+        train, held = (images_of(open_source(options.name, wanted, split=s, progress=progress)) for s in ("train", "test"))
     with report_progress("learning to look") as progress:
         network, facts = train_network(train, held, options.called, options.images, options.seed, progress=progress)
     right = "".join(f"; {label}: right on {share:.1%} of held-out images" for label, share in facts.get("accuracy", {}).items())

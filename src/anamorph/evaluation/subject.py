@@ -14,14 +14,15 @@ import torch
 from anamorph.core.errors import UserError
 from anamorph.core.model import LatentModel, level_in
 from anamorph.core.progress import Progress, quiet
-from anamorph.core.signal import Batch, Image, Label
-from anamorph.data.images import Images
+from anamorph.core.signal import Batch, Image, Label, image_of
+from anamorph.data.codes import fingerprint_of
+from anamorph.data.images import Images, images_of
 from anamorph.data.open import Wanted, open_source, split_of
 from anamorph.evaluation.networks import Eyes
 from anamorph.runs import Settings, holds_out, load, open_data, settings_of
 from anamorph.training.folder import RunFolder
 
-__all__ = ["Halved", "Judged", "Subject", "data_of", "facts_of", "opened", "subject_of", "weights_of"]
+__all__ = ["Halved", "Judged", "Subject", "data_of", "facts_of", "opened", "subject_of"]
 
 EDITION = 1
 """Of what measures are and how they are taken; results of another are not kept."""
@@ -132,13 +133,11 @@ def data_of(settings: Settings, source: str | None, n: int, level: int = 0, prog
     Raises: UserError if it has none, or they cannot be read.
     """
     if source is None:
-        train, held = (open_data(settings, split, progress) for split in ("train", "test"))
+        train, held = (images_of(open_data(settings, split, progress)) for split in ("train", "test"))
         apart = holds_out(settings)
     else:
-        signal = settings.signal
-        wanted = Wanted((signal.height, signal.width), signal.channels, upscale=True)
-        asked = split_of(source)[1]
-        parts = [open_source(source, wanted, split=split, progress=progress) for split in ("train", "test")]
+        wanted, asked = Wanted.like(image_of(settings.signal, "evaluating")), split_of(source)[1]
+        parts = [images_of(open_source(source, wanted, split=split, progress=progress)) for split in ("train", "test")]
         (train, held), apart = parts, asked is None
     train, held = train.shuffled(), held.shuffled()
     name = f"{held.name}, {held.signal.at(level).height}x{held.signal.at(level).width}"
@@ -147,15 +146,6 @@ def data_of(settings: Settings, source: str | None, n: int, level: int = 0, prog
     if held.size < min(n, LEAST_HELD):
         return Judged(Halved(train, level), Halved(held, level), f"{name}, {held.size} held-out images")
     return Judged(Halved(train, level), Halved(held, level), f"{name}, held out")
-
-
-def weights_of(model: LatentModel) -> str:
-    """Names a model's weights."""
-    digest = hashlib.blake2b(digest_size=8)
-    for name, value in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def subject_of(
@@ -180,7 +170,7 @@ def subject_of(
         model,
         int(used["images"]),
         used["which"],
-        weights_of(model),
+        fingerprint_of(model),
         data,
         eyes,
         n,

@@ -20,7 +20,7 @@ from anamorph.core.random import Seeded
 from anamorph.core.signal import Image
 from anamorph.core.space import Codes
 from anamorph.data.decode import BadImage, decode
-from anamorph.data.images import Images, to_signal
+from anamorph.data.images import Images, images_of, to_signal
 from anamorph.edit.directions import move
 from anamorph.edit.inpaint import inpaint
 from anamorph.edit.interpolate import lerp_codes
@@ -81,7 +81,7 @@ class Bench:
     @cached_property
     def data(self) -> Images:
         """The images that data:12 names. Raises: UserError if they are not there."""
-        return shown(self.settings)
+        return images_of(shown(self.settings))
 
     @cached_property
     def ways(self) -> Ways:

@@ -14,7 +14,7 @@ from anamorph.core.errors import UserError, nearest
 from anamorph.core.model import Draws, Encodes, LatentModel, Styled, code_space, encode_in_parts, level_in, require
 from anamorph.core.random import Seeded
 from anamorph.core.space import Codes, Space
-from anamorph.data.images import Images
+from anamorph.data.images import Images, images_of
 from anamorph.edit.directions import Directions, deviations, flat, principal, separating, style_factors
 from anamorph.runs import open_data, settings_of
 from anamorph.studio.stores import Store
@@ -77,7 +77,7 @@ class Ways:
 
     @cached_property
     def _images(self) -> Images:
-        return open_data(settings_of(RunFolder(self.run))).shuffled()
+        return images_of(open_data(settings_of(RunFolder(self.run)))).shuffled()
 
     def _files(self) -> Mapping[str, Path]:
         return {path.stem: path for path in self.run.glob("directions*.safetensors") if path.is_file()}
