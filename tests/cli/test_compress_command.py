@@ -119,13 +119,13 @@ def test_what_does_not_fit_is_refused_or_told(root: Path, tmp_path: Path, capsys
     file = str(large.with_suffix(".anam"))
     fails(["decompress", run, file], "is there already", capsys)
     assert main(["decompress", run, file, "--out", str(tmp_path / "back")]) == 0
-    assert "8x8 with 1 channel, of an image of 20x20" in capsys.readouterr().out
+    assert "8x8 with 1 channel, of 20x20" in capsys.readouterr().out
     (tmp_path / "colour").mkdir()
     (colour,) = pictures(tmp_path / "colour", 1, 8, "RGB")
     fails(["compress", run, str(colour)], "it would be with colour, reduced to grey", capsys)
     (tmp_path / "several").mkdir()
     pictures(tmp_path / "several", 3, 20)
-    fails(["compress", run, f"{tmp_path / 'several'}:all"], "do not fit the model, which takes images of 8x8", capsys)
+    fails(["compress", run, f"{tmp_path / 'several'}:all"], "do not fit the model, which takes 8x8", capsys)
     assert main(["compress", run, f"{tmp_path / 'several'}:all", "--fit", "--out", str(tmp_path / "several.anam")]) == 0
 
 

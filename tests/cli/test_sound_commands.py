@@ -148,7 +148,7 @@ def test_interpolation_goes_through_sounds_and_films_are_refused(
 def test_models_of_images_are_not_trained_on_sounds(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = ["--out", str(tmp_path / "x")]
     fails(["train", "vae", str(runs / "data"), *SMALL, *out], "vae is for images, got sounds of", capsys)
-    fails(["train", "pixelcnn", str(runs / "data"), *SMALL, *out], "pixelcnn over pixels is for images, got sounds", capsys)
+    fails(["train", "pixelcnn", str(runs / "data"), *SMALL, *out], "pixelcnn is for images, got sounds", capsys)
     fails(["train", "speaking", "digits", *SMALL, *out], "speaking is for sounds, got images of 8x8", capsys)
     fails(["train", "gan", str(runs / "data"), *SMALL, "--size", "8", *out], "a size is for images", capsys)
     assert not (tmp_path / "x").exists() or not RunFolder(tmp_path / "x").exists

@@ -134,11 +134,11 @@ def test_signals_that_do_not_fit_are_refused() -> None:
     ):
         with pytest.raises(UserError, match=said):
             AudioVQVAE(signal, CONFIG)
-    with pytest.raises(UserError, match=r"the data are sounds of .*: use .*audio_vqvae"):
+    with pytest.raises(UserError, match=r"vqvae is for images, got sounds of .*: choose one of .*audio_vqvae"):
         build("vqvae", SOUND, None, 0)
-    with pytest.raises(UserError, match=r"the data are images of 32x32 .*: use alae, .*vqvae"):
+    with pytest.raises(UserError, match=r"audio_vqvae is for sounds, got images of 32x32 .*: choose one of alae, .*vqvae"):
         build("audio_vqvae", Image(1, 32, 32), CONFIG, 0)
-    with pytest.raises(UserError, match=r"pixelcnn is for images, and the data are sounds of .*: use wavenet"):
+    with pytest.raises(UserError, match=r"pixelcnn is for images, got sounds of .*: choose one of .*wavenet"):
         build_with_prior("pixelcnn", small(), None, 0)
     for wrong in ({"stride": 48}, {"vocabulary": 1}, {"rate": 0.0}, {"speakers": -1}):
         with pytest.raises(UserError):
@@ -164,7 +164,7 @@ def test_with_a_prior_it_draws_sounds_of_speakers_and_scores_them() -> None:
     assert found.kind == "bound"
     first = require(model.first, Encodes, "codes")
     torch.testing.assert_close(found.terms["prior"], model.log_prob_of(first.encode(x), labels))
-    with pytest.raises(UserError, match="needs the label speaker"):
+    with pytest.raises(UserError, match="decodes 'speaker', which the data does not tell"):
         scorer.log_prob(x, {"digit": labels["digit"]})
     (phase,) = recipe.phases
     outcome = phase.loss(Batch(x, labels), Stage(0, 2), Seeded(0, "loss"))
