@@ -12,6 +12,7 @@ import pytest
 
 from anamorph.core.space import read_codes
 from anamorph.studio.points import Drawn
+from anamorph.training.folder import RunFolder
 from studios import bench_of, pixels, png_of
 
 Visit = Callable[..., Any]
@@ -309,7 +310,7 @@ def test_the_map_shows_neighbours_and_groups(visit: Visit) -> None:
     assert page.inner_text(".now .name").startswith("data ")
 
 
-def test_training_shows_curves_and_pictures(visit: Visit) -> None:
+def test_training_shows_curves_and_pictures(visit: Visit, runs: Path) -> None:
     page = visit("styled", "training")
     page.wait_for_function("() => document.querySelector('.legend').innerText.includes('styled')")
     one = page.locator("canvas.curves").screenshot()
@@ -319,6 +320,8 @@ def test_training_shows_curves_and_pictures(visit: Visit) -> None:
     page.wait_for_timeout(200)
     assert page.locator("canvas.curves").screenshot() != one
     page.wait_for_function("() => document.querySelector('.left-behind').naturalWidth > 50")
+    RunFolder(runs / "plain").log({"images": 4321, "step": 9, "elbo/kl": 1.0})  # a training goes on
+    page.wait_for_function("() => document.querySelector('.legend').innerText.includes('4.32k images')")
 
 
 def test_compare_puts_models_side_by_side(visit: Visit) -> None:

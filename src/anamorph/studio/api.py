@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 import threading
+from functools import partial
 from io import BytesIO
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import torch
 from fastapi import APIRouter, Query, Request, Response
+from PIL import Image as Pillow
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from anamorph.core.errors import UserError
-from anamorph.core.space import Codes, read_codes, write_codes
+from anamorph.core.space import Codes, check_codes, read_codes, write_codes
 from anamorph.data.decode import BadImage, survey
 from anamorph.studio.code import python_of
 from anamorph.studio.evaluate import Bench
@@ -39,6 +44,7 @@ from anamorph.studio.projecting import prepare, refine
 from anamorph.studio.service import Service
 from anamorph.studio.session import Session
 from anamorph.studio.stores import digest_of
+from anamorph.studio.worker import TOGETHER, Worker
 
 __all__ = ["router_of"]
 
@@ -137,22 +143,24 @@ class _Pictures:
         elif body.as_ == "codes":
             content = await asyncio.wrap_future(worker.ask(lambda b: _safetensors(b, b.codes(points))))
         else:
-            images = await asyncio.wrap_future(worker.see(points, look, lambda images: images))
-            make = film if body.as_ in ("webp", "mp4") else _table
-            content = await asyncio.to_thread(make, images, body.as_ if make is film else columns)  # type: ignore[arg-type]
+            images = await self._images(worker, points, look)
+            draw = partial(film, kind=body.as_) if body.as_ in ("webp", "mp4") else partial(table, columns=columns)
+            content = await asyncio.to_thread(draw, images)
         end = {"python": "py", "codes": "safetensors"}.get(body.as_, body.as_)
         headers = {"content-disposition": f'inline; filename="{run}.{end}"', "cache-control": "no-store"}
         return Response(content, media_type=TYPES[body.as_], headers=headers)
 
-
-def _table(images: Tensor, columns: int | None) -> bytes:
-    return table(images, columns)
+    async def _images(self, worker: Worker, points: list[Point], look: Look) -> Tensor:
+        """The images of points, a few at a time, so that others are answered in between."""
+        await asyncio.wrap_future(worker.ask(lambda b: b.check_fits(len(points))))
+        parts = []
+        for start in range(0, len(points), TOGETHER):
+            part = points[start : start + TOGETHER]
+            parts.append(await asyncio.wrap_future(worker.see(part, look, lambda images: images)))
+        return torch.cat(parts)
 
 
 def _safetensors(bench: Bench, codes: Codes) -> bytes:
-    import tempfile
-    from pathlib import Path
-
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "codes.safetensors"
         write_codes(path, codes, [space for space in bench.model.spaces if space.name in codes])
@@ -237,8 +245,6 @@ def _about_images(router: APIRouter, service: Service) -> None:
 
 
 def _kind(content: bytes) -> str:
-    from PIL import Image as Pillow
-
     with Pillow.open(BytesIO(content)) as image:
         return str(image.format)
 
@@ -306,11 +312,6 @@ def _about_points(router: APIRouter, service: Service) -> None:
 
 
 def _kept(bench: Bench, content: bytes) -> dict[str, Any]:
-    import tempfile
-    from pathlib import Path
-
-    from anamorph.core.space import check_codes
-
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "codes.safetensors"
         path.write_bytes(content)

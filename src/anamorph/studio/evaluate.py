@@ -133,12 +133,17 @@ class Bench:
 
         Raises: UserError if they are more than fit into memory.
         """
-        n, values = len(next(iter(codes.values()))), math.prod(self.model.signal.shape)
-        if n * values > VALUES:
-            raise UserError(f"{n} pictures of {self.model.signal} at once: ask for at most {max(1, VALUES // values)}")
+        n = len(next(iter(codes.values())))
+        self.check_fits(n)
         if look.noise != "fresh":
             return decode_in_parts(self.model, codes, look.noise).float()
         return self.model.decode(codes, Together([Seeded(look.noise_seed, "noise") for _ in range(n)])).float()
+
+    def check_fits(self, n: int) -> None:
+        """Raises: UserError if so many signals are more than fit into memory."""
+        values = math.prod(self.model.signal.shape)
+        if n * values > VALUES:
+            raise UserError(f"{n} pictures of {self.model.signal} at once: ask for at most {max(1, VALUES // values)}")
 
     def see(self, points: Sequence[Point], look: Look | None = None) -> Tensor:
         """The signals [n, ...] of points."""

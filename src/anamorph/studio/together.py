@@ -21,6 +21,6 @@ class Together(Random):
     def draw(self, request: Draw) -> Tensor:
         kind, shape, low, high, shared = request
         if shared:  # all streams go on; what they share is the first's
-            found = [stream.draw(request) for stream in self.streams]
-            return found[0]
+            drawn = [stream.draw(request) for stream in self.streams]
+            return drawn[0]
         return torch.cat([stream.draw((kind, (1, *shape[1:]), low, high, shared)) for stream in self.streams])

@@ -19,7 +19,7 @@ from anamorph.studio.evaluate import Bench, joined
 from anamorph.studio.limits import WAITING
 from anamorph.studio.points import Look, Point
 
-__all__ = ["Closed", "Worker"]
+__all__ = ["TOGETHER", "Closed", "Worker"]
 
 T = TypeVar("T")
 TOGETHER = 32
