@@ -40,7 +40,7 @@ from anamorph.studio.points import (
     Truncated,
     check_size,
 )
-from anamorph.studio.projecting import prepare, refine
+from anamorph.studio.projecting import Stopped, prepare, refine, taking_turns
 from anamorph.studio.service import Service
 from anamorph.studio.session import Session
 from anamorph.studio.stores import digest_of
@@ -56,6 +56,8 @@ TYPES: dict[As, str] = {
     "codes": "application/octet-stream",
     "python": "text/x-python; charset=utf-8",
 }
+LOOK_SECONDS = 0.5
+"""Between two looks at whether a client still waits for its optimisation."""
 FORMATS = {"PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"}
 Points = Annotated[list[Point], Field(min_length=1, max_length=GRID_SIDE**2)]
 
@@ -287,20 +289,24 @@ def _about_points(router: APIRouter, service: Service) -> None:
         return await pictures.of(run, points, body, min(body.steps, GRID_SIDE))
 
     @router.post("/runs/{run}/project", tags=["pictures"])
-    async def project(run: str, body: Refine) -> dict[str, Any]:
+    async def project(run: str, body: Refine, request: Request) -> dict[str, Any]:
         """The point whose image comes closest to another's, found by optimisation; answered when it has ended."""
         check_size([body.target])
         prepared = await asyncio.wrap_future(service.worker(run).ask(lambda b: prepare(b, body.target)))
         asked, stop = body.project, threading.Event()
 
         def work() -> Any:
-            with service.jobs:
+            with taking_turns(service.jobs):
                 return refine(prepared, asked.free, asked.steps, asked.stay, stop)
 
+        task = asyncio.create_task(asyncio.to_thread(work))
+        while not (await asyncio.wait({task}, timeout=LOOK_SECONDS))[0]:
+            if await request.is_disconnected():
+                stop.set()
         try:
-            found = await asyncio.to_thread(work)
-        finally:
-            stop.set()
+            found = task.result()
+        except Stopped:
+            raise UserError("nobody waits for this any more") from None
         service.found.put(found.point.digest, found.codes)
         return {"point": found.point.model_dump(), "before": found.before, "after": found.after}
 

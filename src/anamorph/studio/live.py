@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import threading
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
@@ -23,13 +24,14 @@ from anamorph.studio.evaluate import Bench
 from anamorph.studio.limits import CHANNELS, MESSAGE_BYTES, PICTURES, SEED, STEPS
 from anamorph.studio.pictures import frame, frames, squared_error
 from anamorph.studio.points import Look, Point, check_size
-from anamorph.studio.projecting import Refined, Stopped, prepare, refine
+from anamorph.studio.projecting import Refined, Stopped, prepare, refine, taking_turns
 from anamorph.studio.service import Service
 from anamorph.studio.worker import Closed
 
-__all__ = ["Live", "Project", "Request", "problem", "told"]
+__all__ = ["Live", "Project", "Request"]
 
 Part = tuple[str, bytes]
+log = logging.getLogger(__name__)
 SLOWEST_SECONDS = 30.0
 """That a client may take for one picture of an optimisation."""
 
@@ -57,19 +59,19 @@ class Request(BaseModel):
     stop: bool = False
 
 
-def told(error: Exception) -> str:
+def _told(error: Exception) -> str:
     """An error in words for the client."""
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False, include_input=False)[0]
         return f"{'.'.join(map(str, first['loc'])) or 'message'}: {first['msg']}"
     if isinstance(error, Closed):
         return "the model was put aside meanwhile: ask again"
-    return str(error)
+    return str(error) if isinstance(error, UserError | RuntimeError) else f"the studio failed: {type(error).__name__}"
 
 
-def problem(error: Exception) -> bool:
-    """Whether it is to be told to the client."""
-    return isinstance(error, UserError | ValidationError | Closed | RuntimeError)
+def _expected(error: Exception) -> bool:
+    """Whether it is the client's own, or nobody's."""
+    return isinstance(error, UserError | Closed)
 
 
 class Live:
@@ -106,7 +108,7 @@ class Live:
             request = Request.model_validate_json(text)
             check_size(request.points)
         except (ValidationError, UserError, RecursionError) as error:
-            await self._refuse(told(error) if not isinstance(error, RecursionError) else "nested too deep", text)
+            await self._refuse(_told(error) if not isinstance(error, RecursionError) else "nested too deep", text)
             return
         task, stop = self.working.get(request.channel, (None, None))
         if task is None or stop is None or task.done():
@@ -128,9 +130,9 @@ class Live:
         except Stopped:
             pass
         except Exception as error:
-            if not problem(error):
-                raise
-            await self._fail(request, told(error))
+            if not _expected(error):
+                log.exception("a request on the WebSocket failed", exc_info=error)
+            await self._fail(request, _told(error))
         finally:
             waiting = self.waiting.pop(request.channel, None)
             if waiting is not None and not self.gone:
@@ -166,12 +168,8 @@ class Live:
                 raise Stopped from error
 
         def work() -> Refined:
-            if not self.service.jobs.acquire(timeout=1):
-                raise UserError("other optimisations are running: try again when they have ended")
-            try:
+            with taking_turns(self.service.jobs):
                 return refine(prepared, asked.free, asked.steps, asked.stay, stop, show)
-            finally:
-                self.service.jobs.release()
 
         try:
             found = await asyncio.to_thread(work)

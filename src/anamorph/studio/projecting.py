@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +21,7 @@ from anamorph.studio.pictures import squared_error
 from anamorph.studio.points import Found, Point
 from anamorph.studio.stores import digest_of
 
-__all__ = ["Prepared", "Refined", "Stopped", "prepare", "refine"]
+__all__ = ["Prepared", "Refined", "Stopped", "prepare", "refine", "taking_turns"]
 
 EVERY_SECONDS = 0.08
 """Between two pictures of an optimisation."""
@@ -64,6 +65,17 @@ def prepare(bench: Bench, target: Point) -> Prepared:
         return Prepared(model, x, bench.codes([target]), law)
     start, law = nearest_of(require(model, Draws, "projecting an image"), x, Seeded(0, "project"))
     return Prepared(model, x, start, law)
+
+
+@contextmanager
+def taking_turns(jobs: threading.BoundedSemaphore) -> Iterator[None]:
+    """Raises: UserError if as many optimisations as may run at once are running."""
+    if not jobs.acquire(timeout=1):
+        raise UserError("other optimisations are running: try again when they have ended")
+    try:
+        yield
+    finally:
+        jobs.release()
 
 
 def refine(
