@@ -175,6 +175,7 @@ def router_of(service: Service) -> APIRouter:
     _about_runs(router, service)
     _about_images(router, service)
     _about_points(router, service)
+    _about_codes(router, service)
     return router
 
 
@@ -288,6 +289,8 @@ def _about_points(router: APIRouter, service: Service) -> None:
         points = _ends(body)
         return await pictures.of(run, points, body, min(body.steps, GRID_SIDE))
 
+
+def _about_codes(router: APIRouter, service: Service) -> None:
     @router.post("/runs/{run}/project", tags=["pictures"])
     async def project(run: str, body: Refine, request: Request) -> dict[str, Any]:
         """The point whose image comes closest to another's, found by optimisation; answered when it has ended."""

@@ -106,19 +106,10 @@ def refine(
         if stop.is_set():
             raise Stopped
 
-    found = project(
-        prepared.model,
-        prepared.x,
-        prepared.start,
-        free,
-        steps,
-        law=prepared.law,
-        distance=watch,
-        stay=stay,
-        progress=progress,
-    )
+    p = prepared
+    found = project(p.model, p.x, p.start, free, steps, law=p.law, distance=watch, stay=stay, progress=progress)
     codes = {name: value.detach() for name, value in found.codes.items()}
     with torch.no_grad():
-        started = prepared.model.decode(prepared.start)
-    before, after = (squared_error(images.float(), prepared.x)[0] for images in (started, found.images))
+        started = p.model.decode(p.start)
+    before, after = (squared_error(images.float(), p.x)[0] for images in (started, found.images))
     return Refined(Found(digest=digest_of(codes)), codes, before, after)
