@@ -121,10 +121,8 @@ def compression_study(
     codecs = {kind: [other_codec(x, kind, quality) for quality in QUALITIES] for kind in CODECS}
     source = next(iter(models.values())).source
     _write(out, x, found, codecs, hours, source)
-    for kind, quality in (("WebP", 0), ("JPEG", 5)):
-        files = _coded(x, kind, quality)
-        size = sum(map(len, files)) / len(files)
-        rows.append(Row(f"{kind}, quality {quality}: {size:.0f} bytes, on average", _decoded(files[:SHOWN], x.shape[1])))
+    first = next(iter(found.values()))
+    rows += [_nearest(x, kind, codecs[kind], first.single_bytes / len(x)) for kind in CODECS]
     save_picture(out / "compressed.png", sheet([Row("held out", x[:SHOWN]), *rows], f"The first {SHOWN}, unpicked: {source}"))
     say(f"wrote {out / 'results.md'}")
     return True
@@ -178,6 +176,15 @@ def other_codec(x: Tensor, kind: str, quality: int) -> Kept:
     headers = sum(header_bytes(data) for data in files)
     size = sum(map(len, files))
     return Kept(8 * size / pixels, 8 * (size - headers) / pixels, _psnr(again, x), float(ssim(again, x).mean()))
+
+
+def _nearest(x: Tensor, kind: str, curve: Sequence[Kept], size: float) -> Row:
+    """What a codec makes of the first images with the setting whose files are nearest to a size in bytes."""
+    pixels = x.shape[-1] * x.shape[-2]
+    sizes = [one.bits * pixels / 8 for one in curve]
+    at = min(range(len(curve)), key=lambda i: abs(sizes[i] - size))
+    files = _coded(x[:SHOWN], kind, QUALITIES[at])
+    return Row(f"{kind}, quality {QUALITIES[at]}: {sizes[at]:.0f} bytes, on average", _decoded(files, x.shape[1]))
 
 
 def _coded(x: Tensor, kind: str, quality: int) -> list[bytes]:
