@@ -21,7 +21,8 @@ from anamorph.core.signal import Image, Signal
 from anamorph.core.stage import Growing
 from anamorph.data.codes import CodesOf, extract
 from anamorph.data.examples import Examples
-from anamorph.data.open import Wanted, open_source, split_of
+from anamorph.data.named import NAMED
+from anamorph.data.open import BUILT_IN, Wanted, open_source, split_of
 from anamorph.priors.compose import WithPrior, itself
 from anamorph.settings import Settings, settings_of, versions
 from anamorph.training.folder import RunFolder
@@ -303,13 +304,15 @@ def train(
     batch: int = 128,
     growing: Growing | None = None,
     size: tuple[int, int] | None = None,
+    wanted: Wanted | None = None,
     codes_of: str | Path = "",
 ) -> Iterator[Status]:
     """Train a model on a source, in a folder; goes on where an earlier call was stopped. Yields a status at every step.
 
     config: the model's settings; None for its defaults, or those that the run in the folder has. growing: how it grows, level
     by level (`anamorph.presets` has a config and a growth that go together). size: of the images; None: as they are.
-    codes_of: of a prior, the folder of the run whose codes it learns.
+    wanted: all of how a new run's source is read, such as the window of sounds. codes_of: of a prior, the folder of the run
+    whose codes it learns.
     Raises: UserError if the folder holds another run, or for anything that cannot be trained.
     """
     folder = RunFolder(out)
@@ -325,7 +328,7 @@ def train(
                 "codes_of": _folder(codes_of),
             }
             asked |= {"config": config} if config is not None else {}
-            asked |= {} if codes_of else {"size": size}  # a prior's images have the size of the first stage's
+            asked |= {} if codes_of or wanted else {"size": size}  # a prior's images have the size of the first stage's
             other = [f"{name} {getattr(old, name)}" for name, value in asked.items() if getattr(old, name) != value]
             if other or images < old.images:
                 raise UserError(
@@ -342,7 +345,7 @@ def train(
                 seed=seed,
                 batch=batch,
                 growing=growing,
-                wanted=Wanted(size),
+                wanted=wanted or Wanted(size),
                 codes_of=str(codes_of),
             ).write(folder)
         yield from open_training(folder).pursue()
@@ -355,8 +358,8 @@ def _folder(codes_of: str | Path) -> str:
 def _absolute(source: str) -> str:
     """A source that is a path, from the root; a name as it is."""
     name, _ = split_of(source)
-    exists = Path(name).exists() or Path(source).exists()
-    return str(Path(source).absolute()) if exists else source
+    is_path = name not in BUILT_IN and name not in NAMED and (Path(name).exists() or Path(source).exists())
+    return str(Path(source).absolute()) if is_path else source
 
 
 def load(path: str | Path, device: str = "cpu", images: int | None = None) -> LatentModel:

@@ -279,6 +279,15 @@ def test_files_that_are_no_source_are_named(tmp_path: Path) -> None:
             open_source(str(tmp_path / name))
 
 
+def test_a_folder_that_is_called_as_a_set_does_not_stand_in_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or a run would depend on where it is taken up."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "digits").mkdir()
+    Pillow.new("RGB", (16, 16)).save(tmp_path / "digits" / "one.png")
+    assert open_source("digits:all").size == 1797
+    assert open_source("./digits:all").size == 1
+
+
 def test_unknown_names_are_met_with_the_nearest() -> None:
     with pytest.raises(UserError, match="unknown: did you mean 'digits'"):
         open_source("digit")

@@ -20,6 +20,7 @@ from anamorph.catalog import MODELS
 from anamorph.core.errors import UserError
 from anamorph.core.files import read_json, read_tensors, write_json
 from anamorph.data.arrays import load_arrays
+from anamorph.data.wanted import Wanted
 from anamorph.models.alae import ALAEConfig
 from anamorph.runs import holds_out, load, new_settings, open_data, open_training, settings_of, shown, train
 from anamorph.training import session
@@ -28,6 +29,7 @@ from anamorph.training.machine import Choice
 from anamorph.training.run import Diverged, Machine, Run
 from anamorph.training.session import Plan, milestones
 from small import CASES, differing, images
+from sounds import recordings
 
 ALAE = ALAEConfig(width=16, w_dim=5, z_dim=3)
 HERE = Choice(device="cpu", precision="float32", threads=1, compiled=False)
@@ -331,11 +333,11 @@ def test_the_plan_is_a_function_of_the_total() -> None:
 
 def test_every_model_can_be_started_by_name(tmp_path: Path) -> None:
     for name, config in dict(CASES.values()).items():
-        if "image" not in MODELS[name].signals:
-            continue  # tests/cli/test_voices.py starts those of sounds
-        out = tmp_path / name
+        out, wanted = tmp_path / name, None
         source = "digits" if name.startswith(("style", "vq")) else str(data(tmp_path))
-        statuses = list(train(name, source, 16, out, config=config, batch=SIZE))
+        if "image" not in MODELS[name].signals:
+            source, wanted = str(recordings(tmp_path / "sounds")), Wanted(window=192, names="{digit}_{speaker}_*")
+        statuses = list(train(name, source, 16, out, config=config, batch=SIZE, wanted=wanted))
         assert statuses[-1].images == 16
         assert list(train(name, source, 16, out, batch=SIZE)) == []
         (*_, last) = train(name, source, 24, out, config=config, batch=SIZE)

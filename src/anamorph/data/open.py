@@ -65,8 +65,9 @@ def open_source(
 ) -> Examples:
     """The images or sounds of a built-in or public set, a folder, a zip, an .npz or .npy, or IDX files.
 
-    spec: a name or a path; `:train`, `:test` or `:all` behind it overrides `split`. Sets without a split of their own hold a
-    fixed tenth out for testing. seed: of the order; None leaves the examples in their own order.
+    spec: a name or a path; a folder that is called as a set is, here, is ./mnist. `:train`, `:test` or `:all` behind it
+    overrides `split`. Sets without a split of their own hold a fixed tenth out for testing. seed: of the order; None leaves the
+    examples in their own order.
     Raises: UserError, with the remedy, for anything that is not such a source.
     """
     name, asked = split_of(spec)
@@ -87,9 +88,9 @@ def open_source(
 
 
 def _whole(name: str, wanted: Wanted, progress: Progress) -> Whole:
-    if name in BUILT_IN and not Path(name).exists():
+    if name in BUILT_IN:
         return _digits(wanted) if name == "digits" else _shapes(wanted)
-    if name in NAMED and not Path(name).exists():
+    if name in NAMED:
         return _named(name, wanted, progress)
     path = Path(name).expanduser()
     if not path.exists():
