@@ -38,7 +38,11 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/train_style.py
 	$(BIN)/python benchmarks/train_style.py --single
 	$(BIN)/python benchmarks/editing.py
+	$(BIN)/python benchmarks/codes.py
+	$(BIN)/python benchmarks/wavenet.py
 	$(BIN)/python benchmarks/compression.py
+	$(BIN)/python benchmarks/metrics.py
+	$(BIN)/python benchmarks/studio.py
 	$(BIN)/python benchmarks/data.py
 	$(BIN)/python benchmarks/loop.py
 	$(BIN)/python benchmarks/memory.py
