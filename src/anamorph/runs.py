@@ -6,7 +6,7 @@ import json
 import math
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from anamorph.data.codes import CodesOf, extract
 from anamorph.data.examples import Examples
 from anamorph.data.named import NAMED
 from anamorph.data.open import BUILT_IN, Wanted, open_source, split_of
+from anamorph.data.wanted import samples_in
 from anamorph.priors.compose import WithPrior, itself
 from anamorph.settings import Settings, settings_of, versions
 from anamorph.training.folder import RunFolder
@@ -328,7 +329,7 @@ def train(
                 "codes_of": _folder(codes_of),
             }
             asked |= {"config": config} if config is not None else {}
-            asked |= {} if codes_of or wanted else {"size": size}  # a prior's images have the size of the first stage's
+            asked |= _said(wanted, old) if wanted else {} if codes_of else {"size": size}  # a prior's size is its first stage's
             other = [f"{name} {getattr(old, name)}" for name, value in asked.items() if getattr(old, name) != value]
             if other or images < old.images:
                 raise UserError(
@@ -349,6 +350,13 @@ def train(
                 codes_of=str(codes_of),
             ).write(folder)
         yield from open_training(folder).pursue()
+
+
+def _said(wanted: Wanted, old: Settings) -> dict[str, Any]:
+    """What is said of how a source is read; lengths in samples at the rate that a run has."""
+    said = {f.name: getattr(wanted, f.name) for f in fields(wanted) if getattr(wanted, f.name) != f.default}
+    rate = getattr(old.signal, "rate", 1)
+    return {name: samples_in(v, rate, name) if name in ("window", "hop") else v for name, v in said.items()}
 
 
 def _folder(codes_of: str | Path) -> str:

@@ -27,7 +27,7 @@ from anamorph.training import session
 from anamorph.training.folder import KEPT, RunFolder
 from anamorph.training.machine import Choice
 from anamorph.training.run import Diverged, Machine, Run
-from anamorph.training.session import Plan, milestones
+from anamorph.training.session import Plan, Status, milestones
 from small import CASES, differing, images
 from sounds import recordings
 
@@ -339,9 +339,22 @@ def test_every_model_can_be_started_by_name(tmp_path: Path) -> None:
             source, wanted = str(recordings(tmp_path / "sounds")), Wanted(window=192, names="{digit}_{speaker}_*")
         statuses = list(train(name, source, 16, out, config=config, batch=SIZE, wanted=wanted))
         assert statuses[-1].images == 16
-        assert list(train(name, source, 16, out, batch=SIZE)) == []
-        (*_, last) = train(name, source, 24, out, config=config, batch=SIZE)
+        assert list(train(name, source, 16, out, batch=SIZE, wanted=wanted)) == []
+        (*_, last) = train(name, source, 24, out, config=config, batch=SIZE, wanted=wanted)
         assert last.images == settings_of(RunFolder(out)).images == 24
+
+
+def test_sounds_that_are_read_otherwise_are_another_run(tmp_path: Path) -> None:
+    source, config = str(recordings(tmp_path / "sounds")), dict(CASES.values())["autoencoder"]
+    wanted = Wanted(window="0.05s")  # 200 samples
+
+    def again(wanted: Wanted) -> list[Status]:
+        return list(train("autoencoder", source, 8, tmp_path / "run", config=config, batch=8, wanted=wanted))
+
+    assert len(again(wanted)) > 0
+    assert again(Wanted(window=200)) == []
+    with pytest.raises(UserError, match="holds a run of window 200, which is not what was asked"):
+        again(Wanted(window=100))
 
 
 def test_another_run_in_the_folder_is_refused(tmp_path: Path) -> None:

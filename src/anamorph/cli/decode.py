@@ -33,8 +33,8 @@ def main(words: Sequence[str]) -> int:
     options = parse(Decode, "decode", words)
 
     from anamorph.cli.classes import class_numbers
-    from anamorph.cli.picking import fingerprint
     from anamorph.core.classes import class_codes, with_classes
+    from anamorph.core.fingerprint import fingerprint_of
     from anamorph.core.model import decode_in_parts
     from anamorph.core.space import check_codes, read_codes
     from anamorph.figures.show import show_all
@@ -43,7 +43,7 @@ def main(words: Sequence[str]) -> int:
     model = options.load(options.run)
     codes = with_classes(codes, class_numbers(options.run, options.label, class_codes(model), "the model decodes no"))
     check_codes(codes, model.spaces)
-    if facts.get("model") not in (None, fingerprint(model)):
+    if facts.get("model") not in (None, fingerprint_of(model)):
         note(f"{options.codes} was made by another model, or by this one when it had seen fewer images")
     with options.computing():
         x = decode_in_parts(model, {name: value[: options.n].to(options.device) for name, value in codes.items()})

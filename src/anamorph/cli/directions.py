@@ -88,7 +88,7 @@ def _layers(space: Space, text: str) -> Layers | None:
 
 def _free(model: LatentModel, options: Find) -> tuple[Directions, Tensor]:
     """Without labels; and the codes that they are scaled by."""
-    from anamorph.cli.picking import fingerprint
+    from anamorph.core.fingerprint import fingerprint_of
     from anamorph.core.model import Styled, code_space, require
     from anamorph.edit.directions import Directions, deviations, principal, style_factors
 
@@ -102,7 +102,7 @@ def _free(model: LatentModel, options: Find) -> tuple[Directions, Tensor]:
         vectors, gains = style_factors([w for i, w in enumerate(weights) if layers is None or i in layers], options.k)
         scales, measures = deviations(codes, vectors), {"gain": tuple(gains.tolist())}
     names = tuple(f"{options.method}{i}" for i in range(options.k))
-    model_id = fingerprint(model)
+    model_id = fingerprint_of(model)
     return Directions(space.name, names, vectors.cpu(), scales.cpu(), layers, measures, options.method, model_id), codes
 
 
@@ -139,7 +139,7 @@ def _supervised(model: LatentModel, options: Find) -> tuple[Directions, Tensor]:
     """With labels; and the codes that they are scaled by."""
     import torch
 
-    from anamorph.cli.picking import fingerprint
+    from anamorph.core.fingerprint import fingerprint_of
     from anamorph.core.model import code_space
     from anamorph.edit.directions import FEWEST, Directions, deviations, separating
 
@@ -169,5 +169,5 @@ def _supervised(model: LatentModel, options: Find) -> tuple[Directions, Tensor]:
             note(f"{rare} classes of {label.name!r} have fewer than {FEWEST} of these images, and get no direction")
     vectors, layers = torch.cat(normals), _layers(space, options.layers)
     measures = {"balanced accuracy": tuple(torch.cat(accuracies).tolist())}
-    scales, model_id = deviations(codes, vectors), fingerprint(model)
+    scales, model_id = deviations(codes, vectors), fingerprint_of(model)
     return Directions(space.name, tuple(names), vectors, scales, layers, measures, options.method, model_id), codes

@@ -31,8 +31,9 @@ def main(words: Sequence[str]) -> int:
         raise UserError("name the images or sounds to encode: files, data:12, or a source such as digits:test")
 
     from anamorph.cli.classes import class_numbers
-    from anamorph.cli.picking import as_source, encode_source, fingerprint, gather, pick
+    from anamorph.cli.picking import as_source, encode_source, gather, pick
     from anamorph.core.classes import class_codes, with_classes
+    from anamorph.core.fingerprint import fingerprint_of
     from anamorph.core.model import Encodes, require
     from anamorph.core.space import write_codes
 
@@ -46,7 +47,7 @@ def main(words: Sequence[str]) -> int:
             codes = with_classes(encode_source(model, source, source.size)[0], classes)
     path = options.out or options.run / "codes.safetensors"
     spaces = [space for space in model.spaces if space.name in codes]
-    facts = {"model": fingerprint(model), "images": " ".join(options.images)}
+    facts = {"model": fingerprint_of(model), "images": " ".join(options.images)}
     write_codes(path, codes, spaces, facts)
     n = len(next(iter(codes.values())))
     told = "; ".join(str(space) for space in spaces)

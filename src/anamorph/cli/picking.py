@@ -9,7 +9,6 @@ from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
-import torch
 from torch import Tensor
 
 from anamorph.cli.options import note, report_progress
@@ -18,7 +17,7 @@ from anamorph.core.errors import UserError
 from anamorph.core.model import Draws, Encodes, LatentModel, level_in, require
 from anamorph.core.random import Seeded
 from anamorph.core.signal import Batch, Image
-from anamorph.core.space import Codes
+from anamorph.core.space import Codes, joined
 from anamorph.data.examples import Examples
 from anamorph.data.named import NAMED
 from anamorph.data.open import BUILT_IN, Wanted, open_source, split_of
@@ -30,7 +29,7 @@ BATCH = 256
 """Examples that are read at a time."""
 NAME = re.compile(r"(seed|data):(?!(?:train|test|all)$)(.*)")
 
-__all__ = ["Picked", "as_source", "encode_source", "fingerprint", "fitted", "gather", "pick", "read"]
+__all__ = ["Picked", "as_source", "encode_source", "fitted", "gather", "pick", "read"]
 
 
 @dataclass(frozen=True)
@@ -97,7 +96,7 @@ def _drawn(model: LatentModel, word: str, number: str) -> Codes:
 
 def gather(picked: Sequence[Picked]) -> Codes:
     """The codes of several examples, [n, ...]."""
-    return _joined([p.codes for p in picked])
+    return joined([p.codes for p in picked])
 
 
 def encode_source(model: Encodes, source: Examples, n: int) -> tuple[Codes, dict[str, Tensor]]:
@@ -109,11 +108,7 @@ def encode_source(model: Encodes, source: Examples, n: int) -> tuple[Codes, dict
             codes.append(encode_batch(model, batch.to(device), source.name))
             labels.append(batch.labels)
             progress(start + len(batch), n)
-    return _joined(codes), _joined(labels)
-
-
-def _joined(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    return joined(codes), joined(labels)
 
 
 def _number(word: str, number: str) -> int:
@@ -159,14 +154,3 @@ def fitted(model: LatentModel, source: str, split: str) -> Examples:
     for told in opened.notes:
         note(told)
     return opened
-
-
-def fingerprint(model: LatentModel) -> str:
-    """Names a model's weights."""
-    import hashlib
-
-    digest = hashlib.blake2b(digest_size=8)
-    for name, value in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(value.cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()

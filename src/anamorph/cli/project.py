@@ -48,7 +48,8 @@ def main(words: Sequence[str]) -> int:
 
     import torch
 
-    from anamorph.cli.picking import fingerprint, read
+    from anamorph.cli.picking import read
+    from anamorph.core.fingerprint import fingerprint_of
     from anamorph.core.space import write_codes
     from anamorph.edit.project import project
     from anamorph.figures.grid import Row
@@ -67,7 +68,7 @@ def main(words: Sequence[str]) -> int:
     lines = [Row(name, [x[i], first[i], found.images[i]]) for i, name in enumerate(options.images)]
     written = show(path, model.signal, lines, title, (model.signal.noun, "start", "found"))
     codes = path.with_name(f"{path.stem}-codes.safetensors")
-    write_codes(codes, found.codes, model.spaces, {"model": fingerprint(model), "images": " ".join(options.images)})
+    write_codes(codes, found.codes, model.spaces, {"model": fingerprint_of(model), "images": " ".join(options.images)})
     rows = [
         {"image": name, "before": float(found.before[i]), "after": float(found.after[i])}
         | ({"outside": [float(found.outside[0][i]), float(found.outside[1][i])]} if found.outside else {})

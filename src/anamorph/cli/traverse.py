@@ -59,7 +59,8 @@ def main(words: Sequence[str]) -> int:
 
     import torch
 
-    from anamorph.cli.picking import fingerprint, gather, pick
+    from anamorph.cli.picking import gather, pick
+    from anamorph.core.fingerprint import fingerprint_of
     from anamorph.core.model import Encodes, code_space, decode_in_parts
     from anamorph.edit.directions import Directions
     from anamorph.edit.layers import layers_among
@@ -71,7 +72,7 @@ def main(words: Sequence[str]) -> int:
     directions = directions.only(options.names or directions.names[:10])
     model = options.load(options.run)
     space = directions.check([code_space(model)])
-    if directions.model not in ("", fingerprint(model)):
+    if directions.model not in ("", fingerprint_of(model)):
         note(f"{options.directions} was made for another model, or for this one when it had seen fewer images")
     layers = None if options.layers is None else layers_among(options.layers, [space])
     steps = torch.linspace(-options.reach, options.reach, options.steps, device=options.device)

@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 
 from anamorph.coding.container import FINGERPRINT, Packed, pack, unpack
-from anamorph.coding.lanes import LANES, Place, fixed_arithmetic, grid_of, laws_of, walk_lanes
+from anamorph.coding.lanes import LANES, Place, fixed_arithmetic, laws_of, walk_lanes
 from anamorph.coding.stream import Frequencies, Ids, Reader, Writer
 from anamorph.core.config import to_plain
 from anamorph.core.errors import UserError
+from anamorph.core.fingerprint import fingerprint_of
 from anamorph.core.model import LatentModel
 from anamorph.core.progress import Progress, quiet
-from anamorph.core.space import Codes, Space, check_codes
-from anamorph.data.codes import fingerprint_of
+from anamorph.core.space import Codes, Space, check_codes, joined
 from anamorph.priors.autoregressive import Autoregressive
 from anamorph.priors.compose import WithPrior
 
@@ -68,7 +68,7 @@ def compress(
     if tuple(x.shape[1:]) != known.signal.shape or not len(x):
         raise UserError(f"this model compresses signals [n, {', '.join(map(str, known.signal.shape))}], got {list(x.shape)}")
     with fixed_arithmetic():
-        codes = _joined([known.encode(one) for one in x.float().split(1)])
+        codes = joined([known.encode(one) for one in x.float().split(1)])
         codes = {law.space.name: codes[law.space.name] for law in laws}
         check_codes(codes, known.prior.spaces)
         given = _classes(known, labels, len(x))
@@ -119,7 +119,7 @@ def reconstruct(model: LatentModel, x: Tensor, labels: Mapping[str, Tensor] | No
     """What is left of signals x [n, *signal.shape]: encoded and decoded one at a time, in the arithmetic of compression."""
     known, laws = laws_of(model)
     with fixed_arithmetic():
-        codes = _joined([known.encode(one) for one in x.float().split(1)])
+        codes = joined([known.encode(one) for one in x.float().split(1)])
         return _decoded(known, {law.space.name: codes[law.space.name] for law in laws}, _classes(known, labels, len(x)))
 
 
@@ -186,7 +186,7 @@ def _write(
     """The payload of each stream."""
     writers = [Writer() for _ in range(streams)]
     for number, seats in enumerate(rounds):
-        true = {law.space.name: _seated(codes[law.space.name], seats).view(LANES, *grid_of(law.space)).numpy() for law in laws}
+        true = {law.space.name: _seated(codes[law.space.name], seats).view(LANES, *law.grid).numpy() for law in laws}
 
         def speak(
             space: Space, place: Place, law: Frequencies, true: dict[str, Any] = true, seats: Sequence[_Seat] = seats
@@ -285,7 +285,3 @@ def _otherwise(name: str) -> UserError:
         f"{name} does not come out as it went in: it was compressed by another arithmetic (another kind of processor, or "
         f"another version of torch); decompress it where it was compressed"
     )
-
-
-def _joined(parts: Sequence[Codes]) -> Codes:
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

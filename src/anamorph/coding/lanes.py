@@ -21,7 +21,7 @@ from anamorph.core.space import Codes, Space
 from anamorph.priors.autoregressive import Autoregressive
 from anamorph.priors.compose import Chain, WithPrior
 
-__all__ = ["LANES", "Place", "Speak", "fixed_arithmetic", "grid_of", "laws_of", "places_of", "walk_lanes"]
+__all__ = ["LANES", "Place", "Speak", "fixed_arithmetic", "laws_of", "places_of", "walk_lanes"]
 
 LANES = 16
 """Examples in a batch: of 1 to 32, a compromise between one image, which could do with fewer, and hundreds."""
@@ -52,17 +52,9 @@ def laws_of(model: LatentModel) -> tuple[WithPrior, tuple[Autoregressive, ...]]:
     return model, laws  # type: ignore[return-value]
 
 
-def grid_of(space: Space) -> tuple[int, int, int]:
-    """Maps, rows and columns; codes of sound are one row."""
-    maps, *sides = space.shape
-    height, width = sides if len(sides) == 2 else (1, *sides)
-    return maps, height, width
-
-
 def places_of(laws: Sequence[Autoregressive]) -> int:
     """Over how many places a walk goes."""
-    grids = [grid_of(law.space) for law in laws]
-    return sum(height * width for _, height, width in grids)
+    return sum(height * width for _, height, width in (law.grid for law in laws))
 
 
 @contextmanager
@@ -84,7 +76,7 @@ def walk_lanes(laws: Sequence[Autoregressive], given: Codes, speak: Speak, progr
     found: Codes = {}
     done, total = 0, places_of(laws)
     for law in laws:
-        maps, height, width = grid_of(law.space)
+        maps, height, width = law.grid
         known = given | found
         walk = law.walk(LANES, {space.name: known[space.name] for space in law.given})
         ids = torch.zeros(LANES, maps, height, width, dtype=torch.long)

@@ -13,7 +13,7 @@ from torch import Tensor
 from anamorph.core.errors import UserError, nearest
 from anamorph.core.files import read_tensors, write_tensors
 
-__all__ = ["Codes", "Space", "check_codes", "read_codes", "write_codes"]
+__all__ = ["Codes", "Space", "check_codes", "joined", "read_codes", "write_codes"]
 
 Codes = dict[str, Tensor]
 """One tensor per space, keyed by the space's name, each [B, *space.shape]."""
@@ -43,6 +43,12 @@ class Space:
     def is_label(self) -> bool:
         """Whether it is one class per example, such as who speaks: nothing that an encoder finds, but a label that is told."""
         return self.shape == () and self.vocabulary is not None
+
+
+def joined(parts: Sequence[Mapping[str, Tensor]]) -> Codes:
+    """Codes [n, ...] of several parts, in the spaces that all of them have."""
+    common = [name for name in parts[0] if all(name in part for part in parts)]
+    return {name: torch.cat([part[name] for part in parts]) for name in common}
 
 
 def check_codes(codes: Codes, spaces: Sequence[Space]) -> int:

@@ -8,7 +8,6 @@ A shard is written whole or not at all, so that an extraction which was killed g
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from anamorph.core.errors import UserError
 from anamorph.core.files import read_facts, read_json, read_tensors, write_json, write_tensors
+from anamorph.core.fingerprint import fingerprint_of
 from anamorph.core.model import Encodes, code_spaces, encode_in_parts
 from anamorph.core.progress import Progress, quiet
 from anamorph.core.signal import Batch, Label, Signal
@@ -26,7 +26,7 @@ from anamorph.core.space import Codes, Space, check_codes
 from anamorph.data.examples import Examples
 from anamorph.data.order import indices
 
-__all__ = ["CodesOf", "Usage", "extract", "fingerprint_of"]
+__all__ = ["CodesOf", "Usage", "extract"]
 
 FORMAT = 1
 SHARD = 8192
@@ -105,17 +105,6 @@ class CodesOf:
         rows = torch.from_numpy(indices(self.size, start, count, self.seed))
         codes = {name: value[rows] if value.is_floating_point() else value[rows].long() for name, value in self.codes.items()}
         return Batch(codes, {label.name: self.values[label.name][rows].long() for label in self.labels})
-
-
-def fingerprint_of(model: torch.nn.Module) -> str:
-    """Names the weights of a model."""
-    digest = hashlib.blake2b(digest_size=8)
-    for name, value in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(
-            value.detach().cpu().contiguous().view(torch.uint8).numpy().data if value.dim() else repr(value.item()).encode()
-        )
-    return digest.hexdigest()
 
 
 @torch.no_grad()

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 
 from anamorph.core.errors import UserError
+from anamorph.core.fingerprint import fingerprint_of
 from anamorph.core.model import LatentModel, level_in
 from anamorph.core.progress import Progress, quiet
 from anamorph.core.signal import Batch, Image, Label, image_of
-from anamorph.data.codes import fingerprint_of
 from anamorph.data.images import Images, images_of
 from anamorph.data.open import Wanted, open_source, split_of
 from anamorph.evaluation.networks import Eyes

@@ -13,11 +13,11 @@ from torch import Tensor
 
 from anamorph.core.classes import encode_batch
 from anamorph.core.files import read_facts, read_tensors, write_json, write_tensors
+from anamorph.core.fingerprint import fingerprint_of
 from anamorph.core.model import LatentModel
 from anamorph.core.random import Seeded
 from anamorph.core.signal import Audio, Batch, Image, Label, Source
 from anamorph.core.space import Codes
-from anamorph.data.codes import fingerprint_of
 from anamorph.data.wanted import Wanted
 from anamorph.experiments.tokens import Stage, hours_of, taken_at, trained
 from anamorph.figures.grid import Row

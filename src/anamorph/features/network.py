@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
@@ -11,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from anamorph.core.errors import UserError
+from anamorph.core.fingerprint import fingerprint_of
 
 __all__ = ["Classifies", "Compares", "FeatureNetwork", "image_distance", "in_channels", "resized"]
 
@@ -31,11 +31,7 @@ class FeatureNetwork(nn.Module, ABC):
     @property
     def fingerprint(self) -> str:
         """Names the network, its resizer and its weights."""
-        digest = hashlib.blake2b(f"{self.name}|{self.resizer}|{self.width}".encode(), digest_size=8)
-        for name, value in sorted(self.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-        return digest.hexdigest()
+        return fingerprint_of(self, f"{self.name}|{self.resizer}|{self.width}")
 
 
 class Classifies(FeatureNetwork):

@@ -18,7 +18,7 @@ from anamorph.core.model import Chooses, Draws, Encodes, LatentModel, Maps, code
 from anamorph.core.prior import Taste
 from anamorph.core.random import Seeded
 from anamorph.core.signal import Image
-from anamorph.core.space import Codes
+from anamorph.core.space import Codes, joined
 from anamorph.data.decode import BadImage, decode
 from anamorph.data.images import Images, images_of, to_signal
 from anamorph.edit.directions import move
@@ -51,16 +51,10 @@ from anamorph.studio.together import Together
 from anamorph.studio.ways import OWN, Ways
 from anamorph.training.folder import RunFolder
 
-__all__ = ["Bench", "joined"]
+__all__ = ["Bench"]
 
 REMEMBERED = 1024
 """Points whose codes are remembered."""
-
-
-def joined(parts: Sequence[Codes]) -> Codes:
-    """Codes [n, ...] of several, in the spaces that all of them have."""
-    common = [name for name in parts[0] if all(name in part for part in parts)]
-    return {name: torch.cat([part[name] for part in parts]) for name in common}
 
 
 @dataclass

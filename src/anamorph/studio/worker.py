@@ -14,8 +14,8 @@ from typing import Any, Generic, TypeVar
 from torch import Tensor
 
 from anamorph.core.errors import UserError
-from anamorph.core.space import Codes
-from anamorph.studio.evaluate import Bench, joined
+from anamorph.core.space import Codes, joined
+from anamorph.studio.evaluate import Bench
 from anamorph.studio.limits import WAITING
 from anamorph.studio.points import Look, Point
 
