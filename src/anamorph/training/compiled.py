@@ -149,6 +149,9 @@ class Compiled:
             "guard_filter_fn": torch.compiler.skip_all_guards_unsafe,
             # In float32 it would turn sums of weight gradients into products that add to a copy: 8 % slower (measured).
             "pattern_matcher": self.run.machine.precision != "float32",
+            # The key is the way by which a flag gets to the C++ compiler: GCC 12, when it joins straight-line code into
+            # vectors, makes NaN of transposed tiles of bfloat16 on AVX-512. Loops are vectorised before it sees them.
+            "cpp.enable_floating_point_contract_flag": "off -fno-tree-slp-vectorize",
         }
         return torch.compile(alone, fullgraph=True, dynamic=False, options=options)
 
