@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -180,25 +182,57 @@ def test_the_voice_may_be_what_the_codes_are_drawn_for_too() -> None:
         require(small(), Scores, "a likelihood")
 
 
-def test_it_learns_tones() -> None:
+class Tones:
+    """High and low ones."""
 
-    class Tones:
-        signal, size, labels, fingerprint = SOUND, 64, (), "tones"
+    signal, size, labels, fingerprint = SOUND, 64, (), "tones"
 
-        def take(self, start: int, count: int, level: int = 0) -> Batch:
-            generator = torch.Generator().manual_seed(start)
-            pitch = torch.where(torch.rand(count, 1, 1, generator=generator) < 0.5, 250.0, 800.0)
-            phase = torch.rand(count, 1, 1, generator=generator) * 6.28
-            return Batch(0.5 * torch.sin(torch.arange(192) / 8000 * 6.2832 * pitch + phase))
+    def take(self, start: int, count: int, level: int = 0) -> Batch:
+        generator = torch.Generator().manual_seed(start)
+        pitch = torch.where(torch.rand(count, 1, 1, generator=generator) < 0.5, 250.0, 800.0)
+        phase = torch.rand(count, 1, 1, generator=generator) * 6.28
+        return Batch(0.5 * torch.sin(torch.arange(192) / 8000 * 6.2832 * pitch + phase))
 
+
+@pytest.mark.parametrize("spectrum", [0.0, 1.0])
+def test_it_learns_tones(spectrum: float) -> None:
     decoder = DilatedConfig(layers=4, cycle=4, width=16, inner=16, skip=24, head=24)
-    config = AudioVQVAEConfig(stride=32, width=16, blocks=1, vocabulary=16, code_dim=8, decoder=decoder, told=8, rate=0.01)
+    config = AudioVQVAEConfig(
+        stride=32, width=16, blocks=1, vocabulary=16, code_dim=8, decoder=decoder, told=8, rate=0.01, spectrum=spectrum
+    )
     model, recipe = build("audio_vqvae", SOUND, config, 0)
     assert isinstance(model, AudioVQVAE)
+    assert (model.spectrum is None) == (spectrum == 0)
     before = after = 0.0
+    errors: list[float] = []
     for tick in train(Run(model, recipe, Constant(8), 0, Machine()), Tones()):
         before = before or tick.terms["reconstruction/nats_per_sample"]
         after = tick.terms["reconstruction/nats_per_sample"]
+        errors += [tick.terms["reconstruction/spectrum"]] if spectrum else []
         if tick.step == 40:
             break
     assert after < before - 1
+    if errors:
+        assert errors[-1] < errors[0] / 2
+
+
+@torch.no_grad()
+def test_the_spectrum_is_of_the_moments_that_codes_stand_for() -> None:
+    """Sound in one of six codes' time: a perfect reader would have to say so there."""
+    model = small(replace(CONFIG, spectrum=1.0))
+    x = torch.zeros(1, 1, 192)
+    x[..., 96:128] = torch.sin(torch.arange(32) / 8000 * 6.2832 * 1000)
+    assert model.spectrum is not None
+    for parameter in model.spectrum.parameters():
+        parameter.data.zero_()
+    vectors, speaker = torch.zeros(1, 1, 6, 3), torch.zeros(1, dtype=torch.long)
+    assert model.spectrum.bands.bias is not None
+    model.spectrum.bands.bias.data.fill_(-3)  # silence: -100 dB
+    assert float(model.spectral_error(torch.zeros(1, 1, 192), vectors, speaker)) == 0
+    assert float(model.spectral_error(x, vectors, speaker)) > 0.5
+
+
+@torch.no_grad()
+def test_a_spectrum_needs_no_speakers() -> None:
+    model = small(replace(CONFIG, spectrum=1.0, speakers=0))
+    assert float(model.spectral_error(sounds(), torch.zeros(4, 1, 6, 3), None)) > 0

@@ -200,10 +200,22 @@ def test_place_by_place_it_computes_what_it_computes_at_once(name: str, frames: 
             walk.put(0, t, known)
 
 
+def test_levels_begin_with_vectors_that_change_slowly_and_names_do_not() -> None:
+    torch.manual_seed(0)
+
+    def steps(ordered: bool) -> float:
+        """How far neighbours are apart, where any two are one apart."""
+        rows = DilatedNet(1, 256, replace(SMALL, width=64), ordered=ordered).embed[0].weight.detach()
+        return float((rows[1:] - rows[:-1]).norm(dim=1).mean() / torch.pdist(rows).mean())
+
+    assert 0.9 < steps(False) < 1.1
+    assert steps(True) < 0.15
+
+
 @torch.no_grad()
 def test_it_reaches_as_far_as_it_says_and_never_ahead() -> None:
     torch.manual_seed(0)
-    net = DilatedNet(1, 9, replace(SMALL, layers=6, cycle=3, kernel=3))
+    net = DilatedNet(1, 9, replace(SMALL, layers=6, cycle=3, kernel=3)).double()  # what is furthest counts least
     reach = net.stack.config.reach
     assert reach == 2 * 14 + 1
     ids = torch.randint(9, (1, 1, 80))

@@ -26,6 +26,7 @@ class Space:
     vocabulary: None for real numbers; K for whole numbers 0..K-1. Discrete grids are (maps, H, W) or (maps, T).
     layered: axis 0 runs over synthesis layers, coarse first, so that styles can be mixed.
     optional: `decode` has an answer without it (noise maps).
+    ordered: whole numbers of which near ones mean nearly the same (amplitudes); others are mere names.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Space:
     vocabulary: int | None = None
     layered: bool = False
     optional: bool = False
+    ordered: bool = False
 
     def __str__(self) -> str:
         kind = "real" if self.vocabulary is None else f"0..{self.vocabulary - 1}"

@@ -22,13 +22,13 @@ from anamorph.data.wanted import Wanted
 from anamorph.experiments.tokens import Stage, hours_of, taken_at, trained
 from anamorph.figures.grid import Row
 from anamorph.figures.show import show
-from anamorph.figures.spectrogram import log_mel
 from anamorph.metrics.factors import FactorReader, effective_classes, kept_reader
 from anamorph.metrics.likelihood import code_cost
 from anamorph.metrics.sound import log_spectral_distance
 from anamorph.models.audio_vqvae import AudioVQVAE, AudioVQVAEConfig
 from anamorph.nn.dilated import DilatedConfig
 from anamorph.nn.quantize import perplexity
+from anamorph.nn.spectrum import log_mel
 from anamorph.priors.compose import WithPrior
 from anamorph.priors.wavenet import WaveNetConfig
 from anamorph.runs import load, open_data, settings_of
@@ -63,10 +63,11 @@ SPEECH = Speech(
         AudioVQVAEConfig(
             vocabulary=128,
             code_dim=32,
-            decoder=DilatedConfig(layers=14, cycle=7, width=32, inner=32, skip=64, head=64),
+            decoder=DilatedConfig(layers=14, cycle=7, width=32, inner=32, skip=64, head=64, scaled=False),
             told=32,
+            spectrum=0.1,
             speakers=6,
-            rate=0.001,
+            rate=0.003,
         ),
         40_000,
         8,

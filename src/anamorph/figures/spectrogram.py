@@ -9,62 +9,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image as Pillow
-from torch import Tensor
 
 from anamorph.core.errors import UserError
 from anamorph.figures.curves import save_figure
 from anamorph.figures.grid import Row
+from anamorph.nn.spectrum import log_mel, mel
 
 Levels = NDArray[np.float32]
 
-__all__ = ["log_mel", "mel", "mel_filters", "save_spectrograms"]
+__all__ = ["PANEL", "save_spectrograms", "shades"]
 
-WINDOW_SECONDS = 0.032
-FLOOR_DB, SPAN_DB, LOUD = -100.0, 75.0, 0.998
-"""What is no louder than the floor is taken for it. Pictures show so much below the level that this share of points is
-under."""
-BANDS = 80
+SPAN_DB, LOUD = 75.0, 0.998
+"""Pictures show so much below the level that this share of points is under."""
 MOST_PANELS = 256
 DPI, PANEL, GAP, RIGHT, BOTTOM = 110, (208, 126), 18, 84, 40
 """Width and height of one spectrogram, the space between two, and the margins for the scale and the times, in pixels."""
 INK = "#333333"
-
-
-def mel(hertz: float) -> float:
-    """Frequency on the mel scale, where equal steps sound equal (O'Shaughnessy 1987, Speech Communication, p. 150)."""
-    return 2595 * math.log10(1 + hertz / 700)
-
-
-def _hertz(mels: Tensor) -> Tensor:
-    return 700 * (10 ** (mels / 2595) - 1)
-
-
-def mel_filters(bands: int, bins: int, rate: int) -> Tensor:
-    """Triangles [bands, bins] over the bins 0 .. rate / 2 of a spectrum: each rises to one at its centre and falls to nothing
-    at its neighbours' centres, which lie at equal steps on the mel scale (Davis and Mermelstein 1980, IEEE TASSP 28(4))."""
-    edges = _hertz(torch.linspace(0, mel(rate / 2), bands + 2, dtype=torch.float64))
-    frequency = torch.linspace(0, rate / 2, bins, dtype=torch.float64)
-    low, centre, high = (edges[i : bands + i, None] for i in range(3))
-    rising, falling = (frequency - low) / (centre - low), (high - frequency) / (high - centre)
-    return torch.minimum(rising, falling).clamp(min=0).float()
-
-
-def log_mel(x: Tensor, rate: int, bands: int = BANDS) -> Tensor:
-    """Decibels [B, bands, frames] of sounds [B, C, T] in [-1, 1], of all channels together; about 0 for a sine at full scale.
-
-    Frames are a quarter of a window apart, centred, in Hann windows of 32 ms; the spectrum is interpolated fourfold (by zeros
-    behind each window), so that the lowest bands, which are narrower than its resolution, are not empty.
-    """
-    width = max(16, 2 ** round(math.log2(WINDOW_SECONDS * rate)))
-    window = torch.hann_window(width, device=x.device)
-    mono = x.float().mean(1)
-    spectrum = torch.stft(mono, 4 * width, width // 4, width, window, center=True, pad_mode="constant", return_complex=True)
-    power = (spectrum.abs() / (window.sum() / 2)) ** 2
-    filters = mel_filters(bands, power.shape[1], rate).to(x.device)
-    return 10 * (filters @ power).clamp(min=10 ** (FLOOR_DB / 10)).log10()
 
 
 @dataclass(frozen=True)
@@ -130,7 +92,7 @@ def save_spectrograms(path: Path, rows: Sequence[Row], rate: int, title: str = "
         shown = [j for j, x in enumerate(row.images) if x is not None]
         for j in shown:
             x, y = page.corner(i, j)
-            canvas.fill(x, y, _shades(next(left), top))
+            canvas.fill(x, y, shades(next(left), top))
             if i + 1 == len(rows) or j >= len(rows[i + 1].images):
                 _times(canvas, x, y + PANEL[1], sounds[0].shape[-1] / rate)
         if shown:
@@ -143,8 +105,9 @@ def save_spectrograms(path: Path, rows: Sequence[Row], rate: int, title: str = "
     canvas.save(path)
 
 
-def _shades(level: Levels, top: float) -> NDArray[np.uint8]:
-    """Decibels [bands, frames] as the colours of a panel [height, width, 3], low pitches at the bottom."""
+def shades(level: Levels, top: float) -> NDArray[np.uint8]:
+    """Decibels [bands, frames] as the colours of a panel [height, width, 3], low pitches at the bottom; what is SPAN_DB below
+    the top is black."""
     from matplotlib import colormaps
 
     sized = np.asarray(Pillow.fromarray(level[::-1]).resize(PANEL, Pillow.Resampling.BILINEAR))
@@ -177,7 +140,7 @@ def _scale(canvas: _Canvas, page: _Page, top: float) -> None:
     x, y = canvas.width - RIGHT + 16, page.top
     height = page.corner(min(page.rows, 3) - 1, 0)[1] + PANEL[1] - y
     bar = np.linspace(top - SPAN_DB, top, height, dtype=np.float32)[:, None].repeat(2, 1)
-    canvas.fill(x, y, np.asarray(Pillow.fromarray(_shades(bar, top)).resize((10, height))))
+    canvas.fill(x, y, np.asarray(Pillow.fromarray(shades(bar, top)).resize((10, height))))
     for level in range(20 * math.floor(top / 20), math.ceil(top - SPAN_DB) - 1, -20):
         at = y + round((height - 1) * (top - level) / SPAN_DB)
         canvas.tick(x + 11, at, 3, 1)

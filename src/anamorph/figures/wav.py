@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import wave
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -12,19 +13,27 @@ from torch import Tensor
 from anamorph.core.errors import UserError
 from anamorph.core.files import replacing
 
-__all__ = ["read_wav", "write_wav"]
+__all__ = ["read_wav", "wav_bytes", "write_wav"]
 
 SCALE = 32768
 
 
 def write_wav(path: Path, x: Tensor, rate: int) -> None:
     """Write one sound [C, T] in [-1, 1], clipped, as 16-bit PCM; whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(wav_bytes(x, rate))
+
+
+def wav_bytes(x: Tensor, rate: int) -> bytes:
+    """What `write_wav` writes."""
     pcm = (x.detach().float().cpu() * SCALE).round().clamp(-SCALE, SCALE - 1).to(torch.int16).numpy()
-    with replacing(path) as temporary, wave.open(str(temporary), "wb") as file:
+    out = BytesIO()
+    with wave.open(out, "wb") as file:
         file.setnchannels(pcm.shape[0])
         file.setsampwidth(2)
         file.setframerate(rate)
         file.writeframes(np.ascontiguousarray(pcm.T, "<i2").tobytes())
+    return out.getvalue()
 
 
 def read_wav(path: Path) -> Tensor:

@@ -26,12 +26,15 @@ from anamorph.nn.dilated import DilatedConfig, DilatedNet
 from anamorph.nn.dilated_walk import NetWalk
 from anamorph.nn.quantize import Codebook, Learning, Quantized, perplexity
 from anamorph.nn.scale import compand, from_mu_law, to_mu_law
+from anamorph.nn.spectrum import log_mel
 from anamorph.nn.walk import draw_ids
 
 __all__ = ["AudioVQVAE", "AudioVQVAEConfig", "recipe"]
 
 LEVELS = 256
 """Of companded samples."""
+BANDS = 40
+"""Of the spectrum that codes may have to tell."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,9 @@ class AudioVQVAEConfig:
     """The WaveNet p(x | codes, speaker)."""
     told: int = 64
     """Channels in which the decoder is told of the codes."""
+    spectrum: float = 0.0
+    """Weight of the mean squared error, in units of 20 dB, of a log-mel spectrum that is read off what the decoder is told, so
+    that codes say something before the decoder knows what to do with them; 0: none, as in the paper."""
     components: int = 0
     """Samples are numbers under a mixture of so many logistics; 0: each of their 256 levels has a logit."""
     label: str = "speaker"
@@ -76,7 +82,7 @@ class AudioVQVAEConfig:
     def __post_init__(self) -> None:
         check(self, "at least 1", "maps", "code_dim", "told")
         check(self, "above 0", "rate")
-        check(self, "at least 0", "commitment", "blocks", "components", "speakers")
+        check(self, "at least 0", "commitment", "blocks", "components", "speakers", "spectrum")
         check(self, "in [0, 1)", "decay", "restart")
         if self.vocabulary < 2 or self.width < 2:
             raise UserError(f"vocabulary and width must be at least 2, got {self.vocabulary} and {self.width}")
@@ -108,7 +114,8 @@ class AudioVQVAE(Encodes, Explains):
         self.reader = nn.Sequential(
             nn.Conv1d(features, c.told, 3, padding=1), nn.ReLU(), nn.Conv1d(c.told, c.told, 3, padding=1)
         )
-        self.decoder = DilatedNet(1, LEVELS, c.decoder, classes=c.speakers, told=c.told, components=c.components)
+        self.spectrum = _Spectrum(c.told, c.speakers) if c.spectrum else None
+        self.decoder = DilatedNet(1, LEVELS, c.decoder, classes=c.speakers, told=c.told, components=c.components, ordered=True)
 
     def quantize(self, x: Tensor, random: Random | None = None) -> Quantized:
         """vectors [B, maps, t, D] and ids [B, maps, t]. random: the codebook learns from x."""
@@ -147,6 +154,14 @@ class AudioVQVAE(Encodes, Explains):
         """What the decoder is told [B, told, t] of vectors [B, maps, t, D]."""
         features: Tensor = self.reader(vectors.movedim(-1, 2).flatten(1, 2))
         return features
+
+    def spectral_error(self, x: Tensor, vectors: Tensor, speaker: Tensor | None) -> Tensor:
+        """The mean squared error, in units of 20 dB, of the spectrum that the codes' vectors and the speaker tell."""
+        assert self.spectrum is not None
+        frames = log_mel(x, self.signal.rate, BANDS, self.config.stride)
+        wanted = (frames[:, :, :-1] + frames[:, :, 1:]) / 2  # at the middle of what each code stands for
+        found: Tensor = self.spectrum(self.tell(vectors), speaker)
+        return (found - (wanted / 20 + 2)).square().mean()
 
     def _speaker(self, labels: Codes) -> Tensor | None:
         if not self.config.speakers:
@@ -191,6 +206,21 @@ class _Residual(nn.Sequential):
         return x + super().forward(x)
 
 
+class _Spectrum(nn.Module):
+    """What the decoder is told [B, told, t], and who speaks [B], to a spectrum [B, bands, t]."""
+
+    def __init__(self, told: int, speakers: int) -> None:
+        super().__init__()
+        self.speaker = nn.Embedding(speakers, told) if speakers else None
+        self.bands = nn.Conv1d(told, BANDS, 1)
+
+    def forward(self, told: Tensor, speaker: Tensor | None) -> Tensor:
+        if self.speaker is not None:
+            told = told + self.speaker(speaker).unsqueeze(2)
+        out: Tensor = self.bands(told.relu())
+        return out
+
+
 def recipe(model: AudioVQVAE) -> Recipe:
     """One phase: -log p(x | codes, speaker) per sample, and what the encoder and the codebook owe each other (equation 3)."""
     c = model.config
@@ -201,6 +231,8 @@ def recipe(model: AudioVQVAE) -> Recipe:
         speaker = batch.labels[c.label] if c.speakers else None
         nats = -model.score(x, found.vectors, speaker, random).mean() / model.signal.samples
         terms = {"nats_per_sample": nats, "commitment": c.commitment * found.commitment}
+        if c.spectrum:
+            terms["spectrum"] = c.spectrum * model.spectral_error(x, found.vectors, speaker)
         if c.learning == "loss":
             terms["codebook"] = found.learning
         return Outcome(terms, {"perplexity": perplexity(model.codebook.counts)})

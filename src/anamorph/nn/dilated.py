@@ -164,16 +164,28 @@ class DilatedNet(nn.Module):
     """What the law of each id is read off, from the ids at earlier times, and from earlier maps at its own.
 
     components: of a mixture of logistics over the ids, taken as numbers; 0: a logit for each id.
+    ordered: near ids mean nearly the same, as levels of samples do, and begin with nearly the same vectors.
     """
 
     def __init__(
-        self, maps: int, vocabulary: int, config: DilatedConfig, *, classes: int = 0, told: int = 0, components: int = 0
+        self,
+        maps: int,
+        vocabulary: int,
+        config: DilatedConfig,
+        *,
+        classes: int = 0,
+        told: int = 0,
+        components: int = 0,
+        ordered: bool = False,
     ) -> None:
         super().__init__()
         c = config
         self.maps, self.vocabulary, self.components = maps, vocabulary, components
         self.embed = _tables(maps, vocabulary, c.width, bool(components))
         self.earlier = _tables(maps - 1, vocabulary, c.skip, bool(components))
+        if ordered and not components:
+            for table in (*self.embed, *self.earlier):
+                table.weight.data = _waves(vocabulary, table.weight.shape[1])
         self.start = nn.Parameter(torch.zeros(c.width))
         self.stack = DilatedStack(c, classes, told)
         self.hidden = Kernel(c.skip, c.head, normed=c.normed)
@@ -231,6 +243,15 @@ class _Table(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         return embedding(ids, self.rows())
+
+
+def _waves(vocabulary: int, width: int) -> Tensor:
+    """Vectors [K, width] that change slowly with the id: sums of a constant, a line and sines, the higher the weaker, whose
+    factors are drawn (as the features of Tancik et al. 2020, arXiv:2006.10739, are)."""
+    value = torch.linspace(-1, 1, vocabulary)
+    waves = [wave(math.pi * k * value) / math.sqrt(k) for k in (1, 2, 4, 8, 16) for wave in (torch.sin, torch.cos)]
+    features = torch.stack([torch.full_like(value, 0.5), value, *waves], 1)
+    return features @ torch.randn(features.shape[1], width) / 2
 
 
 def _tables(count: int, vocabulary: int, width: int, numbers: bool) -> Sequence[_Table]:

@@ -52,7 +52,7 @@ class MuLaw(Encodes, Explains):
 
     def __init__(self, signal: Audio, levels: int = 256) -> None:
         super().__init__()
-        self.signal, self.levels, self.spaces = signal, levels, (Space("samples", signal.shape, levels),)
+        self.signal, self.levels, self.spaces = signal, levels, (Space("samples", signal.shape, levels, ordered=True),)
 
     def encode(self, x: Tensor) -> Codes:
         return {"samples": to_mu_law(x, self.levels)}

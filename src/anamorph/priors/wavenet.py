@@ -64,6 +64,7 @@ class WaveNet(Autoregressive):
             classes=self.told.classes,
             told=c.told if self.told.grids else 0,
             components=c.components,
+            ordered=sequence.ordered,
         )
 
     def logits(self, ids: Tensor, given: Codes, random: Random | None = None) -> Tensor:
