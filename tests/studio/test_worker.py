@@ -8,12 +8,17 @@ import pytest
 from torch import Tensor
 
 from anamorph.core.errors import UserError
+from anamorph.core.signal import Signal
 from anamorph.studio.limits import WAITING
 from anamorph.studio.points import Data, Drawn, Look, Point
 from anamorph.studio.worker import Closed, Worker
 from studios import bench_of
 
 S: list[Point] = [Drawn(seed=i) for i in range(8)]
+
+
+def count(_: Signal, images: Tensor) -> int:
+    return len(images)
 
 
 def busy(worker: Worker) -> threading.Event:
@@ -32,7 +37,7 @@ def busy(worker: Worker) -> threading.Event:
 def test_those_who_wait_share_a_forward_pass(runs: Path) -> None:
     worker = Worker(lambda: bench_of(runs / "styled"), "test")
     go = busy(worker)
-    waiting = [worker.see([point], Look(), lambda images: images) for point in S]
+    waiting = [worker.see([point], Look(), lambda _, images: images) for point in S]
     go.set()
     images = [found.result(20) for found in waiting]
     assert worker.passes == 1
@@ -45,12 +50,12 @@ def test_a_mistake_and_a_failure_are_told_to_who_asked_alone(runs: Path, caplog:
     worker = Worker(lambda: bench_of(runs / "styled"), "test")
     go = busy(worker)
 
-    def break_down(images: Tensor) -> Tensor:
+    def break_down(_: Signal, images: Tensor) -> Tensor:
         raise ZeroDivisionError("by zero")
 
     fine, mistaken, broken = (
-        worker.see(S[:1], Look(), lambda images: images),
-        worker.see([Data(index=10**6)], Look(), lambda images: images),
+        worker.see(S[:1], Look(), lambda _, images: images),
+        worker.see([Data(index=10**6)], Look(), lambda _, images: images),
         worker.see(S[1:2], Look(), break_down),
     )
     go.set()
@@ -60,7 +65,7 @@ def test_a_mistake_and_a_failure_are_told_to_who_asked_alone(runs: Path, caplog:
     with pytest.raises(RuntimeError, match="the model failed: ZeroDivisionError: by zero"):
         broken.result(20)
     assert "by zero" in caplog.text
-    assert worker.see(S[:2], Look(), len).result(20) == 2
+    assert worker.see(S[:2], Look(), count).result(20) == 2
     worker.close()
 
 
@@ -76,7 +81,7 @@ def test_one_that_breaks_the_pass_does_not_break_that_of_others(runs: Path) -> N
     bench.decode = decode  # type: ignore[method-assign]
     worker = Worker(lambda: bench, "test")
     go = busy(worker)
-    fine, broken = worker.see(S[:1], Look(), len), worker.see(S[1:3], Look(), len)
+    fine, broken = worker.see(S[:1], Look(), count), worker.see(S[1:3], Look(), count)
     go.set()
     assert fine.result(20) == 1
     with pytest.raises(RuntimeError, match="MemoryError"):
@@ -88,7 +93,7 @@ def test_what_is_cancelled_is_not_worked_on_and_too_much_is_refused(runs: Path) 
     worker = Worker(lambda: bench_of(runs / "styled"), "test")
     go = busy(worker)
     told: list[int] = []
-    waiting = [worker.see(S[:1], Look(), lambda images: told.append(len(images))) for _ in range(WAITING)]
+    waiting = [worker.see(S[:1], Look(), lambda _, images: told.append(len(images))) for _ in range(WAITING)]
     with pytest.raises(UserError, match="requests wait for this model already"):
         worker.ask(lambda bench: None)
     assert all(found.cancel() for found in waiting)
@@ -105,7 +110,7 @@ def test_a_model_that_cannot_be_loaded_is_told_to_all(tmp_path: Path) -> None:
     worker = Worker(broken, "test")
     for _ in range(2):
         with pytest.raises(UserError, match="no checkpoint yet"):
-            worker.see(S, Look(), len).result(20)
+            worker.see(S, Look(), count).result(20)
     worker.close()
     with pytest.raises(Closed):
         worker.ask(lambda bench: None)

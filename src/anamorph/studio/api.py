@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import threading
-from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -17,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 from anamorph.core.errors import UserError
+from anamorph.core.signal import Image, Signal
 from anamorph.core.space import Codes, check_codes, read_codes, write_codes
 from anamorph.data.decode import BadImage, survey
 from anamorph.studio.code import python_of
@@ -24,7 +24,7 @@ from anamorph.studio.evaluate import Bench
 from anamorph.studio.facts import describe, ways_of
 from anamorph.studio.limits import FILM_FRAMES, GRID_SIDE, NAME, PICTURES, SEED, UPLOAD_MEGAPIXELS
 from anamorph.studio.live import Project
-from anamorph.studio.pictures import film, png, table
+from anamorph.studio.pictures import Saved, saved
 from anamorph.studio.points import (
     Along,
     Between,
@@ -43,16 +43,18 @@ from anamorph.studio.points import (
 from anamorph.studio.projecting import Stopped, prepare, refine, taking_turns
 from anamorph.studio.service import Service
 from anamorph.studio.session import Session
+from anamorph.studio.sounds import is_sound_file, survey_upload
 from anamorph.studio.stores import digest_of
 from anamorph.studio.worker import TOGETHER, Worker
 
 __all__ = ["router_of"]
 
-As = Literal["png", "webp", "mp4", "codes", "python"]
+As = Literal["png", "webp", "mp4", "wav", "codes", "python"]
 TYPES: dict[As, str] = {
     "png": "image/png",
     "webp": "image/webp",
     "mp4": "video/mp4",
+    "wav": "audio/wav",
     "codes": "application/octet-stream",
     "python": "text/x-python; charset=utf-8",
 }
@@ -63,8 +65,8 @@ Points = Annotated[list[Point], Field(min_length=1, max_length=GRID_SIDE**2)]
 
 
 class _Body(BaseModel):
-    """What all requests for pictures have. as: png, a picture or a table of them; webp or mp4, a film forth and back; codes,
-    safetensors; python, the lines that write the picture."""
+    """What all requests for pictures have. as: png, a picture or a table of them (of sounds, of their spectrograms); webp or
+    mp4, a film of images, forth and back; wav, sounds one after another; codes, safetensors; python, lines that write it."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
     as_: Annotated[As, Field(alias="as")] = "png"
@@ -145,21 +147,20 @@ class _Pictures:
         elif body.as_ == "codes":
             content = await asyncio.wrap_future(worker.ask(lambda b: _safetensors(b, b.codes(points))))
         else:
-            images = await self._images(worker, points, look)
-            draw = partial(film, kind=body.as_) if body.as_ in ("webp", "mp4") else partial(table, columns=columns)
-            content = await asyncio.to_thread(draw, images)
+            signal, x = await self._signals(worker, points, look)
+            content = await asyncio.to_thread(saved, signal, x, body.as_, columns)
         end = {"python": "py", "codes": "safetensors"}.get(body.as_, body.as_)
         headers = {"content-disposition": f'inline; filename="{run}.{end}"', "cache-control": "no-store"}
         return Response(content, media_type=TYPES[body.as_], headers=headers)
 
-    async def _images(self, worker: Worker, points: list[Point], look: Look) -> Tensor:
-        """The images of points, a few at a time, so that others are answered in between."""
-        await asyncio.wrap_future(worker.ask(lambda b: b.check_fits(len(points))))
+    async def _signals(self, worker: Worker, points: list[Point], look: Look) -> tuple[Signal, Tensor]:
+        """The signals of points and their kind, a few at a time, so that others are answered in between."""
+        signal = await asyncio.wrap_future(worker.ask(lambda b: b.fitting(len(points))))
         parts = []
         for start in range(0, len(points), TOGETHER):
             part = points[start : start + TOGETHER]
-            parts.append(await asyncio.wrap_future(worker.see(part, look, lambda images: images)))
-        return torch.cat(parts)
+            parts.append(await asyncio.wrap_future(worker.see(part, look, lambda _, x: x)))
+        return signal, torch.cat(parts)
 
 
 def _safetensors(bench: Bench, codes: Codes) -> bytes:
@@ -211,6 +212,10 @@ def _about_runs(router: APIRouter, service: Service) -> None:
 
 def _about_images(router: APIRouter, service: Service) -> None:
     def keep(content: bytes) -> dict[str, Any]:
+        facts = survey_upload(content) if is_sound_file(content) else image_facts(content)
+        return {"digest": service.files.put(digest_of({}, content.hex()), content), **facts}
+
+    def image_facts(content: bytes) -> dict[str, Any]:
         try:
             seen = survey(BytesIO(content))
             kind = _kind(content)
@@ -220,16 +225,17 @@ def _about_images(router: APIRouter, service: Service) -> None:
             raise UserError(f"a {kind} was uploaded: PNG, JPEG, WebP, GIF, BMP and TIFF are taken")
         if seen.width * seen.height > UPLOAD_MEGAPIXELS * 1_000_000:
             raise UserError(f"{seen.width}x{seen.height} is over the limit of {UPLOAD_MEGAPIXELS} megapixels: shrink it first")
-        return {"digest": service.files.put(digest_of({}, content.hex()), content), "width": seen.width, "height": seen.height}
+        return {"width": seen.width, "height": seen.height}
 
     @router.post("/images", tags=["images"])
     async def upload(request: Request) -> dict[str, Any]:
-        """Keep an image file, sent as the body; it is then the point {"kind": "file", "digest": ...} of any run."""
+        """Keep an image or sound file (WAV, FLAC, OGG), sent as the body; it is then the point {"kind": "file", "digest": ...}
+        of any run of its kind."""
         return await asyncio.to_thread(keep, await request.body())
 
     @router.post("/runs/{run}/encode", tags=["pictures"])
     async def encode(run: str, request: Request, as_: Annotated[Literal["point", "codes"], Query(alias="as")] = "point") -> Any:
-        """The point of an image file, sent as the body; or its codes."""
+        """The point of an image or sound file, sent as the body; or its codes."""
         point = File(digest=(await asyncio.to_thread(keep, await request.body()))["digest"])
         worker = service.worker(run)
         if as_ == "point":
@@ -240,11 +246,12 @@ def _about_images(router: APIRouter, service: Service) -> None:
 
     @router.post("/runs/{run}/original", tags=["images"])
     async def original(run: str, body: One) -> Response:
-        """The image that a point was encoded from, fitted to the model."""
-        image = await asyncio.wrap_future(service.worker(run).ask(lambda b: b.original(body.point)))
-        if image is None:
-            raise UserError("only points of the kinds data and file were encoded from an image")
-        return Response(png(image[0]), media_type="image/png")
+        """The image (PNG) or sound (WAV) that a point was encoded from, fitted to the model."""
+        signal, x = await asyncio.wrap_future(service.worker(run).ask(lambda b: (b.model.signal, b.original(body.point))))
+        if x is None:
+            raise UserError("only points of the kinds data and file were encoded from an image or a sound")
+        kind: Saved = "png" if isinstance(signal, Image) else "wav"
+        return Response(saved(signal, x, kind), media_type=TYPES[kind])
 
 
 def _kind(content: bytes) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from anamorph.core.classes import class_codes
 from anamorph.core.model import Chooses
+from anamorph.core.signal import Image
 from anamorph.studio.evaluate import Bench
 from anamorph.studio.points import (
     Between,
@@ -20,6 +22,7 @@ from anamorph.studio.points import (
     Painted,
     Point,
     Redrawn,
+    Told,
     Truncated,
 )
 
@@ -31,12 +34,16 @@ IMPORTS = {
     "blend": "from anamorph.edit.mix import blend",
     "code_space": "from anamorph.core.model import code_space",
     "data": "from anamorph.runs import settings_of, shown\nfrom anamorph.training.folder import RunFolder",
+    "encode_batch": "from anamorph.core.classes import encode_batch",
     "inpaint": "from anamorph.edit.inpaint import inpaint",
     "level_in": "from anamorph.core.model import level_in",
     "lerp_codes": "from anamorph.edit.interpolate import lerp_codes",
     "mix": "from anamorph.edit.mix import mix",
     "move": "from anamorph.edit.directions import move",
     "read_codes": "from anamorph.core.space import read_codes",
+    "read_sounds": "from anamorph.data.pick import read_sounds",
+    "show_all": "from anamorph.figures.show import show_all",
+    "with_classes": "from anamorph.core.classes import with_classes",
     "read_images": "from anamorph.data.pick import read_images",
     "torch": "import torch",
     "truncate": "from anamorph.edit.truncate import truncate",
@@ -93,6 +100,8 @@ class _Lines:
             if point.layers is None:
                 return self.add(self.name("codes"), f"blend({of}, {source}, {point.share})", "blend")
             return self.add(self.name("codes"), f"mix({of}, {source}, {point.layers}, model.spaces)", "mix")
+        if isinstance(point, Told):
+            return self.add(self.name("codes"), f"with_classes({of}, {dict(point.labels)})", "with_classes")
         if isinstance(point, Painted):
             return self._painted(of, point)
         return self._redrawn(of, point)
@@ -111,14 +120,20 @@ class _Lines:
     def _brought(self, point: Data | File | Found) -> str:
         if isinstance(point, Data):
             self.load("data", f"shown(settings_of(RunFolder({str(self.bench.run)!r})))", "data")
-            image = f"data.take({point.index}, 1, level_in(model, data.signal)).signals"
-            return self.add(self.name("codes"), f"model.encode({image})", "level_in")
+            batch = f"data.take({point.index}, 1, level_in(model, data.signal))"
+            return self.add(self.name("codes"), f"encode_batch(model, {batch})", "level_in", "encode_batch")
         if isinstance(point, File):
-            name = point.name or "image.png"
-            return self.add(self.name("codes"), f"model.encode(read_images([{name!r}], model.signal)[0])", "read_images")
+            return self._uploaded(point.name)
         self.lines.append("# what was found by optimisation: save its codes beside this file")
         path = f"codes-{point.digest[:8]}.safetensors"
         return self.add(self.name("codes"), f"read_codes(Path({path!r}))[0]", "read_codes", "Path")
+
+    def _uploaded(self, name: str) -> str:
+        image = isinstance(self.model.signal, Image)
+        reader, name = ("read_images", name or "image.png") if image else ("read_sounds", name or "sound.wav")
+        codes = self.add(self.name("codes"), f"model.encode({reader}([{name!r}], model.signal)[0])", reader)
+        first = dict.fromkeys(class_codes(self.model), 0)
+        return self.add(codes, f"with_classes({codes}, {first})", "with_classes") if first else codes
 
     def load(self, name: str, text: str, *needs: str) -> None:
         """A variable that is set once."""
@@ -182,9 +197,17 @@ def python_of(bench: Bench, points: Sequence[Point], look: Look, columns: int | 
         lines.needs.add("Together")
         noise = f', Together([anamorph.Seeded({look.noise_seed}, "noise") for _ in range({len(points)})])'
     shape = "" if columns is None else f", columns={columns}"
+    write = f'anamorph.save_grid("picture.png", images{shape})'
+    if not isinstance(bench.model.signal, Image):
+        lines.needs.update(("show_all", "Path"))
+        write = f'show_all(Path("sounds.png"), model.signal, sounds{shape})'
     imports = sorted({line for need in lines.needs for line in IMPORTS[need].splitlines()})
     outer = [line for line in imports if "anamorph" not in line]
     inner = [line for line in imports if "anamorph" in line]
     told = [*sorted(outer, reverse=True), *([""] if outer else []), "import anamorph", *inner, ""]
-    told += [f"model = anamorph.load({str(bench.run)!r})", *lines.lines, f"images = model.decode({codes}{noise})"]
-    return "\n".join([*told, f'anamorph.save_grid("picture.png", images{shape})', ""])
+    told += [
+        f"model = anamorph.load({str(bench.run)!r})",
+        *lines.lines,
+        f"{bench.model.signal.noun}s = model.decode({codes}{noise})",
+    ]
+    return "\n".join([*told, write, ""])

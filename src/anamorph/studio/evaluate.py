@@ -13,14 +13,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from anamorph.core.errors import UserError
+from anamorph.core.classes import class_codes, encode_batch, with_classes
+from anamorph.core.errors import UserError, nearest
 from anamorph.core.model import Chooses, Draws, Encodes, LatentModel, Maps, code_space, decode_in_parts, level_in, require
 from anamorph.core.prior import Taste
 from anamorph.core.random import Seeded
-from anamorph.core.signal import Image
+from anamorph.core.signal import Batch, Image, Signal
 from anamorph.core.space import Codes, joined
 from anamorph.data.decode import BadImage, decode
-from anamorph.data.images import Images, images_of, to_signal
+from anamorph.data.examples import Examples
+from anamorph.data.images import to_signal
 from anamorph.edit.directions import move
 from anamorph.edit.inpaint import inpaint
 from anamorph.edit.interpolate import lerp_codes
@@ -43,9 +45,11 @@ from anamorph.studio.points import (
     Painted,
     Point,
     Redrawn,
+    Told,
     Truncated,
     parts_of,
 )
+from anamorph.studio.sounds import read_upload
 from anamorph.studio.stores import Store, digest_of
 from anamorph.studio.together import Together
 from anamorph.studio.ways import OWN, Ways
@@ -73,9 +77,9 @@ class Bench:
         return settings_of(RunFolder(self.run))
 
     @cached_property
-    def data(self) -> Images:
-        """The images that data:12 names. Raises: UserError if they are not there."""
-        return images_of(shown(self.settings))
+    def data(self) -> Examples:
+        """The images or sounds that data:12 names. Raises: UserError if they are not there."""
+        return shown(self.settings)
 
     @cached_property
     def ways(self) -> Ways:
@@ -88,26 +92,28 @@ class Bench:
         self.ways.own.put(name, self.ways.between(group.name, towards, away))
         return self.groups.put(name, group)
 
-    def data_images(self, start: int, count: int) -> Tensor:
-        """Held-out images [n, C, H, W], at the level that the model has grown to."""
+    def held_out(self, start: int, count: int) -> Batch:
+        """Held-out examples with their labels, at the level that the model has grown to."""
         if start >= self.data.size:
-            raise UserError(f"data:{start}: the run has {self.data.size} such images, numbered from 0")
+            raise UserError(f"data:{start}: the run has {self.data.size} such {self.data.signal.noun}s, numbered from 0")
         count = min(count, self.data.size - start)
-        return self.data.take(start, count, level_in(self.model, self.data.signal)).signals
+        return self.data.take(start, count, level_in(self.model, self.data.signal))
 
     def original(self, point: Point) -> Tensor | None:
-        """The image [1, C, H, W] that a point was encoded from, if it is one of those."""
+        """The signal [1, ...] that a point was encoded from, if it is one of those."""
         if isinstance(point, Data):
-            return self.data_images(point.index, 1)
+            return self.held_out(point.index, 1).signals
         return self._file(point) if isinstance(point, File) else None
 
     def _file(self, point: File) -> Tensor:
         content = self.files.get(point.digest)
         if content is None:
-            raise UserError("this image was uploaded to another studio, or too long ago: drop it here again")
-        assert isinstance(self.model.signal, Image)
+            raise UserError("this file was uploaded to another studio, or too long ago: drop it here again")
+        signal = self.model.signal
+        if not isinstance(signal, Image):
+            return read_upload(content, point.name, signal)
         try:
-            pixels, _ = decode(BytesIO(content), self.model.signal)
+            pixels, _ = decode(BytesIO(content), signal)
         except BadImage as error:
             raise UserError(f"{point.name or 'this image'} is {error}") from error
         return to_signal(pixels[None])
@@ -128,16 +134,17 @@ class Bench:
         Raises: UserError if they are more than fit into memory.
         """
         n = len(next(iter(codes.values())))
-        self.check_fits(n)
+        self.fitting(n)
         if look.noise != "fresh":
             return decode_in_parts(self.model, codes, look.noise).float()
         return self.model.decode(codes, Together([Seeded(look.noise_seed, "noise") for _ in range(n)])).float()
 
-    def check_fits(self, n: int) -> None:
-        """Raises: UserError if so many signals are more than fit into memory."""
+    def fitting(self, n: int) -> Signal:
+        """The kind of signal that the model makes. Raises: UserError if so many of them are more than fit into memory."""
         values = math.prod(self.model.signal.shape)
         if n * values > VALUES:
             raise UserError(f"{n} pictures of {self.model.signal} at once: ask for at most {max(1, VALUES // values)}")
+        return self.model.signal
 
     def see(self, points: Sequence[Point], look: Look | None = None) -> Tensor:
         """The signals [n, ...] of points."""
@@ -199,8 +206,7 @@ class Bench:
         if isinstance(point, Drawn):
             return self._remember(point, self._drawn([point]))
         if isinstance(point, Data | File):
-            x = self.data_images(point.index, 1) if isinstance(point, Data) else self._file(point)
-            return self._remember(point, require(self.model, Encodes, "encoding an image").encode(x))
+            return self._remember(point, self._encoded(point))
         if isinstance(point, Found):
             codes = self.found.get(point.digest)
             if codes is None:
@@ -210,7 +216,14 @@ class Bench:
             return self._remember(point, self._redrawn(point))
         return self._edited(point)
 
-    def _edited(self, point: Mean | Truncated | Moved | Mixed | Between | Painted) -> Codes:
+    def _encoded(self, point: Data | File) -> Codes:
+        """With the labels that are decoded with the codes: those of the data; the first class of what was uploaded."""
+        model = require(self.model, Encodes, f"encoding this {self.model.signal.noun}")
+        batch = self.held_out(point.index, 1) if isinstance(point, Data) else Batch(self._file(point))
+        first = {name: torch.zeros(1, dtype=torch.long) for name in class_codes(model)}
+        return encode_batch(model, Batch(batch.signals, {**first, **batch.labels}))
+
+    def _edited(self, point: Mean | Truncated | Moved | Mixed | Between | Painted | Told) -> Codes:
         if isinstance(point, Mean):
             return _mean(joined([self._codes(part) for part in point.of]))
         if isinstance(point, Between):
@@ -218,6 +231,8 @@ class Bench:
         codes = self._codes(point.of)
         if isinstance(point, Truncated):
             return truncate(codes, require(self.model, Maps, "truncation").centre, point.psi, point.layers)
+        if isinstance(point, Told):
+            return with_classes(codes, self._classes(point))
         if isinstance(point, Painted):
             return _painted(codes, point, {space.name: space.vocabulary for space in self.model.spaces})
         if isinstance(point, Moved):
@@ -232,6 +247,15 @@ class Bench:
         if point.layers is None:
             return blend(codes, source, point.share)
         return mix(codes, source, point.layers, self.model.spaces)
+
+    def _classes(self, point: Told) -> dict[str, int]:
+        known = class_codes(self.model)
+        for name, number in point.labels:
+            if name not in known:
+                raise UserError(f"the model decodes no {name!r}: {nearest(name, list(known))}")
+            if number >= known[name]:
+                raise UserError(f"{name} has classes 0-{known[name] - 1}, got {number}")
+        return dict(point.labels)
 
     def _redrawn(self, point: Redrawn) -> Codes:
         model = require(self.model, Chooses, "drawing a part anew")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from anamorph.catalog import entry
+from anamorph.core.classes import class_codes
 from anamorph.core.errors import UserError
 from anamorph.core.model import CAPABILITIES, Chooses, Draws, Encodes, LatentModel, Maps, Noisy, code_space
 from anamorph.core.signal import Image
@@ -44,18 +46,23 @@ def describe(bench: Bench) -> dict[str, Any]:
         "centre": isinstance(model, Maps),
         "temperature": isinstance(model, Chooses),
         "discrete": space.vocabulary is not None,
-        "classes": {
-            name: list(class_names(bench.run, name)) or [str(i) for i in range(n)] for name, n in model.classes.items()
-        },
+        "classes": _named(bench, model.classes),
+        "told": _named(bench, class_codes(model)),
         "directions": bench.ways.names(),
         "data": _data(bench),
         "panels": panels_of(model, _data(bench)),
     }
 
 
+def _named(bench: Bench, counts: Mapping[str, int]) -> dict[str, list[str]]:
+    """The classes of labels, by name."""
+    return {name: list(class_names(bench.run, name)) or [str(i) for i in range(n)] for name, n in counts.items()}
+
+
 def _signal(model: LatentModel) -> dict[str, Any]:
     signal = model.signal
-    return {"kind": "image" if isinstance(signal, Image) else "audio", **asdict(signal)}
+    kind = "image" if isinstance(signal, Image) else "audio"
+    return {"kind": kind, "noun": signal.noun, "text": str(signal), **asdict(signal)}
 
 
 def _layers(space: Space, model: LatentModel) -> dict[str, Any] | None:

@@ -64,7 +64,7 @@ def usage(bench: Bench, name: str) -> dict[str, Any]:
     space = _space(bench, name)
     if isinstance(bench.model, Encodes):
         n = min(COUNTED, bench.data.size)
-        codes = encode_in_parts(bench.model, bench.data_images(0, n))
+        codes = encode_in_parts(bench.model, bench.held_out(0, n).signals)
     else:
         n = 64
         codes = bench.codes([Drawn(seed=i) for i in range(n)])

@@ -21,6 +21,7 @@ __all__ = [
     "UPLOADED_BYTES",
     "UPLOAD_BYTES",
     "UPLOAD_MEGAPIXELS",
+    "UPLOAD_SECONDS",
     "VALUES",
     "WAITING",
 ]
@@ -36,9 +37,11 @@ MESSAGE_BYTES = 256 * 1024
 BODY_BYTES = 1 << 20
 """Of a JSON request."""
 UPLOAD_BYTES = 16 << 20
-"""Of one uploaded image file."""
+"""Of one uploaded file."""
 UPLOAD_MEGAPIXELS = 40
 """Of an uploaded image, before it is fitted to the model."""
+UPLOAD_SECONDS = 600
+"""Of an uploaded sound, of which a model takes the beginning."""
 UPLOADED_BYTES = 256 << 20
 """Of all uploaded images that are kept; those looked at longest ago go first."""
 FOUND_BYTES = 256 << 20

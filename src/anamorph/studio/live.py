@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
+import torch
 from fastapi import WebSocket, WebSocketDisconnect
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
@@ -22,7 +23,7 @@ from torch import Tensor
 from anamorph.core.errors import UserError
 from anamorph.studio.evaluate import Bench
 from anamorph.studio.limits import CHANNELS, MESSAGE_BYTES, PICTURES, SEED, STEPS
-from anamorph.studio.pictures import frame, frames, squared_error
+from anamorph.studio.pictures import distance, frames
 from anamorph.studio.points import Look, Point, check_size
 from anamorph.studio.projecting import Refined, Stopped, prepare, refine, taking_turns
 from anamorph.studio.service import Service
@@ -146,11 +147,10 @@ class Live:
             return
 
         def compare(bench: Bench) -> tuple[list[Part], list[float]]:
-            images = bench.see(request.points, request.look)
+            signal, made = bench.model.signal, bench.see(request.points, request.look)
             originals = [bench.original(point) for point in request.points]
-            first = [images[i : i + 1] if x is None else x for i, x in enumerate(originals)]
-            errors = [squared_error(images[i : i + 1], x)[0] for i, x in enumerate(first)]
-            return [*frames(images), *(frame(x[0]) for x in first)], errors
+            first = torch.cat([made[i : i + 1] if x is None else x for i, x in enumerate(originals)])
+            return [*frames(signal, made), *frames(signal, first)], distance(signal, made, first)
 
         parts, errors = await asyncio.wrap_future(worker.ask(compare))
         await self._send(request, parts, errors=errors)
@@ -161,7 +161,7 @@ class Live:
         prepared = await asyncio.wrap_future(self.service.worker(request.run).ask(lambda b: prepare(b, request.points[0])))
 
         def show(image: Tensor, step: int) -> None:
-            sent = self._send(request, [frame(image)], step=step, steps=asked.steps)
+            sent = self._send(request, frames(prepared.model.signal, image[None]), step=step, steps=asked.steps)
             try:
                 asyncio.run_coroutine_threadsafe(sent, loop).result(SLOWEST_SECONDS)
             except TimeoutError as error:

@@ -74,10 +74,9 @@ def encode_part(bench: Bench, start: int, count: int) -> Part:
     """
     model = require(bench.model, Encodes, "placing images by their codes")
     space = code_space(model)
-    x = bench.data_images(start, count)
-    codes = flat(encode_in_parts(model, x)[space.name], space).float()
-    values = {name: of.tolist() for name, of in bench.data.take(start, len(x)).labels.items()}
-    return Part(codes, x, values)
+    batch = bench.held_out(start, count)
+    codes = flat(encode_in_parts(model, batch.signals)[space.name], space).float()
+    return Part(codes, batch.signals, {name: of.tolist() for name, of in batch.labels.items()})
 
 
 def draw_map(parts: Sequence[Part], labels: Sequence[Label]) -> Map:

@@ -1,4 +1,4 @@
-"""Signals as the bytes that are sent or saved."""
+"""Signals as the bytes that are sent or saved: pictures of images; of sounds, see `sounds.py`."""
 
 from __future__ import annotations
 
@@ -6,16 +6,22 @@ import tempfile
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
+from typing import Literal
 
 from PIL import Image as Pillow
 from torch import Tensor
 
 from anamorph.core.errors import UserError
+from anamorph.core.signal import Image, Signal
 from anamorph.figures.grid import as_picture, rows_of, sheet
 from anamorph.figures.video import save_video
+from anamorph.metrics.sound import log_spectral_distance
 from anamorph.studio.limits import FILM_FRAMES
+from anamorph.studio.sounds import joined_sounds, shown_sound, spectrograms
 
-__all__ = ["atlas", "film", "frame", "frames", "png", "squared_error", "table"]
+__all__ = ["Saved", "atlas", "distance", "film", "frame", "frames", "png", "saved", "squared_error", "table"]
+
+Saved = Literal["png", "webp", "mp4", "wav"]
 
 EXACT = 128 * 128
 """Pixels up to which a live picture is sent as it is. Beyond, a JPEG is smaller and fifty times quicker to make; what is saved
@@ -35,9 +41,27 @@ def frame(image: Tensor) -> tuple[str, bytes]:
     return "image/jpeg", out.getvalue()
 
 
-def frames(images: Tensor) -> list[tuple[str, bytes]]:
-    """Live pictures of images [n, C, H, W]."""
-    return [frame(image) for image in images]
+def frames(signal: Signal, x: Tensor) -> list[tuple[str, bytes]]:
+    """What is shown of signals [n, *signal.shape] while something is dragged."""
+    if isinstance(signal, Image):
+        return [frame(image) for image in x]
+    return [("audio/wav", shown_sound(sound, signal.rate)) for sound in x]
+
+
+def saved(signal: Signal, x: Tensor, kind: Saved, columns: int | None = None) -> bytes:
+    """Signals [n, *signal.shape] as a file: a picture (of images, or of spectrograms), a film of images, or a sound.
+
+    Raises: UserError for a film of sounds, the sound of images, or a film of fewer than two frames or too many.
+    """
+    if isinstance(signal, Image):
+        if kind == "wav":
+            raise UserError("this model makes images, which cannot be heard: ask for png, webp or mp4")
+        return table(x, columns) if kind == "png" else film(x, kind)
+    if kind == "wav":
+        return joined_sounds(x, signal.rate)
+    if kind == "png":
+        return spectrograms(x, signal, columns)
+    raise UserError("this model makes sounds, of which there are no films: ask for png or wav")
 
 
 def png(image: Tensor) -> bytes:
@@ -80,6 +104,15 @@ def atlas(images: Sequence[Tensor], side: int, columns: int) -> bytes:
     out = BytesIO()
     paper.save(out, "WEBP", quality=80, method=2)
     return out.getvalue()
+
+
+def distance(signal: Signal, a: Tensor, b: Tensor) -> list[float]:
+    """How far signals [n, *signal.shape] are from others: the mean squared error of images, the log-spectral distance in
+    decibels of sounds."""
+    if isinstance(signal, Image):
+        return squared_error(a, b)
+    far: list[float] = log_spectral_distance(a.clamp(-1, 1), b.to(a), signal.rate).tolist()
+    return far
 
 
 def squared_error(a: Tensor, b: Tensor) -> list[float]:

@@ -30,6 +30,7 @@ __all__ = [
     "Painted",
     "Point",
     "Redrawn",
+    "Told",
     "Truncated",
     "check_size",
     "parts_of",
@@ -170,8 +171,17 @@ class Redrawn(Part):
     temperature: Annotated[float, Field(gt=0.01, le=10)] = 1.0
 
 
+class Told(Part):
+    """With a label told to the decoder: the same words, spoken by another."""
+
+    kind: Literal["told"] = "told"
+    of: Point
+    labels: Annotated[tuple[tuple[Name, Index], ...], Field(min_length=1, max_length=8)]
+
+
 Point = Annotated[
-    Drawn | Data | File | Found | Mean | Truncated | Moved | Mixed | Between | Painted | Redrawn, Field(discriminator="kind")
+    Drawn | Data | File | Found | Mean | Truncated | Moved | Mixed | Between | Painted | Redrawn | Told,
+    Field(discriminator="kind"),
 ]
 """A place in a latent space."""
 
@@ -184,7 +194,7 @@ class Group(Part):
     away: Annotated[tuple[Point, ...], Field(min_length=1, max_length=PICTURES)]
 
 
-for _part in (Group, Mean, Truncated, Moved, Mixed, Between, Painted, Redrawn):
+for _part in (Group, Mean, Truncated, Moved, Mixed, Between, Painted, Redrawn, Told):
     _part.model_rebuild()
 
 
@@ -203,7 +213,7 @@ def parts_of(point: Point) -> tuple[Point, ...]:
         return point.ends
     if isinstance(point, Mixed):
         return point.of, point.source
-    if isinstance(point, Truncated | Moved | Painted | Redrawn):
+    if isinstance(point, Truncated | Moved | Painted | Redrawn | Told):
         return (point.of,)
     return ()
 

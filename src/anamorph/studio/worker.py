@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 from torch import Tensor
 
 from anamorph.core.errors import UserError
+from anamorph.core.signal import Signal
 from anamorph.core.space import Codes, joined
 from anamorph.studio.evaluate import Bench
 from anamorph.studio.limits import WAITING
@@ -39,7 +40,7 @@ class _Asked(Generic[T]):
     work: Callable[[Bench], T] | None = None
     points: Sequence[Point] = ()
     look: Look = Look()
-    finish: Callable[[Tensor], T] | None = None
+    finish: Callable[[Signal, Tensor], T] | None = None
 
 
 class Worker:
@@ -57,8 +58,9 @@ class Worker:
         """What `work` makes of the bench."""
         return self._put(_Asked(Future(), work))
 
-    def see(self, points: Sequence[Point], look: Look, finish: Callable[[Tensor], T]) -> Future[T]:
-        """What `finish` makes of the points' signals [n, ...], which are decoded together with those that others wait for."""
+    def see(self, points: Sequence[Point], look: Look, finish: Callable[[Signal, Tensor], T]) -> Future[T]:
+        """What `finish` makes of the points' signals: of what kind they are, and their values [n, ...]. They are decoded
+        together with those that others wait for."""
         return self._put(_Asked(Future(), None, points, look, finish))
 
     def close(self) -> None:
@@ -143,13 +145,13 @@ class Worker:
             return
         parts = signals.split([len(asked.points) for asked, _ in members])
         for (asked, _), part in zip(members, parts, strict=True):
-            _settle(asked.future, asked.finish, part)
+            _settle(asked.future, asked.finish, bench.model.signal, part)
 
 
-def _settle(future: Future[Any], work: Callable[[Any], Any] | None, given: Any) -> None:
+def _settle(future: Future[Any], work: Callable[..., Any] | None, *given: Any) -> None:
     assert work is not None
     try:
-        future.set_result(work(given))
+        future.set_result(work(*given))
     except Exception as error:  # noqa: BLE001 (told to who asked)
         future.set_exception(_told(error))
 

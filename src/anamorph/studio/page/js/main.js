@@ -53,7 +53,7 @@ async function openRun(id) {
     state.look = { noise: "fixed", noise_seed: 0 };
     chooser.value = id;
     document.getElementById("about").textContent =
-      `${facts.title} · ${facts.signal.height}×${facts.signal.width} · ${facts.seen.toLocaleString("en")} images seen`;
+      `${facts.title} · ${facts.signal.text} · ${facts.seen.toLocaleString("en")} ${facts.signal.noun}s seen`;
     setCurrent(facts.capabilities.includes("draws") ? seeded(1) : { kind: "data", index: 0 });
     leaveTray = mountTray(document.getElementById("tray"));
   } finally {

@@ -1,10 +1,10 @@
 // Everything that is seen can be saved: pictures, films, codes, and the Python lines that make it again.
 
 import { postFor } from "./api.js";
-import { state } from "./state.js";
+import { noun, state } from "./state.js";
 import { button, h, toast } from "./ui.js";
 
-const ENDS = { png: "png", webp: "webp", mp4: "mp4", codes: "safetensors", python: "py" };
+const ENDS = { png: "png", webp: "webp", mp4: "mp4", wav: "wav", codes: "safetensors", python: "py" };
 
 export function download(blob, name) {
   const link = h("a", { href: URL.createObjectURL(blob), download: name });
@@ -42,7 +42,7 @@ function showPython(text, name) {
   }, { kind: "main" });
   const box = h("dialog", { "aria-label": "Python lines" },
     h("h2", {}, "The same, in Python"),
-    h("p", { class: "soft" }, "These lines load the model and write this very picture."),
+    h("p", { class: "soft" }, `These lines load the model and write this very ${noun()}.`),
     h("pre", { tabindex: "0" }, text),
     h("div", { class: "row" }, copy,
       button("Save .py", () => download(new Blob([text], { type: "text/x-python" }), `${name}.py`)),
@@ -53,6 +53,7 @@ function showPython(text, name) {
 }
 
 export const saving = (what, name) => [
+  ...(state.facts.signal.kind === "audio" ? [["Sound (WAV)", () => save("wav", what(), name)]] : []),
   ["Picture (PNG)", () => save("png", what(), name)],
   ["Codes (safetensors)", () => save("codes", what(), name)],
   ["Python lines", () => save("python", what(), name)],

@@ -82,6 +82,9 @@ export async function defineGroup(group) {
   return found;
 }
 
+// What the model makes, in a word: image or sound.
+export const noun = () => state.facts.signal.noun;
+
 // Of a point, in words.
 export function called(point) {
   switch (point.kind) {
@@ -94,6 +97,7 @@ export function called(point) {
     case "move": return point.along.length ? `${called(point.of)}, edited` : called(point.of);
     case "mix": return `${called(point.of)} × ${called(point.source)}`;
     case "between": return "in between";
+    case "told": return `${called(point.of)}, ${point.labels.map(([name, i]) => state.facts.told[name]?.[i] ?? i).join(", ")}`;
     case "paint": return `${called(point.of)}, painted`;
     default: return `${called(point.of)}, redrawn`;
   }

@@ -1,9 +1,9 @@
 // The current image with its history, and the pins: at hand in every panel.
 
-import { cell } from "./cell.js";
+import { cell, play } from "./cell.js";
 import { Channel } from "./live.js";
 import { saving } from "./save.js";
-import { called, on, pin, redo, setCurrent, state, tell, undo, unpin } from "./state.js";
+import { called, noun, on, pin, redo, setCurrent, state, tell, undo, unpin } from "./state.js";
 import { button, h, menu, toast } from "./ui.js";
 
 const DRAGGED = "application/x-anamorph-point";
@@ -40,18 +40,19 @@ export function droppable(element, take) {
 }
 
 export function mountTray(root) {
-  const current = cell("The current image");
+  const current = cell(`The current ${noun()}`);
   const name = h("div", { class: "soft name" });
   const back = button("Undo", undo, { symbol: "undo", only: true, kind: "bare" });
   const forth = button("Redo", redo, { symbol: "redo", only: true, kind: "bare" });
-  const keep = button("Pin", () => state.current && pin(state.current), { symbol: "pin", title: "Keep the current image (P)" });
+  const keep = button("Pin", () => state.current && pin(state.current), { symbol: "pin", title: `Keep the current ${noun()} (P)` });
+  const listen = current.wav === undefined ? null : button("Play", () => play(current), { symbol: "play", only: true, title: "Play, or stop" });
   const keeping = menu("Save", "save", saving(() => ({ points: [state.current] })), { only: true });
   const pins = h("div", { class: "pins" });
-  const none = h("p", { class: "soft hint" }, "Pin images to mix them, go between them, or make a direction of two groups.");
+  const none = h("p", { class: "soft hint" }, state.facts.discrete ? `Pin ${noun()}s to come back to them.` : `Pin ${noun()}s to mix them, go between them, or make a direction of two groups.`);
   const title = h("h3", {}, "Pins");
   root.replaceChildren(
     h("div", { class: "now" }, draggable(h("div", { class: "now-picture" }, current.element), () => state.current), h("div", { class: "now-text" }, name),
-      h("div", { class: "row now-acts" }, keep, back, forth, keeping)),
+      h("div", { class: "row now-acts" }, listen, keep, back, forth, keeping)),
     h("div", { class: "pinned" }, title, none, pins));
 
   // The one stream of the current image: panels that show it, too, listen to "picture".

@@ -3,7 +3,7 @@
 import { get, postFor, upload } from "../api.js";
 import { cell } from "../cell.js";
 import { Channel } from "../live.js";
-import { on, state } from "../state.js";
+import { noun, on, state } from "../state.js";
 import { button, h, head, segments, toast } from "../ui.js";
 
 const SHOWN = 6;
@@ -15,10 +15,12 @@ export function mount(root) {
   let mode = modes[0][0], first = 0, gone = false;
   const rows = new Map();
   const table = h("div", { class: "compare" });
-  const sameSize = (run) => ["height", "width", "channels"].every((side) => run.signal?.[side] === state.runs.find((r) => r.id === state.run).signal[side]);
+  const signalOf = (run) => JSON.stringify(Object.entries(run.signal ?? {}).sort());
+  const sameSize = (run) => signalOf(run) === signalOf(state.runs.find((r) => r.id === state.run));
+  const [digits, unit] = mine.signal.kind === "audio" ? [1, " dB"] : [4, ""];
   const candidates = state.runs.filter((run) => run.seen !== null && sameSize(run));
-  const originals = [...Array(SHOWN).keys()].map(() => cell("The image"));
-  const originalRow = h("div", { class: "compare-row" }, h("div", { class: "who" }, h("strong", {}, "image"), h("span", { class: "soft" }, "held out")), ...originals.map((c) => c.element));
+  const originals = [...Array(SHOWN).keys()].map(() => cell(`The ${noun()}`));
+  const originalRow = h("div", { class: "compare-row" }, h("div", { class: "who" }, h("strong", {}, noun()), h("span", { class: "soft" }, "held out")), ...originals.map((c) => c.element));
 
   // Images of this run's data are brought to the others as files: theirs may be other ones.
   const brought = new Map();
@@ -48,7 +50,7 @@ export function mount(root) {
       const error = h("span", { class: "soft number" });
       const element = h("div", { class: "compare-row" }, h("div", { class: "who" }, h("strong", {}, id), h("span", { class: "soft" }, facts.model), error), ...cells.map((c) => c.element));
       const channel = new Channel(async (header, blobs) => {
-        error.textContent = mode === "data" ? `error ${(header.errors.reduce((a, b) => a + b, 0) / header.errors.length).toFixed(4)}` : "";
+        error.textContent = mode === "data" ? `error ${(header.errors.reduce((a, b) => a + b, 0) / header.errors.length).toFixed(digits)}${unit}` : "";
         await Promise.all([...cells.map((c, i) => c.show(blobs[i])), ...(mode === "data" && id === state.run ? originals.map((c, i) => c.show(blobs[SHOWN + i])) : [])]);
       }, (text) => toast(`${id}: ${text}`, true));
       rows.set(id, { facts, element, channel, cells });
@@ -88,7 +90,7 @@ export function mount(root) {
     return chip;
   }));
   const turn = (by) => { first = Math.max(0, first + by * SHOWN); all(); };
-  root.append(head("Compare", "The same images, or the same seeds, through several models.",
+  root.append(head("Compare", `The same ${noun()}s, or the same seeds, through several models.`,
     segments("What is compared", modes, mode, (value) => { mode = value; first = 0; all(); }),
     h("div", { class: "row" }, button("Earlier", () => turn(-1)), button("Later", () => turn(1)))), picks, table);
   for (const run of [candidates.find((r) => r.id === state.run), ...candidates.filter((r) => r.id !== state.run)].slice(0, 3)) {

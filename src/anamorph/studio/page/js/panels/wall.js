@@ -126,7 +126,7 @@ export function mount(root) {
       h("option", { value: "-1" }, "any"), classes.map((text, i) => h("option", { value: String(i) }, text)))));
   }
   const shown = () => tiles.filter((tile) => tile.visible).slice(0, 64).map((tile) => pointOf(tile.seed));
-  root.append(head("Wall", "What the model draws, without end. Click an image to take it; like several to take their mean.",
+  root.append(head("Wall", `What the model draws, without end. Click ${facts.signal.kind === "audio" ? "a sound to hear and take it; like some to pin them" : "an image to take it; like several to take their mean"}.`,
     menu("Save", "save", saving(() => ({ points: shown() }), `${state.run}-wall`))), controls, grid, sentinel, bar);
 
   const mark = () => { for (const tile of tiles) tile.take.setAttribute("aria-current", String(JSON.stringify(pointOf(tile.seed)) === JSON.stringify(state.current))); };
