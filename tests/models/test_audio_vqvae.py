@@ -236,3 +236,24 @@ def test_the_spectrum_is_of_the_moments_that_codes_stand_for() -> None:
 def test_a_spectrum_needs_no_speakers() -> None:
     model = small(replace(CONFIG, spectrum=1.0, speakers=0))
     assert float(model.spectral_error(sounds(), torch.zeros(4, 1, 6, 3), None)) > 0
+
+
+def test_after_a_few_hundred_sounds_what_is_loaded_has_learned_as_well() -> None:
+    """What is loaded is the average of the weights: with the half-life of images, little would have come through."""
+    decoder = DilatedConfig(layers=4, cycle=4, width=16, inner=16, skip=24, head=24)
+    config = AudioVQVAEConfig(stride=32, width=16, blocks=1, vocabulary=16, code_dim=8, decoder=decoder, told=8, rate=0.01)
+    model, recipe = build("audio_vqvae", SOUND, config, 0)
+    run = Run(model, recipe, Constant(64), 0, Machine())
+    x = Tones().take(0, 64).signals
+
+    @torch.no_grad()
+    def nats(found: torch.nn.Module) -> float:
+        assert isinstance(found, AudioVQVAE)
+        return -float(found.explain(x, found.encode(x)).mean()) / 192
+
+    before = nats(run.average.model)
+    for tick in train(run, Tones()):
+        if tick.step == 60:
+            break
+    own, average = nats(run.model), nats(run.average.model)
+    assert before - average > 0.5 * (before - own) > 0.5

@@ -13,7 +13,7 @@ from anamorph.core.random import Random
 from anamorph.core.signal import Batch
 from anamorph.core.stage import Stage
 
-__all__ = ["Loss", "Outcome", "Phase", "Recipe"]
+__all__ = ["IMAGES_HALF_LIFE", "SOUNDS_HALF_LIFE", "Loss", "Outcome", "Phase", "Recipe"]
 
 
 @dataclass
@@ -48,6 +48,13 @@ class Outcome:
 
 Loss = Callable[[Batch, Stage, Random], Outcome]
 """One function of tensors, so that it can be compiled whole: no branch depends on a tensor's value."""
+
+
+IMAGES_HALF_LIFE = 10_000.0
+"""Of the weight average of a model that learns images or codes, in images (Karras et al. 2017, arXiv:1710.10196)."""
+SOUNDS_HALF_LIFE = 2000.0
+"""Of the weight average of a model that learns samples of sounds. One of them holds thousands of places to learn from, so that
+there are fewer steps than with images: after 10,000 sounds, an average with the half-life of images is still half untrained."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +97,7 @@ class Recipe:
     memory: nn.Module = field(default_factory=nn.Module)
     idle: Idle = "skip"
     group: int | None = 1
-    half_life: float = 10_000.0
+    half_life: float = IMAGES_HALF_LIFE
     routes: dict[str, list[tuple[Adam, list[int | None]]]] = field(init=False, repr=False, compare=False)
     """By phase: each optimizer that it steps, with the place of each of its parameters among those the phase trains."""
 

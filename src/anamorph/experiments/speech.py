@@ -69,7 +69,7 @@ SPEECH = Speech(
             speakers=6,
             rate=0.003,
         ),
-        40_000,
+        30_000,
         8,
     ),
     Stage(
