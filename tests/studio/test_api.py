@@ -245,6 +245,21 @@ def test_training_is_told_from_its_log(client: httpx.Client, runs: Path) -> None
     assert client.get("api/runs/styled/pictures/timeline.png").content == (runs / "styled/pictures/timeline.png").read_bytes()
 
 
+def test_the_report_of_an_evaluation_is_shown_and_nothing_runs_in_it(client: httpx.Client, runs: Path) -> None:
+    assert "has not been evaluated: anamorph evaluate plain" in error(client.get("api/runs/plain/report"))
+    assert not client.get("api/runs/plain/metrics").json()["report"]
+    path = runs / "coded" / "evaluation" / "report.html"
+    path.parent.mkdir()
+    path.write_text("<title>How it is</title>", encoding="utf-8")
+    assert client.get("api/runs/coded/metrics").json()["report"]
+    report = client.get("api/runs/coded/report")
+    assert report.text == "<title>How it is</title>"
+    policy = report.headers["content-security-policy"]
+    assert "sandbox" in policy
+    assert "script" not in policy
+    assert policy.count("default-src 'none'") == 1
+
+
 def test_a_session_is_understood_or_refused(client: httpx.Client) -> None:
     session = {"run": "styled", "current": SEED, "pins": [{"point": {"kind": "data", "index": 1}, "group": "a"}]}
     assert client.post("api/sessions", json=session).json()["pins"][0]["group"] == "a"

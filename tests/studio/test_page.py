@@ -324,6 +324,19 @@ def test_training_shows_curves_and_pictures(visit: Visit, runs: Path) -> None:
     page.wait_for_function("() => document.querySelector('.legend').innerText.includes('4.32k images')")
 
 
+def test_training_leads_to_the_report_of_an_evaluation(visit: Visit, runs: Path) -> None:
+    page = visit("drawn", "training")
+    page.wait_for_function("() => document.querySelector('.legend').innerText.includes('drawn')")
+    assert page.locator("a.report").count() == 0
+    path = runs / "drawn" / "evaluation" / "report.html"
+    path.parent.mkdir()
+    path.write_text("<title>How it is</title><p style='color: red'>well</p>", encoding="utf-8")
+    with page.expect_popup() as popup:
+        page.click("a.report >> text=Evaluation of drawn")
+    popup.value.wait_for_selector("p >> text=well")
+    assert popup.value.title() == "How it is"
+
+
 def test_compare_puts_models_side_by_side(visit: Visit) -> None:
     page = visit("styled", "compare")
     page.wait_for_function("() => document.querySelectorAll('.compare canvas[data-shown]').length >= 18")

@@ -9,6 +9,7 @@ import sys
 import time
 from collections import OrderedDict
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
@@ -28,6 +29,7 @@ __all__ = ["router_of"]
 
 PICTURE = re.compile(r"[A-Za-z0-9._-]{1,100}\.png")
 LATELY_SECONDS = 600.0
+REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; sandbox; frame-ancestors 'none'"
 LINES = 2000
 """Points of a curve that are sent; longer logs are thinned evenly."""
 MAPS = 8
@@ -139,7 +141,8 @@ def _about_training(router: APIRouter, service: Service) -> None:
         lines = [line for line in folder.metrics() if line.get("images", 0) > after]
         step = -(-len(lines) // LINES)
         total = folder.config().get("images")
-        return {"lines": lines[::step] if step > 1 else lines, "total": total, "running": _running(folder)}
+        shown = lines[::step] if step > 1 else lines
+        return {"lines": shown, "total": total, "running": _running(folder), "report": _report(folder).is_file()}
 
     @router.get("/runs/{run}/pictures", tags=["training"])
     def pictures(run: str) -> list[str]:
@@ -154,6 +157,19 @@ def _about_training(router: APIRouter, service: Service) -> None:
             raise UserError(f"the run has no picture {name!r}")
         content = (RunFolder(service.path(run)).pictures / name).read_bytes()
         return Response(content, media_type="image/png", headers={"cache-control": "no-cache"})
+
+    @router.get("/runs/{run}/report", tags=["training"])
+    def report(run: str) -> Response:
+        """The report of a run's evaluation, a page by itself, in which nothing can run."""
+        path = _report(RunFolder(service.path(run)))
+        if not path.is_file():
+            raise UserError(f"the run has not been evaluated: anamorph evaluate {run}")
+        headers = {"content-security-policy": REPORT_POLICY, "cache-control": "no-cache"}
+        return Response(path.read_bytes(), media_type="text/html; charset=utf-8", headers=headers)
+
+
+def _report(folder: RunFolder) -> Path:
+    return folder.path / "evaluation" / "report.html"
 
 
 def _running(folder: RunFolder) -> bool:

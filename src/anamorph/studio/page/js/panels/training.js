@@ -23,6 +23,7 @@ export function mount(root) {
   let term = null, smoothing = 0.6, logarithmic = false, gone = false, timer = 0;
   const canvas = h("canvas", { class: "curves", role: "img", "aria-label": "The curves" });
   const legend = h("div", { class: "legend" });
+  const reports = h("div", { class: "row", "data-shown": "" });
   const terms = h("select", { "aria-label": "What is drawn", onchange: () => { term = terms.value; draw(); } });
   const status = h("p", { class: "soft number" });
   let hover = null;
@@ -31,7 +32,7 @@ export function mount(root) {
     const known = runs.get(id) ?? { lines: [] };
     const after = known.lines.at(-1)?.images ?? -1;
     const found = await get(`runs/${id}/metrics?after=${after}`);
-    runs.set(id, { lines: [...known.lines, ...found.lines], total: found.total, running: found.running });
+    runs.set(id, { lines: [...known.lines, ...found.lines], total: found.total, running: found.running, report: found.report });
   }
   async function round() {
     clearTimeout(timer);
@@ -43,7 +44,15 @@ export function mount(root) {
     if (gone) return;
     choices();
     draw();
+    offer();
     timer = setTimeout(round, EVERY);
+  }
+  // The reports of those that have been evaluated, each in a window of its own.
+  function offer() {
+    const measured = [...runs].filter(([, run]) => run.report).map(([id]) => id);
+    if (reports.dataset.shown === measured.join(" ")) return;
+    reports.dataset.shown = measured.join(" ");
+    reports.replaceChildren(...measured.map((id) => h("a", { class: "report", href: `/api/runs/${id}/report`, target: "_blank", rel: "noopener" }, `Evaluation of ${id}`)));
   }
   function choices() {
     const names = [...new Set([...runs.values()].flatMap((run) => (run.lines.at(-1) ? Object.keys(run.lines.at(-1)).filter((name) => name.includes("/")) : [])))];
@@ -148,7 +157,7 @@ export function mount(root) {
   root.append(head("Training", "The curves of one run or several; those in progress grow while you watch."), picks,
     h("div", { class: "card stack" }, h("div", { class: "row controls" }, terms,
       slider({ label: "smoothing", min: 0, max: 0.98, step: 0.02, value: smoothing, inline: true, oninput: (v) => { smoothing = v; draw(); } }),
-      segments("Scale", [["linear", "linear"], ["log", "logarithmic"]], "linear", (value) => { logarithmic = value === "log"; draw(); })), canvas, status, legend), gallery);
+      segments("Scale", [["linear", "linear"], ["log", "logarithmic"]], "linear", (value) => { logarithmic = value === "log"; draw(); })), canvas, status, legend, reports), gallery);
   runs.set(state.run, { lines: [] });
   round();
   pictures().catch((error) => toast(error.message, true));
