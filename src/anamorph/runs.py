@@ -21,8 +21,7 @@ from anamorph.core.signal import Image, Signal
 from anamorph.core.stage import Growing
 from anamorph.data.codes import CodesOf, extract
 from anamorph.data.examples import Examples
-from anamorph.data.named import NAMED
-from anamorph.data.open import BUILT_IN, Wanted, open_source, split_of
+from anamorph.data.open import Wanted, absolute, open_source, split_of
 from anamorph.data.wanted import samples_in
 from anamorph.priors.compose import WithPrior, itself
 from anamorph.settings import Settings, settings_of, versions
@@ -111,7 +110,7 @@ def new_settings(
     settings = Settings(
         model=model,
         config=config,
-        source=_absolute(source),
+        source=absolute(source),
         signal=Image(1, 1, 1),
         fingerprint="",
         machine=Machine(),
@@ -185,10 +184,10 @@ def changed(
         if settings.growing:
             raise UserError("this run has a batch for each level, and stays so: divide them with --parts")
         new = replace(new, batch=batch)
-    if source is not None and _absolute(source) != settings.source:
+    if source is not None and absolute(source) != settings.source:
         if settings.source:
             raise UserError(f"this run is trained on {settings.source} and stays so: start a new one for {source}")
-        new = _read_as(replace(new, source=_absolute(source)), Wanted.like(settings.signal), settings.signal)
+        new = _read_as(replace(new, source=absolute(source)), Wanted.like(settings.signal), settings.signal)
     decisive = [(s.source, s.batch, s.machine.parts) for s in (settings, new)]
     if new.source and decisive[0] != decisive[1]:
         data = open_data(new, progress=progress)
@@ -322,7 +321,7 @@ def train(
             old = settings_of(folder)
             asked = {
                 "model": model,
-                "source": _absolute(source),
+                "source": absolute(source),
                 "seed": seed,
                 "batch": batch,
                 "growing": growing,
@@ -361,13 +360,6 @@ def _said(wanted: Wanted, old: Settings) -> dict[str, Any]:
 
 def _folder(codes_of: str | Path) -> str:
     return str(Path(codes_of).absolute()) if codes_of else ""
-
-
-def _absolute(source: str) -> str:
-    """A source that is a path, from the root; a name as it is."""
-    name, _ = split_of(source)
-    is_path = name not in BUILT_IN and name not in NAMED and (Path(name).exists() or Path(source).exists())
-    return str(Path(source).absolute()) if is_path else source
 
 
 def load(path: str | Path, device: str = "cpu", images: int | None = None) -> LatentModel:

@@ -12,11 +12,11 @@ import torch
 
 from anamorph.core.errors import UserError
 from anamorph.core.signal import Audio, Image
+from anamorph.core.spectrum import log_mel, mel, mel_filters
 from anamorph.figures.grid import Row
 from anamorph.figures.show import keep_strip, kept_strips, show, show_all
 from anamorph.figures.spectrogram import save_spectrograms
 from anamorph.figures.wav import read_wav, write_wav
-from anamorph.nn.spectrum import log_mel, mel, mel_filters
 from commands import size
 
 AUDIO = Audio(1, 1024, 8000)

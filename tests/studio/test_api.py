@@ -217,6 +217,9 @@ def test_a_map_places_codes_and_knows_neighbours(client: httpx.Client, runs: Pat
     assert client.get("api/runs/styled/map/neighbours?index=0&n=64&k=5").json() == nearest
     assert "numbered from 0" in error(client.get("api/runs/styled/map/neighbours?index=64&n=64"))
     assert "whole numbers" in error(client.get("api/runs/coded/map?n=32"))
+    near = client.get("api/runs/styled/map?n=64&layout=tsne").json()
+    assert (len(near["places"]), near["shares"]) == (64, [])
+    assert client.get("api/runs/styled/map?n=64&layout=random").status_code == 422
 
 
 def test_grids_palette_and_usage_of_codes(client: httpx.Client) -> None:

@@ -289,6 +289,10 @@ def test_the_map_shows_neighbours_and_groups(visit: Visit) -> None:
     page.mouse.wheel(0, -600)
     page.wait_for_timeout(300)
     assert canvas.screenshot() != before
+    page.select_option("[aria-label='How many images']", "512")
+    page.wait_for_function("() => document.querySelector('#panel').innerText.includes('512 held-out')")
+    page.click("#panel .segments >> text=t-SNE")
+    page.wait_for_function("() => document.querySelector('#panel').innerText.includes('Neighbours lie together')")
     page.click("text=Whole map")
     page.click("#panel .segments >> text=box")
     page.mouse.move(box["x"] + 5, box["y"] + 5)

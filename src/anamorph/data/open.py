@@ -39,7 +39,7 @@ from anamorph.data.sounds import Sounds
 from anamorph.data.wanted import Wanted
 from anamorph.data.whole import Whole, told
 
-__all__ = ["BUILT_IN", "SPLITS", "Wanted", "open_source", "split_of"]
+__all__ = ["BUILT_IN", "SPLITS", "Wanted", "absolute", "open_source", "split_of"]
 
 SPLITS = ("train", "test", "all")
 BUILT_IN = {
@@ -52,6 +52,13 @@ def split_of(spec: str) -> tuple[str, str | None]:
     """A source's name or path, and the split that was written behind it, if any."""
     head, colon, tail = spec.rpartition(":")
     return (head, tail) if colon and tail in SPLITS else (spec, None)
+
+
+def absolute(spec: str) -> str:
+    """A source that is a path, from the root; a name as it is."""
+    name, _ = split_of(spec)
+    is_path = name not in BUILT_IN and name not in NAMED and (Path(name).exists() or Path(spec).exists())
+    return str(Path(spec).absolute()) if is_path else spec
 
 
 def open_source(

@@ -18,6 +18,7 @@ from anamorph.core.model import LatentModel
 from anamorph.core.random import Seeded
 from anamorph.core.signal import Audio, Batch, Image, Label, Source
 from anamorph.core.space import Codes
+from anamorph.core.spectrum import log_mel
 from anamorph.data.wanted import Wanted
 from anamorph.experiments.tokens import Stage, hours_of, taken_at, trained
 from anamorph.figures.grid import Row
@@ -28,7 +29,6 @@ from anamorph.metrics.sound import log_spectral_distance
 from anamorph.models.audio_vqvae import AudioVQVAE, AudioVQVAEConfig
 from anamorph.nn.dilated import DilatedConfig
 from anamorph.nn.quantize import perplexity
-from anamorph.nn.spectrum import log_mel
 from anamorph.priors.compose import WithPrior
 from anamorph.priors.wavenet import WaveNetConfig
 from anamorph.runs import load, open_data, settings_of

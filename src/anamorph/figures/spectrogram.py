@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image as Pillow
 
 from anamorph.core.errors import UserError
+from anamorph.core.spectrum import log_mel, mel
 from anamorph.figures.curves import save_figure
 from anamorph.figures.grid import Row
-from anamorph.nn.spectrum import log_mel, mel
 
 Levels = NDArray[np.float32]
 

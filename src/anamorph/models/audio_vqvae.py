@@ -21,12 +21,12 @@ from anamorph.core.random import Random, Seeded
 from anamorph.core.recipe import SOUNDS_HALF_LIFE, Outcome, Phase, Recipe
 from anamorph.core.signal import Audio, Batch, Signal
 from anamorph.core.space import Codes, Space
+from anamorph.core.spectrum import log_mel
 from anamorph.core.stage import Stage
 from anamorph.nn.dilated import DilatedConfig, DilatedNet
 from anamorph.nn.dilated_walk import NetWalk
 from anamorph.nn.quantize import Codebook, Learning, Quantized, perplexity
 from anamorph.nn.scale import compand, from_mu_law, to_mu_law
-from anamorph.nn.spectrum import log_mel
 from anamorph.nn.walk import draw_ids
 
 __all__ = ["AudioVQVAE", "AudioVQVAEConfig", "recipe"]

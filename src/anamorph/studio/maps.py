@@ -1,11 +1,12 @@
-"""Images of the data placed by their codes, in the plane where these differ most."""
+"""Images of the data placed by their codes: in the plane where these differ most, or so that neighbours stay neighbours."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,7 +17,9 @@ from anamorph.edit.directions import flat
 from anamorph.studio.evaluate import Bench
 from anamorph.studio.pictures import atlas
 
-__all__ = ["COLUMNS", "SIDE", "Map", "Part", "draw_map", "encode_part"]
+__all__ = ["COLUMNS", "SIDE", "Layout", "Map", "Part", "draw_map", "encode_part"]
+
+Layout = Literal["pca", "tsne", "umap"]
 
 SIDE = 32
 """Pixels of a thumbnail."""
@@ -27,7 +30,8 @@ COLUMNS = 64
 @dataclass(frozen=True)
 class Map:
     """Codes [N, D] of the first N held-out images, their places [N, 2], scaled so that nearly all lie in [-1, 1], the shares of
-    the variance along both axes, their labels, and their thumbnails as one picture."""
+    the variance along both axes (empty, unless these are principal components), their labels, and their thumbnails as one
+    picture."""
 
     codes: Tensor
     places: Tensor
@@ -79,20 +83,45 @@ def encode_part(bench: Bench, start: int, count: int) -> Part:
     return Part(codes, batch.signals, {name: of.tolist() for name, of in batch.labels.items()})
 
 
-def draw_map(parts: Sequence[Part], labels: Sequence[Label]) -> Map:
+def draw_map(parts: Sequence[Part], labels: Sequence[Label], layout: Layout = "pca") -> Map:
     """The map of the images of some parts.
 
-    Raises: UserError for fewer than three images.
+    Raises: UserError for fewer than three images, or a layout whose library is not installed.
     """
     codes = torch.cat([part.codes for part in parts])
     if len(codes) < 3:
         raise UserError(f"a map needs at least 3 images, and the run holds out {len(codes)}")
-    centred = (codes - codes.mean(0)).double()
-    _, stretch, axes = torch.linalg.svd(centred, full_matrices=False)
-    places = centred @ axes[:2].T
+    places, shares = _principal(codes) if layout == "pca" else (_neighbourly(codes, layout), ())
     places = places / places.abs().quantile(0.99).clamp_min(1e-12)
-    shares = (stretch[:2].square() / stretch.square().sum().clamp_min(1e-30)).tolist()
     values = {label.name: [value for part in parts for value in part.values[label.name]] for label in labels}
     named = {label.name: (label.classes, values[label.name]) for label in labels if label.classes}
     thumbnails = atlas([image for part in parts for image in part.thumbnails], SIDE, COLUMNS)
-    return Map(codes, places.float(), tuple(shares), named, thumbnails)
+    return Map(codes, places.float(), shares, named, thumbnails)
+
+
+def _principal(codes: Tensor) -> tuple[Tensor, tuple[float, ...]]:
+    """Places [N, 2] along the first two principal components, and the shares of the variance there."""
+    centred = (codes - codes.mean(0)).double()
+    _, stretch, axes = torch.linalg.svd(centred, full_matrices=False)
+    shares = stretch[:2].square() / stretch.square().sum().clamp_min(1e-30)
+    return centred @ axes[:2].T, tuple(shares.tolist())
+
+
+def _neighbourly(codes: Tensor, layout: Layout) -> Tensor:
+    """Places [N, 2] by t-SNE (van der Maaten and Hinton 2008) or UMAP (McInnes et al. 2018, arXiv:1802.03426), both with their
+    libraries' settings, a fixed seed, and fewer neighbours where there are few images."""
+    n = len(codes)
+    if layout == "tsne":
+        from sklearn.manifold import TSNE
+
+        found = TSNE(perplexity=min(30.0, (n - 1) / 3), init="pca", random_state=0).fit_transform(codes.numpy())
+    else:
+        try:
+            from umap import UMAP
+        except ImportError as error:
+            raise UserError("UMAP is an extra: pip install anamorph[umap], or choose t-SNE") from error
+        found = UMAP(
+            n_neighbors=min(15, n - 1), init="random" if n < 16 else "spectral", random_state=0, n_jobs=1
+        ).fit_transform(codes.numpy())
+    places = torch.from_numpy(np.asarray(found)).double()
+    return places - places.mean(0)

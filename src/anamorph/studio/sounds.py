@@ -14,13 +14,13 @@ from torch import Tensor
 
 from anamorph.core.errors import UserError
 from anamorph.core.signal import Audio
+from anamorph.core.spectrum import log_mel
 from anamorph.data.audio import BadSound, survey_sound
 from anamorph.data.pick import read_sounds
 from anamorph.figures.grid import rows_of
 from anamorph.figures.show import draw
 from anamorph.figures.spectrogram import shades
 from anamorph.figures.wav import wav_bytes
-from anamorph.nn.spectrum import log_mel
 from anamorph.studio.limits import UPLOAD_SECONDS
 
 __all__ = ["is_sound_file", "joined_sounds", "read_upload", "shown_sound", "spectrograms", "survey_upload"]

@@ -19,7 +19,7 @@ from anamorph.core.errors import UserError
 from anamorph.studio.evaluate import Bench
 from anamorph.studio.grids import grids_of, palette, usage
 from anamorph.studio.limits import MAPPED, NAME
-from anamorph.studio.maps import Map, Part, draw_map, encode_part
+from anamorph.studio.maps import Layout, Map, Part, draw_map, encode_part
 from anamorph.studio.points import Point, check_size
 from anamorph.studio.service import Service
 from anamorph.studio.worker import Worker
@@ -50,22 +50,22 @@ class _Maps:
 
     def __init__(self, service: Service) -> None:
         self.service = service
-        self.kept = OrderedDict[tuple[int, int], asyncio.Task[Map]]()
+        self.kept = OrderedDict[tuple[int, int, Layout], asyncio.Task[Map]]()
         self.parts: dict[int, dict[int, Part]] = {}
 
-    async def of(self, run: str, n: int) -> Map:
+    async def of(self, run: str, n: int, layout: Layout) -> Map:
         worker = self.service.worker(run)
-        key = (id(worker), n)
+        key = (id(worker), n, layout)
         if key not in self.kept or (self.kept[key].done() and self.kept[key].exception() is not None):
-            self.kept[key] = asyncio.create_task(self._draw(worker, n))
+            self.kept[key] = asyncio.create_task(self._draw(worker, n, layout))
         self.kept.move_to_end(key)
         while len(self.kept) > MAPS:
             self.kept.popitem(last=False)
-        for gone in set(self.parts) - {known for known, _ in self.kept}:
+        for gone in set(self.parts) - {known for known, _, _ in self.kept}:
             del self.parts[gone]
         return await asyncio.shield(self.kept[key])
 
-    async def _draw(self, worker: Worker, n: int) -> Map:
+    async def _draw(self, worker: Worker, n: int, layout: Layout) -> Map:
         data = await asyncio.wrap_future(worker.ask(lambda b: b.data))
         parts = self.parts.setdefault(id(worker), {})
         for start in range(0, min(n, data.size), TOGETHER):
@@ -73,7 +73,7 @@ class _Maps:
                 encode = partial(encode_part, start=start, count=TOGETHER)
                 parts[start] = await asyncio.wrap_future(worker.ask(encode))
         wanted = [parts[start] for start in range(0, min(n, data.size), TOGETHER)]
-        return await asyncio.to_thread(draw_map, wanted, data.labels)
+        return await asyncio.to_thread(draw_map, wanted, data.labels, layout)
 
 
 def router_of(service: Service) -> APIRouter:
@@ -87,14 +87,15 @@ def router_of(service: Service) -> APIRouter:
 
 def _about_maps(router: APIRouter, maps: _Maps) -> None:
     @router.get("/runs/{run}/map", tags=["map"])
-    async def map_(run: str, n: Count = 1000) -> dict[str, Any]:
-        """Where held-out images lie in the plane of their codes' two first principal components: the first n, by 32."""
-        return (await maps.of(run, n)).facts()
+    async def map_(run: str, n: Count = 1000, layout: Layout = "pca") -> dict[str, Any]:
+        """Where held-out images lie by their codes, the first n, by 32: in the plane of their two first principal components,
+        or by t-SNE or UMAP, which keep neighbours together."""
+        return (await maps.of(run, n, layout)).facts()
 
     @router.get("/runs/{run}/map/atlas", tags=["map"])
-    async def atlas(run: str, n: Count = 1000) -> Response:
+    async def atlas(run: str, n: Count = 1000, layout: Layout = "pca") -> Response:
         """Their thumbnails, in one WebP."""
-        return Response((await maps.of(run, n)).atlas, media_type="image/webp", headers={"cache-control": "no-store"})
+        return Response((await maps.of(run, n, layout)).atlas, media_type="image/webp", headers={"cache-control": "no-store"})
 
     @router.get("/runs/{run}/map/neighbours", tags=["map"])
     async def neighbours(
@@ -102,9 +103,10 @@ def _about_maps(router: APIRouter, maps: _Maps) -> None:
         index: Annotated[int, Query(ge=0)],
         n: Count = 1000,
         k: Annotated[int, Query(ge=1, le=48)] = 12,
+        layout: Layout = "pca",
     ) -> list[int]:
         """The images whose codes are nearest to one's, in all dimensions."""
-        return (await maps.of(run, n)).neighbours(index, k)
+        return (await maps.of(run, n, layout)).neighbours(index, k)
 
 
 def _about_grids(router: APIRouter, service: Service) -> None:

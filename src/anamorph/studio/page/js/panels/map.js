@@ -8,10 +8,11 @@ import { button, h, head, segments, toast } from "../ui.js";
 
 const COUNTS = [512, 1024, 2048, 4000];
 const FIRST = 192;
+const LAYOUTS = { pca: "PCA", tsne: "t-SNE", umap: "UMAP" };
 const hue = (i, n, dark) => `hsl(${(360 * i) / n} ${dark ? "75% 68%" : "68% 42%"})`;
 
 export function mount(root) {
-  let n = 1024, found = null, sprites = null, view = { x: 0, y: 0, zoom: 1 }, colour = "", mode = "move", gone = false;
+  let n = 1024, layout = "pca", found = null, sprites = null, view = { x: 0, y: 0, zoom: 1 }, colour = "", mode = "move", gone = false;
   let shownCount = 0, chosen = -1, near = [], box = null, picked = [];
   const canvas = h("canvas", { class: "map", tabindex: "0", role: "application", "aria-label": "Map of the data's codes: arrow keys move, plus and minus zoom" });
   const note = h("p", { class: "soft" });
@@ -68,21 +69,24 @@ export function mount(root) {
 
   // A small map first, so that there is something to see while the larger one is made.
   async function load() {
-    const wanted = n;
-    if (!found && wanted > FIRST) await draft(FIRST);
-    if (!gone && wanted === n) await draft(wanted);
+    const wanted = `${n}/${layout}`;
+    if (!found && n > FIRST) await draft(FIRST);
+    if (!gone && wanted === `${n}/${layout}`) await draft(n);
   }
   async function draft(n) {
-    note.textContent = `Encoding ${n.toLocaleString("en")} images …`;
+    const [mine, query] = [layout, `n=${n}&layout=${layout}`];
+    note.textContent = mine === "pca" ? `Encoding ${n.toLocaleString("en")} images …` : `Placing ${n.toLocaleString("en")} images by ${LAYOUTS[mine]}: up to half a minute …`;
     try {
-      const facts = await get(`runs/${state.run}/map?n=${n}`);
-      const bitmap = await createImageBitmap(await getBlob(`runs/${state.run}/map/atlas?n=${n}`));
-      if (gone) return;
+      const facts = await get(`runs/${state.run}/map?${query}`);
+      const bitmap = await createImageBitmap(await getBlob(`runs/${state.run}/map/atlas?${query}`));
+      if (gone || mine !== layout) return;
       [found, sprites, chosen, near, picked, shownCount] = [facts, bitmap, -1, [], [], n];
-      note.textContent = `${found.places.length.toLocaleString("en")} held-out images. The plane shows ${(100 * (found.shares[0] + found.shares[1])).toFixed(0)} % of how codes differ.`;
+      const told = found.shares.length ? `The plane shows ${(100 * (found.shares[0] + found.shares[1])).toFixed(0)} % of how codes differ.` : "Neighbours lie together; how far groups are apart means little.";
+      note.textContent = `${found.places.length.toLocaleString("en")} held-out images. ${told}`;
       showGroup();
       fit();
     } catch (error) {
+      if (gone || mine !== layout) return;
       note.textContent = error.message;
       toast(error.message, true);
     }
@@ -100,7 +104,7 @@ export function mount(root) {
     if (i < 0) return showNear();
     setCurrent({ kind: "data", index: i });
     try {
-      near = await get(`runs/${state.run}/map/neighbours?index=${i}&n=${shownCount}&k=12`);
+      near = await get(`runs/${state.run}/map/neighbours?index=${i}&n=${shownCount}&layout=${layout}&k=12`);
     } catch (error) { toast(error.message, true); }
     draw();
     showNear();
@@ -184,9 +188,10 @@ export function mount(root) {
   const names = Object.keys(state.facts.data.labels);
   const tint = h("select", { "aria-label": "Colour by label", onchange: () => { colour = tint.value; draw(); } }, h("option", { value: "" }, "no colour"), names.map((name) => h("option", { value: name }, `colour by ${name}`)));
   const counts = h("select", { "aria-label": "How many images", onchange: () => { n = Number(counts.value); load(); } }, COUNTS.map((c) => h("option", { value: String(c), selected: c === n }, `${c.toLocaleString("en")} images`)));
+  const kinds = segments("How they are placed", Object.entries(LAYOUTS), layout, (value) => { layout = value; load(); });
   root.append(head("Map", "Near each other: codes alike. Click an image for its neighbours; drag a box to make a group.",
     segments("A drag", [["move", "move"], ["box", "box"]], "move", (value) => { mode = value; })),
-    h("div", { class: "row controls" }, counts, names.length ? tint : null, button("Whole map", () => found && fit(), { symbol: "reset" }), note), canvas, group, nearBox);
+    h("div", { class: "row controls" }, kinds, counts, names.length ? tint : null, button("Whole map", () => found && fit(), { symbol: "reset" }), note), canvas, group, nearBox);
   load();
   const resized = new ResizeObserver(draw);
   resized.observe(canvas);

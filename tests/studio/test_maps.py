@@ -1,0 +1,52 @@
+"""Layouts of the map: what lies together in the latent space lies together there."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+import torch
+
+from anamorph.core.errors import UserError
+from anamorph.core.signal import Label
+from anamorph.studio.maps import Layout, Part, draw_map
+
+LABEL = Label("cluster", ("a", "b", "c", "d"))
+
+
+def clusters(n: int = 96) -> Part:
+    """Four, far apart in four of eight dimensions, so that no plane holds them all apart."""
+    which = torch.arange(n) % 4
+    codes = 20 * torch.eye(8)[which] + torch.randn(n, 8, generator=torch.Generator().manual_seed(0))
+    return Part(codes, torch.zeros(n, 1, 4, 4), {"cluster": which.tolist()})
+
+
+def apart(places: torch.Tensor, which: torch.Tensor) -> float:
+    """How much further the nearest two clusters' centres are apart than images of a cluster are from its centre."""
+    centres = torch.stack([places[which == c].mean(0) for c in range(4)])
+    spread = torch.stack([(places[which == c] - centres[c]).norm(dim=1).mean() for c in range(4)]).max()
+    return float(torch.pdist(centres).min() / spread)
+
+
+@pytest.mark.parametrize("layout", ["pca", "tsne", "umap"])
+def test_clusters_lie_apart(layout: Layout) -> None:
+    if layout == "umap":
+        pytest.importorskip("umap", reason="pip install umap-learn to test UMAP")
+    part = clusters()
+    found = draw_map([part], (LABEL,), layout)
+    assert found.places.shape == (96, 2)
+    assert float((found.places.abs() <= 1.001).float().mean()) > 0.97
+    assert (len(found.shares) == 2) == (layout == "pca")
+    assert apart(found.places, torch.tensor(part.values["cluster"])) > (1 if layout == "pca" else 3)
+    assert torch.equal(found.places, draw_map([part], (LABEL,), layout).places)  # the same again
+
+
+@pytest.mark.parametrize("n", [3, 7])
+def test_few_images_can_be_placed(n: int) -> None:
+    assert draw_map([clusters(n)], (LABEL,), "tsne").places.isfinite().all()
+
+
+def test_without_its_library_umap_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "umap", None)
+    with pytest.raises(UserError, match=r"pip install anamorph\[umap\]"):
+        draw_map([clusters()], (LABEL,), "umap")
