@@ -10,6 +10,7 @@ import torch
 
 from anamorph.cli.main import main
 from anamorph.coding.compress import reconstruct
+from anamorph.core.space import read_codes
 from anamorph.data.pick import read_sound
 from anamorph.figures.wav import read_wav, write_wav
 from anamorph.runs import load
@@ -83,3 +84,13 @@ def test_sounds_become_small_files_and_come_back(root: Path, tmp_path: Path, cap
     assert main([*words, "--fit"]) == 0
     assert main(["decompress", run, str(tmp_path / "short.anam"), "--out", str(tmp_path / "back")]) == 0
     assert read_wav(tmp_path / "back" / "short.wav").shape == (1, 100)
+
+
+def test_a_folder_is_read_as_the_run_reads_names(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Who speaks is told to the decoder by names of files, as while it was trained."""
+    data = str(recordings(tmp_path / "data"))
+    assert main(["reconstruct", str(root / "first"), data, "--n", "3", "--out", str(tmp_path / "again.png")]) == 0
+    assert "3 sounds" in capsys.readouterr().out
+    assert main(["encode", str(root / "first"), data, "--out", str(tmp_path / "c.safetensors")]) == 0
+    codes, _, _ = read_codes(tmp_path / "c.safetensors")
+    assert set(codes["speaker"].tolist()) == {0, 1, 2}

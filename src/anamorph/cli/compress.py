@@ -68,7 +68,7 @@ def main(words: Sequence[str]) -> int:
     from anamorph.runs import load
 
     model, _ = laws_of(load(options.run))
-    source = as_source(model, options.images)
+    source = as_source(model, options.run, options.images)
     together = source is not None or (options.out is not None and options.out.suffix == SUFFIX)
     paths = free(_places(options, source is not None), options.overwrite)
     asked = _read(model, options) if source is None else _whole(model, source, options)

@@ -113,15 +113,15 @@ def _codes(model: LatentModel, space: Space, options: Find) -> Tensor:
     from anamorph.edit.directions import flat
 
     if options.source:
-        return _encoded(model, space, _opened(model, options.source), options)[0]
+        return _encoded(model, space, _opened(model, options), options)[0]
     drawer = require(model, Draws, "finding directions without a SOURCE of images")
     return flat(drawer.draw(options.n, Seeded(options.seed, "directions", device=options.device))[space.name], space)
 
 
-def _opened(model: LatentModel, source: str) -> Examples:
+def _opened(model: LatentModel, options: Find) -> Examples:
     from anamorph.cli.picking import fitted
 
-    return fitted(model, source, "train").shuffled()
+    return fitted(model, options.run, options.source or "", "train").shuffled()
 
 
 def _encoded(model: LatentModel, space: Space, source: Examples, options: Find) -> tuple[Tensor, dict[str, Tensor]]:
@@ -147,7 +147,7 @@ def _supervised(model: LatentModel, options: Find) -> tuple[Directions, Tensor]:
         raise UserError("name a SOURCE whose labels tell what to look for, as in `anamorph directions RUN avatars-cats`")
     assert options.method != "pca"
     assert options.method != "sefa"
-    space, source = code_space(model), _opened(model, options.source)
+    space, source = code_space(model), _opened(model, options)
     labels = [label for label in source.labels if label.classes]
     if options.label is not None:
         labels = list(source.with_labels([options.label]).labels)

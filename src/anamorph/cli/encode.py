@@ -40,7 +40,7 @@ def main(words: Sequence[str]) -> int:
     model = require(options.load(options.run), Encodes, "encoding")
     with options.computing():
         classes = class_numbers(options.run, options.label, class_codes(model), "the model decodes no")
-        source = as_source(model, options.images)
+        source = as_source(model, options.run, options.images)
         if source is None:
             codes = gather(pick(model, options.run, options.images, classes))
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -132,23 +132,24 @@ def _file(model: LatentModel, word: str) -> Tensor:
     return x
 
 
-def as_source(model: LatentModel, words: Sequence[str]) -> Examples | None:
-    """The held-out examples of the source that a single word names, read as the model's own; None if it names one example."""
+def as_source(model: LatentModel, run: Path, words: Sequence[str]) -> Examples | None:
+    """The held-out examples of the source that a single word names, read as the run's own; None if it names one example."""
     if len(words) != 1 or NAME.fullmatch(words[0]):
         return None
     name, _ = split_of(words[0])
     arrays = (".npz", ".npy", ".zip", "-ubyte", "-ubyte.gz")
     if not (name in BUILT_IN or name in NAMED or Path(name).is_dir() or name.lower().endswith(arrays)):
         return None
-    return fitted(model, words[0], "test")
+    return fitted(model, run, words[0], "test")
 
 
-def fitted(model: LatentModel, source: str, split: str) -> Examples:
-    """A source's examples, read as the model's own.
+def fitted(model: LatentModel, run: Path, source: str, split: str) -> Examples:
+    """A source's examples, read as the run's own: their size, or their rate and length, and what their names say.
 
     Raises: UserError if they are of another kind.
     """
-    opened = open_source(source, Wanted.like(model.signal), split=split, seed=None)
+    wanted = replace(Wanted.like(model.signal), names=settings_of(RunFolder(run)).names)
+    opened = open_source(source, wanted, split=split, seed=None)
     if type(opened.signal) is not type(model.signal):
         raise UserError(f"{source} holds {opened.signal.noun}s, and this is a model of {model.signal.noun}s of {model.signal}")
     for told in opened.notes:

@@ -45,7 +45,7 @@ def main(words: Sequence[str]) -> int:
     model = require(options.load(options.run), Encodes, "reconstruction")
     classes = class_numbers(options.run, options.label, class_codes(model), "the model decodes no")
     with options.computing():
-        source = as_source(model, options.images)
+        source = as_source(model, options.run, options.images)
         if not options.images:
             source = shown(settings_of(RunFolder(options.run)))
         if source is not None:

@@ -108,7 +108,7 @@ def _factors(
     from anamorph.figures.matrix import save_matrices
 
     assert options.factors is not None
-    train, held = (images_of(fitted(model, options.factors, split)).shuffled() for split in ("train", "test"))
+    train, held = (images_of(fitted(model, options.run, options.factors, split)).shuffled() for split in ("train", "test"))
     reader = reader_of(options.run, train, held, options.learn).to(options.device)
     if isinstance(model, Draws):
         codes = model.draw(READ, Seeded(options.seed, "factors", device=options.device))
