@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis.errors import Unsatisfiable
 
 schemathesis = pytest.importorskip("schemathesis", reason="pip install schemathesis to test the studio against its OpenAPI")
-EXAMPLES = 25
+EXAMPLES = 8
 
 
 @pytest.mark.slow

@@ -75,7 +75,7 @@ SPEECH = Speech(
     Stage(
         "wavenet",
         WaveNetConfig(net=DilatedConfig(layers=12, cycle=6, width=64, inner=64, dropout=0.1), classes=10, label=DIGIT),
-        150_000,
+        180_000,
         64,
     ),
 )
