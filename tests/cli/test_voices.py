@@ -89,8 +89,12 @@ def test_sounds_become_small_files_and_come_back(root: Path, tmp_path: Path, cap
 def test_a_folder_is_read_as_the_run_reads_names(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Who speaks is told to the decoder by names of files, as while it was trained."""
     data = str(recordings(tmp_path / "data"))
-    assert main(["reconstruct", str(root / "first"), data, "--n", "3", "--out", str(tmp_path / "again.png")]) == 0
+    assert main(["reconstruct", str(root / "first"), f"{data}:all", "--n", "3", "--out", str(tmp_path / "again.png")]) == 0
     assert "3 sounds" in capsys.readouterr().out
-    assert main(["encode", str(root / "first"), data, "--out", str(tmp_path / "c.safetensors")]) == 0
+    assert main(["encode", str(root / "first"), f"{data}:all", "--out", str(tmp_path / "c.safetensors")]) == 0
     codes, _, _ = read_codes(tmp_path / "c.safetensors")
     assert set(codes["speaker"].tolist()) == {0, 1, 2}
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "data" / "0_ada_0.wav").rename(tmp_path / "odd" / "hello.wav")
+    capsys.readouterr()
+    fails(["encode", str(root / "first"), f"{tmp_path / 'odd'}:all"], "hello", capsys)
