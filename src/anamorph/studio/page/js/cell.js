@@ -18,7 +18,7 @@ class ImageCell {
   // Draws a picture once it is decoded, unless a newer one has been drawn meanwhile; the old one stays until then.
   async show(blob) {
     const turn = ++this.turn;
-    const bitmap = await createImageBitmap(blob);
+    const bitmap = await createImageBitmap(await this.pictureOf(blob));
     if (turn > this.shown) {
       this.shown = turn;
       const canvas = this.element;
@@ -28,9 +28,14 @@ class ImageCell {
       context.drawImage(bitmap, 0, 0);
       canvas.classList.toggle("pixels", Math.max(bitmap.width, bitmap.height) <= SMALL && !state.smooth);
       canvas.dataset.shown = String(turn);
+      this.drawn(blob);
     }
     bitmap.close();
   }
+
+  // For a kind whose picture is a part of what is sent, and which keeps the rest.
+  pictureOf(blob) { return blob; }
+  drawn() {}
 
   get size() { return [state.facts.signal.width, state.facts.signal.height]; }
 
@@ -48,12 +53,13 @@ class SoundCell extends ImageCell {
 
   get size() { return PANEL; }
 
-  async show(blob) {
-    const [picture, turn] = [await pictureIn(blob), this.turn + 1];
-    await super.show(picture);
-    if (turn !== this.shown) return;
+  pictureOf(blob) { return pictureIn(blob); }
+
+  // What still plays is not what is seen any more.
+  drawn(blob) {
     this.wav = blob;
     this.picture = this.element.getContext("2d").getImageData(0, 0, this.element.width, this.element.height);
+    if (playing?.sound === this) playing.stop();
   }
 
   // The line moves over the picture while the sound lasts.

@@ -75,7 +75,7 @@ export function mount(root) {
   }
   async function draft(n) {
     const [mine, query] = [layout, `n=${n}&layout=${layout}`];
-    note.textContent = mine === "pca" ? `Encoding ${n.toLocaleString("en")} images …` : `Placing ${n.toLocaleString("en")} images by ${LAYOUTS[mine]}: up to half a minute …`;
+    note.textContent = mine === "pca" ? `Encoding ${n.toLocaleString("en")} images …` : `Placing ${n.toLocaleString("en")} images by ${LAYOUTS[mine]} …`;
     try {
       const facts = await get(`runs/${state.run}/map?${query}`);
       const bitmap = await createImageBitmap(await getBlob(`runs/${state.run}/map/atlas?${query}`));
