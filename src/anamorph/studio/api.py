@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import tempfile
 import threading
 from io import BytesIO
@@ -246,12 +247,14 @@ def _about_images(router: APIRouter, service: Service) -> None:
 
     @router.post("/runs/{run}/original", tags=["images"])
     async def original(run: str, body: One) -> Response:
-        """The image (PNG) or sound (WAV) that a point was encoded from, fitted to the model."""
-        signal, x = await asyncio.wrap_future(service.worker(run).ask(lambda b: (b.model.signal, b.original(body.point))))
+        """The image (PNG) or sound (WAV) that a point was encoded from, fitted to the model; and what the data say of it, by
+        label, as JSON in the header `labels`."""
+        asked = service.worker(run).ask(lambda b: (b.model.signal, b.original(body.point), b.labels(body.point)))
+        signal, x, labels = await asyncio.wrap_future(asked)
         if x is None:
             raise UserError("only points of the kinds data and file were encoded from an image or a sound")
         kind: Saved = "png" if isinstance(signal, Image) else "wav"
-        return Response(saved(signal, x, kind), media_type=TYPES[kind])
+        return Response(saved(signal, x, kind), media_type=TYPES[kind], headers={"labels": json.dumps(labels)})
 
 
 def _kind(content: bytes) -> str:

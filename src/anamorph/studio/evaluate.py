@@ -103,7 +103,16 @@ class Bench:
         """The signal [1, ...] that a point was encoded from, if it is one of those."""
         if isinstance(point, Data):
             return self.held_out(point.index, 1).signals
+        if isinstance(point, Told):
+            return self.original(point.of)
         return self._file(point) if isinstance(point, File) else None
+
+    def labels(self, point: Point) -> dict[str, str]:
+        """What the data say of a point, by label: the names of its classes; nothing, if it is none of theirs."""
+        if not isinstance(point, Data):
+            return {}
+        found = self.held_out(point.index, 1).labels
+        return {label.name: label.classes[int(found[label.name])] for label in self.data.labels if label.classes}
 
     def _file(self, point: File) -> Tensor:
         content = self.files.get(point.digest)

@@ -26,18 +26,25 @@ export function mount(root) {
   const brought = new Map();
   async function bring(index) {
     if (!brought.has(index)) {
-      const image = await (await postFor(`runs/${state.run}/original`, { point: { kind: "data", index } })).blob();
-      brought.set(index, { kind: "file", digest: (await upload(image)).digest, name: `data ${index}` });
+      const answer = await postFor(`runs/${state.run}/original`, { point: { kind: "data", index } });
+      const labels = JSON.parse(answer.headers.get("labels"));
+      const point = { kind: "file", digest: (await upload(await answer.blob())).digest, name: `data ${index}` };
+      brought.set(index, { point, labels });
     }
     return brought.get(index);
   }
-  let points = [];
+  let chosen = [];
+  // What the data say of it is told to a model that decodes such a label, by its own number for that class.
+  function toldTo(facts, { point, labels }) {
+    const known = Object.entries(facts.told).map(([name, classes]) => [name, classes.indexOf(labels[name])]).filter(([, i]) => i >= 0);
+    return known.length ? { kind: "told", of: point, labels: known } : point;
+  }
   async function choose() {
     const [wanted, kind] = [first, mode];
-    const all = [...Array(SHOWN).keys()].map((i) => (kind === "data" ? bring((wanted + i) % mine.data.size) : { kind: "seed", seed: wanted + i + 1 }));
+    const all = [...Array(SHOWN).keys()].map((i) => (kind === "data" ? bring((wanted + i) % mine.data.size) : { point: { kind: "seed", seed: wanted + i + 1 }, labels: {} }));
     const found = await Promise.all(all);
     if (wanted !== first || kind !== mode) return;
-    points = found;
+    chosen = found;
     order();
     rows.forEach((_, id) => ask(id));
   }
@@ -74,7 +81,9 @@ export function mount(root) {
   }
   function ask(id) {
     const row = rows.get(id);
-    if (row && points.length && can(row.facts)) row.channel.ask({ run: id, points, look: { noise: "fixed" }, originals: mode === "data" });
+    if (!row || !chosen.length || !can(row.facts)) return;
+    const points = chosen.map((one) => toldTo(row.facts, one));
+    row.channel.ask({ run: id, points, look: { noise: "fixed" }, originals: mode === "data" });
   }
   const all = () => choose().catch((error) => toast(error.message, true));
 
