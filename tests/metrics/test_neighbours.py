@@ -64,6 +64,17 @@ def test_blocks_a_far_mean_and_copies_change_nothing(monkeypatch: pytest.MonkeyP
     assert scores(generated, real, 4) == pytest.approx(by_hand(generated, real, 4))
 
 
+@pytest.mark.parametrize("columns", [7, 100, 333])
+def test_the_smallest_of_rows_that_come_in_blocks(columns: int) -> None:
+    values = normal(20, columns).mul(8).round()  # with ties
+    for given in (values, values.mT.contiguous().mT):
+        found = blocks.Smallest(20, 5, values)
+        for first in range(0, columns, 150):
+            found.offer(slice(0, 20), given[:, first : first + 150], first)
+        assert torch.equal(found.value, values.sort(1).values[:, :5])
+        assert torch.equal(values.gather(1, found.index), found.value)
+
+
 def test_progress_ends_at_its_total(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks, "SIDE", 32)
     told: list[tuple[int, int]] = []

@@ -32,13 +32,14 @@ def check_features(x: Tensor, what: str, least: int = 2, why: str = "") -> None:
         raise UserError(f"the features of {what} are {list(x.shape)}, wanted [N, D]: flatten each image's")
     if len(x) < least:
         raise UserError(f"{len(x)} {what} are too few, at least {least:,} are needed{': ' + why if why else ''}")
-    bad = [i for i, part in enumerate(x.split(4096)) if not bool(torch.isfinite(part).all())]
-    if bad:
-        rows = int((~torch.isfinite(x)).any(1).sum())
+    parts = x.split(4096)
+    suspect = [part for part in parts if not bool(torch.isfinite(part.sum()))]
+    rows = sum(int((~torch.isfinite(part)).any(1).sum()) for part in suspect)
+    if rows:
         raise UserError(
             f"the features of {rows} of {len(x)} {what} are not finite: look at these images, or use another feature network"
         )
-    if bool((x == x[0]).all()):
+    if all(bool((part == x[0]).all()) for part in parts):
         raise UserError(
             f"the features of all {len(x)} {what} are the same: the images are alike, or the network sees nothing in them"
         )

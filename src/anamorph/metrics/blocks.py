@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import Self
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
 from anamorph.core.progress import Progress, quiet
 
-__all__ = ["Block", "Blocks", "Smallest", "blocks_across", "blocks_within"]
+__all__ = ["Block", "Blocks", "Smallest", "blocks_across", "blocks_within", "squared_distances"]
 
-SIDE = 2048
+SIDE = 1024
+GROUP = 16
+"""Columns of which only the smallest is looked at first; a power of two."""
 EXACT_VALUES = 1 << 17
 """Numbers of a difference in float64 that are held at a time: what a processor keeps near."""
 
@@ -37,11 +38,11 @@ class Blocks:
 
     def across(self, x: Tensor, y: Tensor) -> Iterator[Block]:
         """Every block of the distances between features [N, D] and [M, D]."""
-        squares = self._squares(y)
+        ours, theirs = self._squares(x), self._squares(y)
         for rows in _slices(len(x)):
             part = self._centred(x[rows])
             for columns in _slices(len(y)):
-                yield rows, columns, self._block(part, y[columns], squares[columns])
+                yield rows, columns, self._block(part, ours[rows], y[columns], theirs[columns])
 
     def upper(self, x: Tensor) -> Iterator[Block]:
         """The blocks on and above the diagonal of the distances within features [N, D]; to itself, each is infinitely far."""
@@ -50,19 +51,20 @@ class Blocks:
             part = self._centred(x[rows])
             for columns in _slices(len(x)):
                 if columns.start >= rows.start:
-                    block = self._block(part, x[columns], squares[columns])
+                    block = self._block(part, squares[rows], x[columns], squares[columns])
                     if columns == rows:
                         block.fill_diagonal_(math.inf)
                     yield rows, columns, block
 
-    def within(self, x: Tensor, k: int) -> Tensor:
-        """The squared distances [N, k] of each of features [N, D] to its k nearest others, ascending, float64."""
-        found = Smallest(len(x), min(k + 2, len(x) - 1), x)
+    def reach(self, x: Tensor, *ks: int) -> list[Tensor]:
+        """For every k, the squared distance [N] of each of features [N, D] to its k-th nearest other, float64."""
+        found = Smallest(len(x), min(max(ks) + 2, len(x) - 1), x)
         for rows, columns, squared in self.upper(x):
             found.offer(rows, squared, columns.start)
             if columns != rows:
                 found.offer(columns, squared.mT, rows.start)
-        return found.exact(x, x)[0][:, :k]
+        slack = 2 * self.slack(x, x)
+        return [found.kth(k, slack, x, x) for k in ks]
 
     def slack(self, x: Tensor, y: Tensor) -> Tensor:
         """How far off [n] a squared distance of each of x [n, D] to one of y may be."""
@@ -72,14 +74,14 @@ class Blocks:
         return (x - self.mean).float()
 
     def _squares(self, x: Tensor) -> Tensor:
-        return torch.cat([self._centred(part).double().square().sum(1) for part in x.split(SIDE)]).float()
+        return torch.cat([torch.linalg.vecdot(part, part) for part in map(self._centred, x.split(SIDE))])
 
-    def _block(self, left: Tensor, right: Tensor, squares: Tensor) -> Tensor:
+    def _block(self, left: Tensor, ours: Tensor, right: Tensor, theirs: Tensor) -> Tensor:
         self.done += 1
         self.progress(self.done, self.total)
         centred = torch.sub(right, self.mean, out=self.right.resize_(right.shape))
-        block = torch.addmm(squares[None], left, centred.mT, alpha=-2, out=self.block.resize_(len(left), len(right)))
-        return block.add_(left.square().sum(1, keepdim=True))
+        block = torch.addmm(theirs[None], left, centred.mT, alpha=-2, out=self.block.resize_(len(left), len(right)))
+        return block.add_(ours[:, None])
 
 
 def blocks_across(n: int, m: int) -> int:
@@ -96,34 +98,71 @@ def _slices(n: int) -> list[slice]:
     return [slice(start, min(start + SIDE, n)) for start in range(0, n, SIDE)]
 
 
+def squared_distances(x: Tensor, y: Tensor) -> Tensor:
+    """Of each of x [n, D] to the one of y [n, D] beside it, from their differences in float64."""
+    return (x.double() - y.double()).square_().sum(1)
+
+
+def _promising(values: Tensor, c: int) -> Tensor:
+    """The columns [N, at least c] of values [N, M] that the c smallest of each row stand in: those of the c groups whose
+    smallest are smallest, and those that no group has."""
+    m = values.shape[1]
+    groups = m // GROUP
+    if groups <= c:
+        return torch.arange(m, device=values.device).expand(len(values), m)
+    lowest = values[:, : GROUP * groups]
+    while lowest.shape[1] > groups:
+        lowest = torch.minimum(*lowest.chunk(2, 1))
+    chosen = lowest.topk(c, 1, largest=False, sorted=False).indices
+    members = torch.arange(0, GROUP * groups, groups, device=values.device)
+    rest = torch.arange(GROUP * groups, m, device=values.device)
+    return torch.cat([(chosen[:, None] + members[:, None]).flatten(1), rest.expand(len(values), -1)], 1)
+
+
 class Smallest:
-    """The c smallest of each of n rows of numbers that come in blocks of columns, and the columns [n, c] they stand in."""
+    """The c smallest of each of n rows of numbers that come in blocks of columns, ascending, and the columns [n, c] they stand
+    in."""
 
     def __init__(self, n: int, c: int, like: Tensor) -> None:
         self.value = torch.full((n, c), math.inf, device=like.device)
         self.index = torch.zeros(n, c, dtype=torch.int64, device=like.device)
 
-    @classmethod
-    def of(cls, index: Tensor) -> Self:
-        """Of columns that are known."""
-        found = cls(0, 0, index)
-        found.index = index
-        return found
-
     def offer(self, rows: slice, values: Tensor, first: int) -> None:
         """Take numbers [rows, columns] in, whose columns begin at `first`."""
-        value, index = values.topk(min(self.index.shape[1], values.shape[1]), 1, largest=False)
-        both, where = torch.cat([self.value[rows], value], 1), torch.cat([self.index[rows], index + first], 1)
+        columns = _promising(values, self.index.shape[1])
+        both = torch.cat([self.value[rows], values.gather(1, columns)], 1)
+        where = torch.cat([self.index[rows], columns + first], 1)
         self.value[rows], chosen = both.topk(self.index.shape[1], 1, largest=False)
         self.index[rows] = where.gather(1, chosen)
 
-    def distances(self, x: Tensor, y: Tensor) -> Tensor:
-        """The squared distances [n, c] of x [n, D] to those of y [m, D] that were found, from their differences in float64."""
-        step = max(1, EXACT_VALUES // (max(1, self.index.shape[1]) * x.shape[1]))
-        parts = zip(x.split(step), self.index.split(step), strict=True)
-        return torch.cat([(part[:, None].double() - y[index].double()).square_().sum(2) for part, index in parts])
-
     def exact(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Those distances in ascending order, and the columns in theirs."""
-        found, order = self.distances(x, y).sort(1)
+        """The squared distances [n, c] of x [n, D] to those of y [m, D] that were found, ascending, in float64, and the columns
+        in their order."""
+        everywhere = torch.ones_like(self.index, dtype=torch.bool)
+        found, order = self._decided(everywhere, x, y).sort(1)
         return found, self.index.gather(1, order)
+
+    def kth(self, k: int, slack: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """The k-th smallest [n] squared distance of x [n, D] to those of y [m, D] that were found, in float64, which only those
+        within a slack [n] of it in float32 are looked at in."""
+        over = self.value - self.value[:, k - 1 : k]
+        below = (over < -slack[:, None]).sum(1, keepdim=True)
+        near = self._decided(over.abs_() <= slack[:, None], x, y).sort(1).values
+        return near.gather(1, k - 1 - below)[:, 0]
+
+    def share_below(self, slack: Tensor, below: Callable[[Tensor, Tensor], Tensor]) -> float:
+        """The share of rows that have a number below zero; `below` decides it for pairs of rows and columns that are within a
+        slack [n] of zero."""
+        sure = self.value[:, 0] < -slack
+        row, at = ((self.value.abs() <= slack[:, None]) & ~sure[:, None]).nonzero(as_tuple=True)
+        sure[row[below(row, self.index[row, at])]] = True
+        return float(sure.double().mean())
+
+    def _decided(self, which: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        """The squared distances [n, c] in float64, where they are asked for; others are infinite."""
+        found = torch.full(self.index.shape, math.inf, dtype=torch.float64, device=x.device)
+        row, at = which.nonzero(as_tuple=True)
+        step = max(1, EXACT_VALUES // x.shape[1])
+        parts = zip(row.split(step), self.index[row, at].split(step), strict=True)
+        found[row, at] = torch.cat([squared_distances(x[i], y[j]) for i, j in parts])
+        return found

@@ -15,7 +15,7 @@ from torch import Tensor
 from anamorph.core.errors import UserError
 from anamorph.core.progress import Progress, quiet
 from anamorph.features.sets import check_features, check_pair
-from anamorph.metrics.blocks import Blocks, Smallest, blocks_across, blocks_within
+from anamorph.metrics.blocks import Blocks, Smallest, blocks_across, blocks_within, squared_distances
 
 __all__ = ["Memorisation", "NeighbourScores", "mean_distance", "memorisation", "nearest_neighbours", "neighbour_scores"]
 
@@ -54,20 +54,25 @@ def neighbour_scores(
     check_pair(real, generated, most + 1, why)
     n, m = len(real), len(generated)
     blocks = Blocks(real, progress, blocks_within(n) + blocks_within(m) + blocks_across(n, m))
-    ours, theirs = blocks.within(real, most), blocks.within(generated, most)
-    reach, back, open_ball = ours[:, k - 1].float(), theirs[:, k - 1].float(), ours[:, density_k - 1]
+    (reach, open_ball), (back,) = blocks.reach(real, k, density_k), blocks.reach(generated, k)
     inside, backed = Smallest(m, min(DECIDED, n), real), Smallest(n, min(DECIDED, m), real)
-    nearest, held = Smallest(n, min(DECIDED, m), real), _Count(open_ball, blocks.slack(real, generated))
+    slack, covered = blocks.slack(real, generated), Smallest(n, min(DECIDED, m), real)
+    held = _Count(open_ball, slack)
     for rows, columns, squared in blocks.across(real, generated):
-        held.offer(rows, squared, columns.start)
-        nearest.offer(rows, squared, columns.start)
-        backed.offer(rows, squared - back[columns], columns.start)
-        inside.offer(columns, squared.sub_(reach[rows, None]).mT, rows.start)
+        over = squared - open_ball[rows, None].float()
+        covered.offer(rows, over, columns.start)
+        held.offer(rows, over, columns.start)
+        backed.offer(rows, squared - back[columns].float(), columns.start)
+        inside.offer(columns, squared.sub_(reach[rows, None].float()).mT, rows.start)
+
+    def apart(i: Tensor, j: Tensor) -> Tensor:
+        return squared_distances(real[i], generated[j])
+
     return NeighbourScores(
-        _share_inside(generated, real, inside.index, ours[:, k - 1]),
-        _share_inside(real, generated, backed.index, theirs[:, k - 1]),
+        inside.share_below(blocks.slack(generated, real), lambda j, i: apart(i, j) <= reach[i]),
+        backed.share_below(slack, lambda i, j: apart(i, j) <= back[j]),
         held.total(real, generated) / (density_k * m),
-        float((nearest.exact(real, generated)[0][:, 0] < open_ball).double().mean()),
+        covered.share_below(slack, lambda i, j: apart(i, j) < open_ball[i]),
     )
 
 
@@ -80,8 +85,9 @@ class _Count:
         self.rows: list[Tensor] = []
         self.columns: list[Tensor] = []
 
-    def offer(self, rows: slice, squared: Tensor, first: int) -> None:
-        over, slack = squared - self.limit[rows, None].float(), self.slack[rows, None]
+    def offer(self, rows: slice, over: Tensor, first: int) -> None:
+        """Take in how far squared distances [rows, columns] are over the limit, which is overwritten."""
+        slack = self.slack[rows, None]
         self.sure += int(torch.count_nonzero(over < -slack))
         row, column = (over.abs_() <= slack).nonzero(as_tuple=True)
         self.rows.append(row + rows.start)
@@ -91,15 +97,8 @@ class _Count:
         rows, columns = torch.cat(self.rows), torch.cat(self.columns)
         decided = 0
         for row, column in zip(rows.split(DECIDED_AT_ONCE), columns.split(DECIDED_AT_ONCE), strict=True):
-            squared = (x[row].double() - y[column].double()).square_().sum(1)
-            decided += int(torch.count_nonzero(squared < self.limit[row]))
+            decided += int(torch.count_nonzero(squared_distances(x[row], y[column]) < self.limit[row]))
         return self.sure + decided
-
-
-def _share_inside(points: Tensor, centres: Tensor, candidates: Tensor, reach: Tensor) -> float:
-    """The share of points that lie in the ball of one of their candidates, surfaces included."""
-    found = Smallest.of(candidates).distances(points, centres)
-    return float((found <= reach[candidates]).any(1).double().mean())
 
 
 def nearest_neighbours(queries: Tensor, base: Tensor, k: int = 1, progress: Progress = quiet) -> tuple[Tensor, Tensor]:
