@@ -214,6 +214,22 @@ def test_known_factors_are_measured(tmp_path: Path) -> None:
     assert "shape scale angle x y colour" in found["mig"].protocol
 
 
+def test_every_label_is_probed_but_one_of_a_single_class(tmp_path: Path) -> None:
+    trained(tmp_path, "autoencoder", 64, AutoencoderConfig(z_dim=4, width=8), "shapes", (8, 8))
+    record, looks = evaluate(subject(tmp_path, 60), chosen(["probes"]))
+    found = {measure.name: measure for _, measure, _ in record.measures()}
+    labels = ("shape", "scale", "angle", "x", "y", "colour")
+    assert found.keys() == {f"{probe}_accuracy_{label}" for probe in ("1nn", "5nn", "svm", "logistic") for label in labels}
+    assert "1-NN probe, colour" in plain_table(record)
+    looks.encoded["label.scale"].fill_(2)
+    (step,) = chosen(["probes"])
+    alone = step.take(looks)
+    assert {measure.name for measure in alone.measures} == found.keys() - {
+        f"{probe}_accuracy_scale" for probe in ("1nn", "5nn", "svm", "logistic")
+    }
+    assert alone.notes == ("no probes of scale: all images that were looked at are of one class",)
+
+
 def test_a_growing_model_is_held_against_images_of_its_level(runs: Path) -> None:
     settings = settings_of(RunFolder(runs / "autoencoder"))
     data = data_of(settings, None, 20, level=1)

@@ -192,15 +192,22 @@ def _codes(looks: Looks) -> tuple[Tensor, Tensor]:
 
 
 def _probes(looks: Looks) -> Found:
-    """Of the first label."""
+    """Of every label; of several, each measure is named after its own."""
     train, test = _codes(looks)
     labels = [label for label in looks.subject.data.train.labels if len(label.classes) > 1]
-    found = []
-    for label in labels[:1]:
+    found: list[Measure] = []
+    notes: list[str] = []
+    for label in labels:
         known, wanted = looks.encoded[f"label.{label.name}"].long(), looks.reconstructions[f"label.{label.name}"].long()
-        measures = probes(train, known, test, wanted, label.name, looks.subject.data.split)
-        found += [replace(measure, error=of_share(measure.value, len(test))) for measure in measures]
-    return Found(found)
+        if len(known.unique()) < 2:
+            notes.append(f"no probes of {label.name}: all images that were looked at are of one class")
+            continue
+        tail = "" if len(labels) == 1 else f"_{label.name}"
+        with looks.tell(f"probes of {label.name}"):
+            measures = probes(train, known, test, wanted, label.name, looks.subject.data.split)
+        errors = [of_share(measure.value, len(test)) for measure in measures]
+        found += [replace(m, name=m.name + tail, error=error) for m, error in zip(measures, errors, strict=True)]
+    return Found(found, notes=tuple(notes))
 
 
 def _usage(looks: Looks) -> Found:
