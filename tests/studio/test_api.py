@@ -112,7 +112,7 @@ def _bomb() -> bytes:
         (_bomb(), "exceeds limit"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(/etc/passwd) run\n", "not readable as an image"),
         (b"\x80\x04\x95cos\nsystem\n(S'true'\ntR.", "not readable as an image"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>", "not readable as an image"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>", "not readable as an image (it is of no format"),
         (png_of(kind="ICO", size=(16, 16)), "PNG, JPEG, WebP, GIF, BMP and TIFF are taken"),
         (png_of(size=(7000, 6000)), "over the limit of 40 megapixels"),
     ],
@@ -276,6 +276,25 @@ def test_the_api_is_described(client: httpx.Client) -> None:
     routes = {path.rsplit("/", 1)[-1] for path in said["paths"]}
     assert {"encode", "decode", "draw", "edit", "mix", "interpolate", "project"} <= routes
     assert {"Drawn", "Moved", "Mixed"} <= set(said["components"]["schemas"])
+    decode, upload = said["paths"]["/api/runs/{run}/decode"]["post"], said["paths"]["/api/images"]["post"]
+    assert {"image/png", "video/mp4", "application/octet-stream"} <= set(decode["responses"]["200"]["content"])
+    assert set(upload["requestBody"]["content"]) == {"application/octet-stream"}
+    for status in ("403", "404", "405", "413", "422", "500", "503"):
+        assert "Problem" in json.dumps(upload["responses"][status])
+
+
+def test_errors_of_every_kind_are_json_below_api_and_text_elsewhere(client: httpx.Client) -> None:
+    elsewhere = {"origin": "http://elsewhere.example"}
+    answers = {
+        403: client.post("api/sessions", json={}, headers=elsewhere),
+        404: client.get("api/nothing"),
+        405: client.put("api/runs"),
+        413: client.post("api/sessions", content=b"x" * (BODY_BYTES + 1)),
+        422: client.get("api/runs/nobody"),
+    }
+    assert {status: answer.status_code for status, answer in answers.items()} == {status: status for status in answers}
+    assert all(answer.json()["error"] for answer in answers.values())
+    assert client.get("", headers={"host": "rebound.example"}).text.startswith("this studio is not known by that name")
 
 
 def test_pages_come_with_a_policy_and_nothing_from_elsewhere(client: httpx.Client) -> None:

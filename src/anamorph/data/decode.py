@@ -8,7 +8,7 @@ from typing import IO
 
 import numpy as np
 from PIL import Image as Pillow
-from PIL import ImageOps
+from PIL import ImageOps, UnidentifiedImageError
 
 from anamorph.core.errors import UserError
 from anamorph.core.signal import Image
@@ -56,6 +56,8 @@ def _open(file: IO[bytes]) -> Pillow.Image:
     """An image whose pixels are not yet decoded."""
     try:
         image = Pillow.open(file, formats=_formats())
+    except UnidentifiedImageError:
+        raise BadImage("not readable as an image (it is of no format that is known)") from None
     except Exception as error:
         raise BadImage(f"not readable as an image ({error})") from error
     if image.width * image.height > LIMIT_MEGAPIXELS * 1_000_000:

@@ -20,6 +20,7 @@ from anamorph.core.errors import UserError
 from anamorph.core.signal import Image, Signal
 from anamorph.core.space import Codes, check_codes, read_codes, write_codes
 from anamorph.data.decode import BadImage, survey
+from anamorph.studio.answers import FILE_SENT, answering
 from anamorph.studio.code import python_of
 from anamorph.studio.evaluate import Bench
 from anamorph.studio.facts import describe, ways_of
@@ -59,6 +60,7 @@ TYPES: dict[As, str] = {
     "codes": "application/octet-stream",
     "python": "text/x-python; charset=utf-8",
 }
+PICTURED = answering(*TYPES.values())
 LOOK_SECONDS = 0.5
 """Between two looks at whether a client still waits for its optimisation."""
 FORMATS = {"PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"}
@@ -228,13 +230,13 @@ def _about_images(router: APIRouter, service: Service) -> None:
             raise UserError(f"{seen.width}x{seen.height} is over the limit of {UPLOAD_MEGAPIXELS} megapixels: shrink it first")
         return {"width": seen.width, "height": seen.height}
 
-    @router.post("/images", tags=["images"])
+    @router.post("/images", tags=["images"], openapi_extra=FILE_SENT)
     async def upload(request: Request) -> dict[str, Any]:
         """Keep an image or sound file (WAV, FLAC, OGG), sent as the body; it is then the point {"kind": "file", "digest": ...}
         of any run of its kind."""
         return await asyncio.to_thread(keep, await request.body())
 
-    @router.post("/runs/{run}/encode", tags=["pictures"])
+    @router.post("/runs/{run}/encode", tags=["pictures"], openapi_extra=FILE_SENT)
     async def encode(run: str, request: Request, as_: Annotated[Literal["point", "codes"], Query(alias="as")] = "point") -> Any:
         """The point of an image or sound file, sent as the body; or its codes."""
         point = File(digest=(await asyncio.to_thread(keep, await request.body()))["digest"])
@@ -245,7 +247,7 @@ def _about_images(router: APIRouter, service: Service) -> None:
         content = await asyncio.wrap_future(worker.ask(lambda b: _safetensors(b, b.codes([point]))))
         return Response(content, media_type=TYPES["codes"])
 
-    @router.post("/runs/{run}/original", tags=["images"])
+    @router.post("/runs/{run}/original", tags=["images"], **answering(TYPES["png"], TYPES["wav"]))
     async def original(run: str, body: One) -> Response:
         """The image (PNG) or sound (WAV) that a point was encoded from, fitted to the model; and what the data say of it, by
         label, as JSON in the header `labels`."""
@@ -265,13 +267,13 @@ def _kind(content: bytes) -> str:
 def _about_points(router: APIRouter, service: Service) -> None:
     pictures = _Pictures(service)
 
-    @router.post("/runs/{run}/decode", tags=["pictures"])
+    @router.post("/runs/{run}/decode", tags=["pictures"], **PICTURED)
     async def decode(run: str, body: Decode) -> Response:
         """A picture of points."""
         check_size(body.points)
         return await pictures.of(run, body.points, body, body.columns)
 
-    @router.post("/runs/{run}/draw", tags=["pictures"])
+    @router.post("/runs/{run}/draw", tags=["pictures"], **PICTURED)
     async def draw(run: str, body: Draw) -> Response:
         """Samples by seed."""
         points: list[Point] = [Drawn(seed=body.seed + i, temperature=body.temperature) for i in range(body.n)]
@@ -279,20 +281,20 @@ def _about_points(router: APIRouter, service: Service) -> None:
             points = [Truncated(of=point, psi=body.psi) for point in points]
         return await pictures.of(run, points, body, body.columns)
 
-    @router.post("/runs/{run}/edit", tags=["pictures"])
+    @router.post("/runs/{run}/edit", tags=["pictures"], **PICTURED)
     async def edit(run: str, body: Edit) -> Response:
         """A point moved along directions."""
         check_size([body.point])
         return await pictures.of(run, [Moved(of=body.point, along=tuple(body.along))], body)
 
-    @router.post("/runs/{run}/mix", tags=["pictures"])
+    @router.post("/runs/{run}/mix", tags=["pictures"], **PICTURED)
     async def mix(run: str, body: Mix) -> Response:
         """A table of mixed points."""
         check_size([*body.rows, *body.columns])
         points = [_cell(row, column, body) for row in body.rows for column in body.columns]
         return await pictures.of(run, points, body, len(body.columns))
 
-    @router.post("/runs/{run}/interpolate", tags=["pictures"])
+    @router.post("/runs/{run}/interpolate", tags=["pictures"], **PICTURED)
     async def interpolate(run: str, body: Interpolate) -> Response:
         """A strip, a grid, or a film."""
         check_size(body.ends)
@@ -323,7 +325,7 @@ def _about_codes(router: APIRouter, service: Service) -> None:
         service.found.put(found.point.digest, found.codes)
         return {"point": found.point.model_dump(), "before": found.before, "after": found.after}
 
-    @router.post("/runs/{run}/codes", tags=["pictures"])
+    @router.post("/runs/{run}/codes", tags=["pictures"], openapi_extra=FILE_SENT)
     async def codes(run: str, request: Request) -> dict[str, Any]:
         """The points of a file of codes (safetensors, as `decode` with "as": "codes" answers), sent as the body."""
         body = await request.body()

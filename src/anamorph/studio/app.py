@@ -11,9 +11,11 @@ from importlib.resources.abc import Traversable
 from fastapi import FastAPI, Request, Response, WebSocket
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
 
 from anamorph.core.errors import UserError
 from anamorph.studio import api, views
+from anamorph.studio.answers import ERRORS
 from anamorph.studio.guard import LOOPBACK, Guard
 from anamorph.studio.live import Live
 from anamorph.studio.service import Service
@@ -58,6 +60,7 @@ def create_app(service: Service, token: str = "", hosts: Iterable[str] = LOOPBAC
         docs_url=None,
         redoc_url=None,
         openapi_url="/api/openapi.json",
+        responses=ERRORS,
         lifespan=lifespan,
     )
     app.include_router(api.router_of(service))
@@ -90,9 +93,17 @@ def _tell_errors(app: FastAPI) -> None:
         where = ".".join(str(part) for part in first["loc"][1:])
         return JSONResponse({"error": f"{where}: {first['msg']}" if where else first["msg"]}, 422)
 
+    @app.exception_handler(HTTPException)
+    def unknown(request: Request, error: HTTPException) -> JSONResponse:
+        return JSONResponse({"error": error.detail}, error.status_code)
+
     @app.exception_handler(RuntimeError)
     def failed(request: Request, error: RuntimeError) -> JSONResponse:
         return JSONResponse({"error": str(error)}, 500)
+
+    @app.exception_handler(Exception)
+    def broken(request: Request, error: Exception) -> JSONResponse:
+        return JSONResponse({"error": "the studio has failed at this; the terminal it was started from says more"}, 500)
 
     @app.exception_handler(Closed)
     def put_aside(request: Request, error: Closed) -> JSONResponse:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import json
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
@@ -54,7 +55,7 @@ class Guard:
             else:
                 await self.app(scope, receive, send)
         elif refused:
-            await _answer(send, 403, refused)
+            await _refuse(scope, send, 403, refused)
         elif self._arrives_with_token(scope):
             cookie = f"{COOKIE}={self.token}; HttpOnly; SameSite=Strict; Path=/"
             await _answer(send, 303, "", {"location": "/", "set-cookie": cookie})
@@ -96,7 +97,7 @@ class Guard:
         most = UPLOAD_BYTES if scope["path"].endswith(UPLOADS) else BODY_BYTES
         length = headers.get("content-length", "0")
         if not length.isdigit() or int(length) > most:
-            await _answer(send, 413, f"a request may have {most} bytes: send less")
+            await _refuse(scope, send, 413, f"a request may have {most} bytes: send less")
             return
         taken = 0
 
@@ -126,6 +127,14 @@ def _name_of(host: str) -> str:
 
 def _same(a: str, b: str) -> bool:
     return hmac.compare_digest(a.encode(), b.encode())
+
+
+async def _refuse(scope: Scope, send: Send, status: int, why: str) -> None:
+    """In words for people, or as the API puts its errors."""
+    if scope["path"].startswith("/api/"):
+        await _answer(send, status, json.dumps({"error": why}), {"content-type": "application/json"})
+    else:
+        await _answer(send, status, why)
 
 
 async def _answer(send: Send, status: int, text: str, headers: dict[str, str] | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -117,7 +118,9 @@ def _neighbourly(codes: Tensor, layout: Layout) -> Tensor:
         found = TSNE(perplexity=min(30.0, (n - 1) / 3), init="pca", random_state=0).fit_transform(codes.numpy())
     else:
         try:
-            from umap import UMAP
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ImportWarning)  # of what it can do with TensorFlow
+                from umap import UMAP
         except ImportError as error:
             raise UserError("UMAP is an extra: pip install anamorph[umap], or choose t-SNE") from error
         found = UMAP(

@@ -16,6 +16,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from anamorph.core.errors import UserError
+from anamorph.studio.answers import answering
 from anamorph.studio.evaluate import Bench
 from anamorph.studio.grids import grids_of, palette, usage
 from anamorph.studio.limits import MAPPED, NAME
@@ -92,7 +93,7 @@ def _about_maps(router: APIRouter, maps: _Maps) -> None:
         or by t-SNE or UMAP, which keep neighbours together."""
         return (await maps.of(run, n, layout)).facts()
 
-    @router.get("/runs/{run}/map/atlas", tags=["map"])
+    @router.get("/runs/{run}/map/atlas", tags=["map"], **answering("image/webp"))
     async def atlas(run: str, n: Count = 1000, layout: Layout = "pca") -> Response:
         """Their thumbnails, in one WebP."""
         return Response((await maps.of(run, n, layout)).atlas, media_type="image/webp", headers={"cache-control": "no-store"})
@@ -119,7 +120,7 @@ def _about_grids(router: APIRouter, service: Service) -> None:
         """The numbers in a point's grids of codes, by space."""
         return await asked(run, body, lambda b, body: grids_of(b, body.point))
 
-    @router.post("/runs/{run}/palette", tags=["codes"])
+    @router.post("/runs/{run}/palette", tags=["codes"], **answering("image/webp"))
     async def patches(run: str, body: Grids) -> Response:
         """What each code of a space stands for, in one WebP; its layout is in the header `layout`."""
         content, layout = await asked(run, body, lambda b, body: palette(b, body.point, body.space))
@@ -152,7 +153,7 @@ def _about_training(router: APIRouter, service: Service) -> None:
         folder = RunFolder(service.path(run)).pictures
         return sorted(p.name for p in folder.glob("*.png") if PICTURE.fullmatch(p.name)) if folder.is_dir() else []
 
-    @router.get("/runs/{run}/pictures/{name}", tags=["training"])
+    @router.get("/runs/{run}/pictures/{name}", tags=["training"], **answering("image/png"))
     def picture(run: str, name: Annotated[str, Field(max_length=NAME)]) -> Response:
         """One of them."""
         if name not in pictures(run):
@@ -160,7 +161,7 @@ def _about_training(router: APIRouter, service: Service) -> None:
         content = (RunFolder(service.path(run)).pictures / name).read_bytes()
         return Response(content, media_type="image/png", headers={"cache-control": "no-cache"})
 
-    @router.get("/runs/{run}/report", tags=["training"])
+    @router.get("/runs/{run}/report", tags=["training"], **answering("text/html"))
     def report(run: str) -> Response:
         """The report of a run's evaluation, a page by itself, in which nothing can run."""
         path = _report(RunFolder(service.path(run)))
