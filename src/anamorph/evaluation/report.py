@@ -52,7 +52,7 @@ def write_report(record: Record, looks: Looks) -> Path:
     body = heading + _cards(measures) + section("Measures", _table(measures), _left(record), told=TOLD)
     body += _samples(record, looks) + _reconstructions(looks) + _ways(looks) + _latent(record) + _losses(looks)
     body += f"<footer>anamorph · {escape(subject.settings.model)} · weights {subject.weights}</footer>"
-    path = subject.folder / "report.html"
+    path = RunFolder(subject.path).report
     with replacing(path) as temporary:
         temporary.write_text(page(f"{subject.name}: evaluation", body), encoding="utf-8")
     return path

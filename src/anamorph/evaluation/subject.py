@@ -93,7 +93,7 @@ class Subject:
 
     @property
     def folder(self) -> Path:
-        return self.path / "evaluation"
+        return RunFolder(self.path).evaluation
 
     @property
     def device(self) -> torch.device:

@@ -9,7 +9,6 @@ import sys
 import time
 from collections import OrderedDict
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
@@ -145,7 +144,7 @@ def _about_training(router: APIRouter, service: Service) -> None:
         step = -(-len(lines) // LINES)
         total = folder.config().get("images")
         shown = lines[::step] if step > 1 else lines
-        return {"lines": shown, "total": total, "running": _running(folder), "report": _report(folder).is_file()}
+        return {"lines": shown, "total": total, "running": _running(folder), "report": folder.report.is_file()}
 
     @router.get("/runs/{run}/pictures", tags=["training"])
     def pictures(run: str) -> list[str]:
@@ -164,15 +163,11 @@ def _about_training(router: APIRouter, service: Service) -> None:
     @router.get("/runs/{run}/report", tags=["training"], **answering("text/html"))
     def report(run: str) -> Response:
         """The report of a run's evaluation, a page by itself, in which nothing can run."""
-        path = _report(RunFolder(service.path(run)))
+        path = RunFolder(service.path(run)).report
         if not path.is_file():
             raise UserError(f"the run has not been evaluated: anamorph evaluate {run}")
         headers = {"content-security-policy": REPORT_POLICY, "cache-control": "no-cache"}
         return Response(path.read_bytes(), media_type="text/html; charset=utf-8", headers=headers)
-
-
-def _report(folder: RunFolder) -> Path:
-    return folder.path / "evaluation" / "report.html"
 
 
 def _running(folder: RunFolder) -> bool:

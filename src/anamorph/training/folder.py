@@ -31,11 +31,13 @@ KEPT = 6
 
 
 class RunFolder:
-    """What a training leaves behind: config.json, metrics.jsonl, checkpoints/, pictures/."""
+    """What a training leaves behind: config.json, metrics.jsonl, checkpoints/, pictures/; and evaluation/, once measured."""
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
         self.checkpoints, self.pictures = self.path / "checkpoints", self.path / "pictures"
+        self.evaluation = self.path / "evaluation"
+        self.report = self.evaluation / "report.html"
 
     def __str__(self) -> str:
         return str(self.path)
