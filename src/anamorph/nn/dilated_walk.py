@@ -21,46 +21,45 @@ BLOCK = 16
 class _Layer:
     """One layer, with what it has read.
 
-    seen [size, width, n]: a ring of it. before [period, 2 * inner, n]: what the gates of the next places get from earlier ones
-    and from what is told, found for `period` places at a time: as many as the taps are apart, BLOCK at most.
+    seen [size, n, width]: a ring of it. before [period, n, 2 * inner]: what the gates of the next places get from earlier ones
+    and from what is told, found for `period` places at a time: as many as the taps are apart, BLOCK at most. Both are also
+    matrices, whose rows are the n at one place after the n at another, so that what they get is one product.
     """
 
     def __init__(self, weight: Tensor, apart: int, n: int, empty: Tensor) -> None:
-        self.apart, self.empty = apart, empty[None, :, None]
+        self.apart, self.empty, self.n = apart, empty, n
         self.period = min(apart, BLOCK)
         self.size = (weight.shape[2] - 1) * apart + self.period
-        *earlier, now = weight.unbind(2)
-        self.now = now.contiguous()
-        self.seen = self.empty.repeat(self.size, 1, n)
+        *earlier, self.now = (w.t().contiguous() for w in weight.unbind(2))
+        self.earlier = earlier[::-1]
+        self.seen = self.empty.repeat(self.size, n, 1)
         self.slots = list(self.seen.unbind(0))
-        self.windows = list(self.seen.split(self.period))
-        self.before = now.new_zeros(self.period, len(now), n)
-        self.gates = [(g, *g.chunk(2)) for g in self.before.unbind(0)]
-        self.flat = n == 1  # places are rows of a matrix, and what they get is one product
-        if self.flat:
-            self.windows = [window.squeeze(2) for window in self.windows]
-            self.before = self.before.squeeze(2)
-        self.earlier = [w.t().contiguous() if self.flat else w.expand(self.period, -1, -1) for w in reversed(earlier)]
-        self.told = self.before
+        self.windows = [window.flatten(0, 1) for window in self.seen.split(self.period)]
+        before = self.seen.new_zeros(self.period, n, len(weight))
+        self.before = before.flatten(0, 1)
+        self.gates = [(g, *g.chunk(2, 1)) for g in before.unbind(0)]
+        self.rows, self.told, self.changes = len(self.before), self.before, False
 
     def tell(self, told: Tensor) -> None:
-        """What the gates are told [1 or BLOCK, 2 * inner, n]."""
-        self.told = told.squeeze(2) if self.flat else told
+        """What the gates are told [1 or BLOCK, 1 or n, 2 * inner]."""
+        if len(told) == 1 and told.shape[1] > 1:
+            told = told.expand(self.period, -1, -1)
+        self.told = told.flatten(0, 1).contiguous()
+        self.changes = len(self.told) > self.rows
 
     def look_back(self, t: int) -> None:
         """Find what the gates of places t .. t + period - 1 get from earlier ones."""
-        told = self.told if len(self.told) == 1 else self.told[t % BLOCK : t % BLOCK + self.period]
+        told = self.told
+        if self.changes:
+            first = t % BLOCK * self.n
+            told = told[first : first + self.rows]
         for j, weight in enumerate(self.earlier, 1):
             seen = self.windows[(t - j * self.apart) // self.period % len(self.windows)]
-            if self.flat:
-                torch.addmm(told, seen, weight, out=self.before)
-            else:
-                torch.baddbmm(told, weight, seen, out=self.before)
-            told = self.before
+            told = torch.addmm(told, seen, weight, out=self.before)
 
 
 class DilatedWalk:
-    """`DilatedStack` at one place after the other: features [width, n] to a sum of skips [skip, n].
+    """`DilatedStack` at one place after the other: features [n, width] to a sum of skips [n, skip].
 
     What is folded: biases of the residual path are left out, and given to the gates and to what lies before the beginning; the
     roots by which sums are divided are taken into the weights; tanh(a) = 2 sigmoid(2a) - 1, so that gates are one call, and
@@ -72,14 +71,14 @@ class DilatedWalk:
         c = self.config = stack.config
         self.place = 0
         self.doubled = _doubled(c).to(stack.layers[0].dilated.weight)
-        self.found = self.doubled.new_zeros(c.layers * c.inner, n)
+        self.found = self.doubled.new_zeros(n, c.layers * c.inner)
         bias, residual = self._fold(stack, n)
         following = [*self.layers[1:], self.layers[0]]
-        parts = zip(self.layers, self.found.split(c.inner), residual, following, strict=True)
+        parts = zip(self.layers, self.found.split(c.inner, 1), residual, following, strict=True)
         self.plan = [(a, a.period, a.now, a.gates, part, r, b.slots, b.size) for a, part, r, b in parts]
         outs = [(layer.out.made()[layer.kept :, :, 0], layer.out.bias) for layer in stack.layers]
-        self.skip = -torch.cat([weight for weight, _ in outs], 1) * stack.skip_scale
-        self.skip_bias = torch.stack([b[-c.skip :, None] for _, b in outs if b is not None]).sum(0) * stack.skip_scale
+        self.skip = -torch.cat([weight.t() for weight, _ in outs]) * stack.skip_scale
+        self.skip_bias = torch.stack([b[-c.skip :] for _, b in outs if b is not None]).sum(0) * stack.skip_scale
         self._tell(stack, bias, label, told, places)
 
     def _fold(self, stack: DilatedStack, n: int) -> tuple[Tensor, list[Tensor]]:
@@ -93,7 +92,7 @@ class DilatedWalk:
             assert layer.out.bias is not None
             biases.append(layer.dilated.bias * self.doubled + weight.sum(2) @ offset)
             self.layers.append(_Layer(weight, layer.dilated.dilation[0], n, -offset))
-            residual.append((-scale * out).contiguous())
+            residual.append((-scale * out).t().contiguous())
             if layer.kept:
                 offset = offset + scale * layer.out.bias[: layer.kept]
                 scale *= math.sqrt(2) if self.config.scaled else 1.0
@@ -102,33 +101,32 @@ class DilatedWalk:
     def _tell(self, stack: DilatedStack, bias: Tensor, label: Tensor | None, told: Tensor | None, places: int) -> None:
         """Take up what the gates are told: always the same, or frame by frame."""
         doubled = self.doubled.repeat(self.config.layers)
-        always = bias.unsqueeze(1).expand(-1, self.found.shape[1])
+        self.always = bias[None, None]  # [1, 1 or n, layers * 2 * inner]
         if stack.label is not None:
             assert label is not None
-            always = always + (stack.label(label) * doubled).t()
-        self.always = always.unsqueeze(0)  # [1, layers * 2 * inner, n]
+            self.always = self.always + stack.label(label) * doubled
         self.frames: Tensor | None = None
         if stack.told is not None:
             assert told is not None
-            self.frames = told.permute(2, 1, 0).to(self.always.dtype).contiguous()  # [frames, F, n]
+            self.frames = told.permute(2, 0, 1).to(self.always.dtype).contiguous()  # [frames, n, F]
             self.places_per_frame = places // len(self.frames)
-            self.told = stack.told.weight[:, :, 0] * doubled.unsqueeze(1)
+            self.told = (stack.told.weight[:, :, 0] * doubled.unsqueeze(1)).t().contiguous()
         self._hand_out(self.always)
 
     def _hand_out(self, told: Tensor) -> None:
-        for layer, part in zip(self.layers, told.chunk(len(self.layers), 1), strict=True):
-            layer.tell(part.contiguous())
+        for layer, part in zip(self.layers, told.chunk(len(self.layers), 2), strict=True):
+            layer.tell(part)
 
     def _listen(self, frames: Tensor, t: int) -> None:
         """Take up what is told of the next block of places, or of a frame of whole blocks."""
         each = self.places_per_frame
         if each % BLOCK == 0:
             if t % each == 0:
-                self._hand_out(self.always + self.told @ frames[t // each : t // each + 1])
+                self._hand_out(self.always + frames[t // each : t // each + 1] @ self.told)
         else:
             places = torch.arange(t, t + BLOCK, device=frames.device) // each
             which, where = places.clamp(max=len(frames) - 1).unique(return_inverse=True)
-            self._hand_out((self.always + self.told @ frames[which])[where])
+            self._hand_out((self.always + frames[which] @ self.told)[where])
 
     @torch.inference_mode()
     def restart(self) -> None:
@@ -139,7 +137,7 @@ class DilatedWalk:
 
     @torch.inference_mode()
     def step(self, x: Tensor) -> Tensor:
-        """Sums of skips [skip, n] at the next place, of its features [width, n]."""
+        """Sums of skips [n, skip] at the next place, of its features [n, width]."""
         t = self.place
         self.place = t + 1
         if t % BLOCK == 0 and self.frames is not None:
@@ -152,11 +150,11 @@ class DilatedWalk:
             if c == 0:
                 layer.look_back(t)
             gate, a, b = gates[c]
-            gate.addmm_(now, x).sigmoid_()
+            gate.addmm_(x, now).sigmoid_()
             addcmul(b, a, b, value=-2, out=part)
             if layer is not last:
-                x = addmm(x, residual, part, out=slots[t % size])
-        return addmm(self.skip_bias, self.skip, self.found)
+                x = addmm(x, part, residual, out=slots[t % size])
+        return addmm(self.skip_bias, self.found, self.skip)
 
 
 def _doubled(c: DilatedConfig) -> Tensor:
@@ -173,7 +171,7 @@ class NetWalk:
         self.tables = [embed.rows() for embed in net.embed]
         self.earlier = [table.rows() for table in net.earlier]
         self.hidden, *self.last = [_product(layer) for layer in (net.hidden, *net.last)]
-        self.start = net.start.unsqueeze(1).expand(-1, n)
+        self.start = net.start.expand(n, -1)
         self.x, self.skips = self.start, self.start
 
     def row(self, r: int) -> None:
@@ -185,10 +183,10 @@ class NetWalk:
             self.skips, self.place = self.stack.step(self.x), c
         skips, out = self.skips, []
         for m, (weight, bias) in enumerate(self.last):
-            hidden = torch.addmm(self.hidden[1], self.hidden[0], skips.relu()).relu_()
-            out.append(torch.addmm(bias, weight, hidden).t())
+            hidden = torch.addmm(self.hidden[1], skips.relu(), self.hidden[0]).relu_()
+            out.append(torch.addmm(bias, hidden, weight))
             if m + 1 < len(self.last):
-                skips = skips + self.earlier[m].index_select(0, known[:, m]).t()
+                skips = skips + self.earlier[m].index_select(0, known[:, m])
         return self.net.logits(torch.stack(out, 1) if len(out) > 1 else out[0].unsqueeze(1))
 
     def put(self, r: int, c: int, ids: Tensor) -> None:
@@ -196,10 +194,10 @@ class NetWalk:
         x = first.index_select(0, ids[:, 0])
         for m, table in enumerate(others, 1):
             x = x + table.index_select(0, ids[:, m])
-        self.x = x.t()
+        self.x = x
 
 
 def _product(layer: Kernel) -> tuple[Tensor, Tensor]:
-    """Weight [O, I] and bias [O, 1] of a kernel of one tap."""
+    """Weight [I, O] and bias [O] of a kernel of one tap."""
     assert layer.bias is not None
-    return layer.made()[:, :, 0].contiguous(), layer.bias.unsqueeze(1)
+    return layer.made()[:, :, 0].t().contiguous(), layer.bias
