@@ -8,7 +8,10 @@ from html import escape
 
 import numpy as np
 
-__all__ = ["bars", "histogram", "lines", "parallel"]
+__all__ = ["HUES", "bars", "histogram", "lines", "parallel"]
+
+HUES = 12
+"""Colours that the page has, from c0 on."""
 
 WIDE, HIGH = 560, 220
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 14, 34
@@ -23,7 +26,7 @@ def _frame(content: str, legend: str = "", high: int = HIGH, wide: int = WIDE) -
 def _legend(names: Sequence[str]) -> str:
     if len(names) < 2:
         return ""
-    keys = "".join(f'<span><i class="k{i % 8}"></i>{escape(name)}</span>' for i, name in enumerate(names))
+    keys = "".join(f'<span><i class="k{i % HUES}"></i>{escape(name)}</span>' for i, name in enumerate(names))
     return f'<div class="legend">{keys}</div>'
 
 
@@ -90,7 +93,7 @@ def _steps(axes: _Axes, edges: np.ndarray, shares: np.ndarray, colour: int) -> s
     path = f"M{axes.x(float(edges[0]))} {axes.y(0)}"
     for left, right, share in zip(edges[:-1], edges[1:], shares, strict=True):
         path += f"L{axes.x(float(left))} {axes.y(float(share))}H{axes.x(float(right))}"
-    return f'<path class="area c{colour % 8}" d="{path}V{axes.y(0)}Z"/>'
+    return f'<path class="area c{colour % HUES}" d="{path}V{axes.y(0)}Z"/>'
 
 
 def bars(values: Sequence[float], label: str) -> str:
@@ -122,7 +125,7 @@ def lines(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], label: 
     for i, (x, y) in enumerate(thin.values()):
         held = np.clip(y, axes.bottom, axes.top)
         points = " ".join(f"{axes.x(float(a))},{axes.y(float(b))}" for a, b in zip(x, held, strict=True))
-        drawn += f'<polyline class="line c{i % 8}" points="{points}"/>'
+        drawn += f'<polyline class="line c{i % HUES}" points="{points}"/>'
     return _frame(axes.grid(label) + drawn, _legend(list(curves)))
 
 
@@ -155,6 +158,6 @@ def parallel(axes: Sequence[str], models: Mapping[str, Sequence[float | None]]) 
     for i, values in enumerate(models.values()):
         points = [(x, v) for x, v in zip(place, values, strict=True) if v is not None]
         path = " ".join(f"{x:.1f},{y(v)}" for x, v in points)
-        drawn += f'<polyline class="line c{i % 8}" points="{path}"/>'
-        drawn += "".join(f'<circle class="dot c{i % 8}" cx="{x:.1f}" cy="{y(v)}" r="3.4"/>' for x, v in points)
+        drawn += f'<polyline class="line c{i % HUES}" points="{path}"/>'
+        drawn += "".join(f'<circle class="dot c{i % HUES}" cx="{x:.1f}" cy="{y(v)}" r="3.4"/>' for x, v in points)
     return _frame(drawn, _legend(list(models)), high)

@@ -10,20 +10,23 @@ from io import BytesIO
 from PIL import Image as Pillow
 from torch import Tensor
 
+from anamorph.evaluation.drawings import HUES
 from anamorph.figures.grid import as_picture
 
 __all__ = ["figure", "page", "picture", "section", "sprite", "table"]
 
 HOW = "taken over"
 """The column that gives way on a phone."""
+MANY = 6
+"""Columns from which on a table may be wider than the text, and its first column stays where it is."""
 STYLE = """
 :root { color-scheme: light dark; --paper: #fbfaf8; --card: #ffffff; --ink: #1c1c1e; --soft: #6a6a70; --rule: #e4e2dd;
   --c0: #2f66d0; --c1: #d9722b; --c2: #2c9a68; --c3: #b23a62; --c4: #7a55c7; --c5: #9a7b1f; --c6: #1e93ab; --c7: #767676;
-  --best: #e7f2ea; }
+  --c8: #e0559f; --c9: #7c4327; --c10: #2c3a8c; --c11: #7fae1d; --best: #e7f2ea; }
 @media (prefers-color-scheme: dark) { :root { --paper: #141517; --card: #1c1e21; --ink: #ececee; --soft: #9b9ca3;
   --rule: #303338;
   --c0: #7aa5ff; --c1: #f0a067; --c2: #6acb9c; --c3: #ec7fa2; --c4: #b49af0; --c5: #d8bb60; --c6: #62c9de; --c7: #a0a0a0;
-  --best: #1e3327; } }
+  --c8: #ff9ed0; --c9: #c08a6a; --c10: #8c9cf5; --c11: #b9dd6a; --best: #1e3327; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.5 system-ui, -apple-system, "Segoe UI", sans-serif;
   -webkit-text-size-adjust: 100%; }
@@ -38,6 +41,9 @@ p { margin: 6px 0 12px; max-width: 72ch; }
 .card b { display: block; font-size: 25px; font-weight: 600; letter-spacing: -0.01em; font-variant-numeric: tabular-nums; }
 .card span { font-size: 12.5px; color: var(--soft); display: block; overflow-wrap: anywhere; line-height: 1.35; }
 .wide { overflow-x: auto; background: var(--card); border: 1px solid var(--rule); border-radius: 12px; margin: 12px 0; }
+.many { width: max-content; max-width: calc(100vw - 40px); margin-left: 50%; translate: -50%; }
+.many td:first-child { position: sticky; left: 0; background: var(--card); min-width: 230px; }
+.many td.n small { display: block; } .many th, .many td { padding: 8px 10px; }
 table { border-collapse: collapse; width: 100%; font-size: 14.5px; }
 th, td { text-align: left; padding: 9px 14px; border-top: 1px solid var(--rule); vertical-align: top; }
 thead th { border-top: 0; font-weight: 600; font-size: 13px; color: var(--soft); }
@@ -59,7 +65,8 @@ img { display: block; width: 100%; height: auto; image-rendering: pixelated; bor
 .rows { display: grid; grid-template-columns: max-content 1fr; gap: 6px 12px; align-items: center; font-size: 12.5px;
   color: var(--soft); }
 @media (max-width: 720px) { .how { display: none; } .phone { display: inline; }
-  td.n { white-space: normal; } td.n small { display: block; } td:first-child { min-width: 190px; } }
+  td.n { white-space: normal; } td.n small { display: block; } td:first-child { min-width: 190px; }
+  .many td:first-child { min-width: 150px; } }
 @media (max-width: 560px) { .rows { grid-template-columns: 1fr; gap: 2px; } .rows img { margin-bottom: 10px; }
   main { padding: 22px 12px 48px; }
   h1 { font-size: 24px; } th, td { padding: 8px 10px; } table { font-size: 13.5px; } }
@@ -74,7 +81,7 @@ footer { margin-top: 48px; color: var(--soft); font-size: 13px; border-top: 1px 
 """
 COLOURS = "".join(
     f".c{i} {{ stroke: var(--c{i}); }} .area.c{i}, .dot.c{i} {{ fill: var(--c{i}); }} .k{i} {{ background: var(--c{i}); }}\n"
-    for i in range(8)
+    for i in range(HUES)
 )
 
 
@@ -103,7 +110,8 @@ def figure(content: str, caption: str = "", title: str = "") -> str:
 def table(head: Sequence[str], rows: Sequence[str]) -> str:
     """Rows that are written already, in a box that scrolls where it is too wide."""
     names = "".join(f"<th{' class=how' * (name == HOW)}>{escape(name)}</th>" for name in head)
-    return f'<div class="wide"><table><thead><tr>{names}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+    kind = "wide many" if len(head) >= MANY else "wide"
+    return f'<div class="{kind}"><table><thead><tr>{names}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
 
 
 def sprite(images: Tensor | Sequence[Tensor], columns: int, gap: int = 1) -> Pillow.Image:
