@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from anamorph.core.files import read_json
@@ -45,6 +46,20 @@ def test_every_entrant_has_its_seconds_and_is_measured(tmp_path: Path) -> None:
     before = [path.stat().st_mtime_ns for path in sorted(tmp_path.glob("digits/*/*/checkpoints/*"))]
     assert family_comparison(*arguments, workers=1, features="pixels-pca")  # nothing is trained again
     assert [path.stat().st_mtime_ns for path in sorted(tmp_path.glob("digits/*/*/checkpoints/*"))] == before
+
+
+def test_a_family_is_measured_before_the_next_is_trained(tmp_path: Path) -> None:
+    both = {place: replace(TINY["digits"], entrants={"vae": TINY["digits"].entrants["vae"]}) for place in ("first", "second")}
+
+    def measured() -> bool:
+        return (tmp_path / "results.md").exists()
+
+    arguments = (tmp_path, HERE, print, 0.01, 90, both)
+    assert not family_comparison(*arguments, measured, workers=1, features="pixels-pca")
+    assert (tmp_path / "first.png").is_file()
+    assert (tmp_path / "results.md").read_text().count("## digits") == 1
+    assert family_comparison(*arguments, workers=1, features="pixels-pca")
+    assert (tmp_path / "results.md").read_text().count("## digits") == 2
 
 
 def test_the_families_are_of_models_that_there_are() -> None:

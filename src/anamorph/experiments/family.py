@@ -126,21 +126,18 @@ def family_comparison(
     workers: int = 2,
     features: str = "auto",
 ) -> bool:
-    """Train every entrant for so many CPU minutes, `workers` at a time on one thread each, measure all of them over n images,
-    and write results.md, and for each family a comparison and a picture.
+    """Family after family, train every entrant for so many CPU minutes, `workers` at a time on one thread each, measure all of
+    them over n images, and write a comparison, a picture, and what there is of results.md.
 
     What has been done is not done again. Returns whether it came to its end, or was stopped.
     """
     choice = replace(choice, threads=1)
-    jobs = [
-        _Job(family, name, out / place / _folder(name), minutes * 60, choice)
-        for place, family in families.items()
-        for name in family.entrants
-    ]
-    if not _all_trained(jobs, say, stop, workers):
-        return False
     texts = []
     for place, family in families.items():
+        names = family.entrants
+        jobs = [_Job(family, name, out / place / _folder(name), minutes * 60, choice) for name in names]
+        if not _all_trained(jobs, say, stop, workers):
+            return False
         columns = _measured(family, out / place, n, features, say, stop)
         if columns is None:
             return False
@@ -148,8 +145,8 @@ def family_comparison(
         write_comparison(found, columns, out / place)
         _picture(family, columns, out / f"{place}.png")
         texts.append(_text(place, family, columns, found, minutes))
-    (out / "results.md").write_text("\n".join(texts), encoding="utf-8")
-    say(f"wrote {out / 'results.md'}")
+        (out / "results.md").write_text("\n".join(texts), encoding="utf-8")
+        say(f"wrote {out / 'results.md'}")
     return True
 
 
