@@ -239,7 +239,7 @@ def test_a_spectrum_needs_no_speakers() -> None:
 
 
 def test_after_a_few_hundred_sounds_what_is_loaded_has_learned_as_well() -> None:
-    """What is loaded is the average of the weights: with the half-life of images, little would have come through."""
+    """What is loaded is the average of the weights: with a half-life of 10,000 from the start, little would come through."""
     decoder = DilatedConfig(layers=4, cycle=4, width=16, inner=16, skip=24, head=24)
     config = AudioVQVAEConfig(stride=32, width=16, blocks=1, vocabulary=16, code_dim=8, decoder=decoder, told=8, rate=0.01)
     model, recipe = build("audio_vqvae", SOUND, config, 0)

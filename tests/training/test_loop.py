@@ -168,12 +168,26 @@ def test_the_average_follows_with_its_half_life_and_copies_buffers() -> None:
     with torch.no_grad():
         model.weight.add_(1)
         model.running_mean.fill_(7)  # type: ignore[union-attr]
-    average.follow(100)
+    average.follow(average.share(100, seen=1_000_000))
     torch.testing.assert_close(average.model.weight, start + 0.5)
-    average.follow(100)
+    average.follow(torch.tensor(average.share(100, seen=1_000_000)))
     torch.testing.assert_close(average.model.weight, start + 0.75)
     assert average.model.running_mean.tolist() == [7, 7, 7]  # type: ignore[union-attr]
     assert not average.model.weight.requires_grad
+
+
+@pytest.mark.parametrize("images", [2000, 50_000, 1_000_000])
+def test_the_average_has_forgotten_the_beginning_however_short_the_run(images: int) -> None:
+    """Of weights that grow evenly with the images seen, it is where they were a little before."""
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(model.weight, 1e6)
+    average = Average(model, half_life=10_000)
+    for seen in range(0, images, 100):
+        nn.init.constant_(model.weight, seen + 100)
+        average.follow(average.share(100, seen))
+    behind = images - float(average.model.weight)
+    mean_life = min(10_000, 0.05 * images) / math.log(2)
+    assert 0.6 * mean_life < behind < 1.1 * mean_life
 
 
 def test_the_next_batch_is_prepared_and_is_the_one_of_its_position() -> None:

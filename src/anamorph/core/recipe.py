@@ -13,7 +13,7 @@ from anamorph.core.random import Random
 from anamorph.core.signal import Batch
 from anamorph.core.stage import Stage
 
-__all__ = ["IMAGES_HALF_LIFE", "SOUNDS_HALF_LIFE", "Loss", "Outcome", "Phase", "Recipe"]
+__all__ = ["Loss", "Outcome", "Phase", "Recipe"]
 
 
 @dataclass
@@ -50,13 +50,6 @@ Loss = Callable[[Batch, Stage, Random], Outcome]
 """One function of tensors, so that it can be compiled whole: no branch depends on a tensor's value."""
 
 
-IMAGES_HALF_LIFE = 10_000.0
-"""Of the weight average of a model that learns images or codes, in images (Karras et al. 2017, arXiv:1710.10196)."""
-SOUNDS_HALF_LIFE = 2000.0
-"""Of the weight average of a model that learns samples of sounds. One of them holds thousands of places to learn from, so that
-there are fewer steps than with images: after 10,000 sounds, an average with the half-life of images is still half untrained."""
-
-
 @dataclass(frozen=True)
 class Phase:
     """One part of a training step.
@@ -87,7 +80,7 @@ class Recipe:
     memory: buffers that losses keep between steps.
     idle: what happens to a parameter that an optimizer steps but the phase gives no gradient.
     group: the fewest images that a loss may see at once; None: the whole batch.
-    half_life: of the weight average, in images.
+    half_life: of the weight average, in images (Karras et al. 2017, arXiv:1710.10196).
 
     Raises: ValueError if a phase trains a parameter that none of its optimizers holds.
     """
@@ -97,7 +90,7 @@ class Recipe:
     memory: nn.Module = field(default_factory=nn.Module)
     idle: Idle = "skip"
     group: int | None = 1
-    half_life: float = IMAGES_HALF_LIFE
+    half_life: float = 10_000.0
     routes: dict[str, list[tuple[Adam, list[int | None]]]] = field(init=False, repr=False, compare=False)
     """By phase: each optimizer that it steps, with the place of each of its parameters among those the phase trains."""
 

@@ -18,7 +18,7 @@ from anamorph.core.optimizer import Adam
 from anamorph.core.precision import full_precision
 from anamorph.core.prior import Taste
 from anamorph.core.random import Random, Seeded
-from anamorph.core.recipe import SOUNDS_HALF_LIFE, Outcome, Phase, Recipe
+from anamorph.core.recipe import Outcome, Phase, Recipe
 from anamorph.core.signal import Audio, Batch, Signal
 from anamorph.core.space import Codes, Space
 from anamorph.core.spectrum import log_mel
@@ -240,5 +240,4 @@ def recipe(model: AudioVQVAE) -> Recipe:
     return Recipe(
         phases=(Phase("reconstruction", reconstruction, (model,), ("adam",), commit=(model.codebook.commit,)),),
         optimizers={"adam": Adam(list(model.parameters()), c.rate)},
-        half_life=SOUNDS_HALF_LIFE,
     )

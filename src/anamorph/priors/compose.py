@@ -16,7 +16,7 @@ from anamorph.core.optimizer import Adam
 from anamorph.core.prior import Keep, Prior, Taste
 from anamorph.core.progress import Progress, quiet
 from anamorph.core.random import Random
-from anamorph.core.recipe import IMAGES_HALF_LIFE, SOUNDS_HALF_LIFE, Loss, Outcome, Phase, Recipe
+from anamorph.core.recipe import Loss, Outcome, Phase, Recipe
 from anamorph.core.signal import Audio, Batch, Image, Signal
 from anamorph.core.space import Codes, Space, check_codes
 from anamorph.core.stage import Stage
@@ -210,5 +210,4 @@ def recipe(model: WithPrior) -> Recipe:
             for name, part in zip(names, parts, strict=True)
         ),
         optimizers={name: Adam(list(part.parameters()), part.rate) for name, part in by_gradient.items()},
-        half_life=SOUNDS_HALF_LIFE if isinstance(model.first, MuLaw) else IMAGES_HALF_LIFE,
     )

@@ -11,12 +11,16 @@ from torch import Tensor, nn
 __all__ = ["Average"]
 
 M = TypeVar("M", bound=nn.Module)
+RAMP = 0.05
+"""Of the images seen: the half-life at most."""
 
 
 class Average(Generic[M]):
     """A copy of a model that follows it with a half-life in images; buffers are copied, not averaged.
 
-    It starts as the model is initialised, as StyleGAN's does (Karras et al. 2017, arXiv:1710.10196, appendix A.2).
+    As StyleGAN's (Karras et al. 2017, arXiv:1710.10196, appendix A.2), but for the beginning: the half-life is never more than
+    a share of the images seen, without which what is loaded of a short run, or of a level that is new, would be a mixture with
+    weights that have not been trained (as in the code of Karras et al. 2020, arXiv:2006.06676).
     """
 
     def __init__(self, model: M, half_life: float) -> None:
@@ -26,14 +30,17 @@ class Average(Generic[M]):
         self._its: list[Tensor] = [*model.parameters()]
         self._buffers = list(zip(self.model.buffers(), model.buffers(), strict=True))
 
+    def share(self, images: int, seen: int) -> float:
+        """How far to move towards the model, after it has seen that many images, and so many before."""
+        return 1 - 0.5 ** (images / min(self.half_life, RAMP * (seen + images)))
+
     @torch.no_grad()
-    def follow(self, images: int) -> None:
-        """Move towards the model, after it has seen that many more images."""
-        weight = 1 - 0.5 ** (images / self.half_life)
-        if torch.compiler.is_compiling():  # one by one: a compiler joins each to what moved the weight
+    def follow(self, share: float | Tensor) -> None:
+        """Move towards the model by a share of the way; a tensor, where it is compiled."""
+        if isinstance(share, Tensor):  # one by one: a compiler joins each to what moved the weight
             for mine, its in zip(self._mine, self._its, strict=True):
-                mine.lerp_(its, weight)
+                mine.lerp_(its, share)
         else:
-            torch._foreach_lerp_(self._mine, self._its, weight)
+            torch._foreach_lerp_(self._mine, self._its, share)
         for mine, its in self._buffers:
             mine.copy_(its)

@@ -3,7 +3,7 @@
 Compiled whole, a gradient flows into the optimizer's arithmetic without being written to memory at full precision, a weight
 is brought to lower precision where it is updated instead of wherever it is used, and nothing runs in Python in between.
 What cannot be compiled is given from outside: the random numbers are drawn before the call (a dry run of each loss tells
-which), and what changes from step to step (the blend, the optimizers' rates) comes as tensors.
+which), and what changes from step to step (the blend, the optimizers' rates, the average's share) comes as tensors.
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ class Compiled:
         draws = [[random.draw(request) for request in k.requests] for random, k in zip(randoms, known, strict=True)]
         factors = [self._advance(phase, k, stage) for phase, k in zip(phases, known, strict=True)]
         key = (*(phase.name for phase in phases), *self._shape(batch, stage))
-        outcomes: list[Outcome] = self._call(key, self._step(phases, stage), batch, draws, self._blend(stage), factors)
+        share = self._tensor(self.run.average.share(stage.batch, self.run.images))
+        arguments = (batch, draws, self._tensor(stage.blend), factors, share)
+        outcomes: list[Outcome] = self._call(key, self._step(phases, stage), *arguments)
         return {phase.name: outcome for phase, outcome in zip(phases, outcomes, strict=True)}
 
     def gradients(self, phase: Phase, batch: Batch, stage: Stage, random: Random) -> tuple[Outcome, Gradients]:
@@ -69,7 +71,9 @@ class Compiled:
         requests = self._explore(phase, batch, stage).requests
         key = ("gradients", phase.name, *self._shape(batch, stage))
         draws = [random.draw(request) for request in requests]
-        found: tuple[Outcome, Gradients] = self._call(key, self._gradients(phase, stage), batch, draws, self._blend(stage))
+        found: tuple[Outcome, Gradients] = self._call(
+            key, self._gradients(phase, stage), batch, draws, self._tensor(stage.blend)
+        )
         return found
 
     def _call(self, key: tuple[object, ...], function: Callable[..., Any], *arguments: Any) -> Any:
@@ -90,8 +94,8 @@ class Compiled:
     def _shape(self, batch: Batch, stage: Stage) -> tuple[object, ...]:
         return (stage.level, stage.blend == 1, len(batch), *batch.labels)
 
-    def _blend(self, stage: Stage) -> Tensor:
-        return torch.as_tensor(stage.blend, device=self.run.machine.device)
+    def _tensor(self, value: float | Tensor) -> Tensor:
+        return torch.as_tensor(value, device=self.run.machine.device)
 
     def _explore(self, phase: Phase, batch: Batch, stage: Stage) -> _Known:
         """Run a phase's loss once, if it has not been met in this shape, and undo what it gathered."""
@@ -118,7 +122,9 @@ class Compiled:
     def _step(self, phases: Sequence[Phase], stage: Stage) -> Callable[..., list[Outcome]]:
         run, recipe = self.run, self.run.recipe
 
-        def step(batch: Batch, draws: list[list[Tensor]], blend: Tensor, factors: list[list[Tensor]]) -> list[Outcome]:
+        def step(
+            batch: Batch, draws: list[list[Tensor]], blend: Tensor, factors: list[list[Tensor]], share: Tensor
+        ) -> list[Outcome]:
             outcomes = []
             for phase, its_draws, its_factors in zip(phases, draws, factors, strict=True):
                 outcome, found = gradients(phase, batch, _fading(stage, blend), Replay(its_draws), run.machine)
@@ -127,7 +133,7 @@ class Compiled:
                 for commit in phase.commit:
                     commit()
                 outcomes.append(outcome)
-            run.average.follow(stage.batch)
+            run.average.follow(share)
             return outcomes
 
         return step

@@ -51,7 +51,7 @@ def train(run: Run, source: Source) -> Iterator[Tick]:
                 outcomes = compiled.step(phases, batch, stage)
             else:
                 outcomes = {phase.name: descend(run, phase, batch, stage, compiled) for phase in phases}
-                run.average.follow(stage.batch)
+                run.average.follow(run.average.share(stage.batch, run.images))
             run.step, run.images = run.step + 1, run.images + stage.batch
             yield _tick(run, stage, outcomes)
 

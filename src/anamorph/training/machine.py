@@ -126,7 +126,7 @@ def _step(run: Run, batch: Batch, stage: Stage) -> None:
     stage = run.enter(stage)
     for phase in run.recipe.phases:
         descend(run, phase, batch, stage)
-    run.average.follow(stage.batch)
+    run.average.follow(run.average.share(stage.batch, run.images))
 
 
 def _can_compile() -> bool:
