@@ -80,7 +80,6 @@ class Recipe:
     memory: buffers that losses keep between steps.
     idle: what happens to a parameter that an optimizer steps but the phase gives no gradient.
     group: the fewest images that a loss may see at once; None: the whole batch.
-    half_life: of the weight average, in images (Karras et al. 2017, arXiv:1710.10196).
 
     Raises: ValueError if a phase trains a parameter that none of its optimizers holds.
     """
@@ -90,7 +89,6 @@ class Recipe:
     memory: nn.Module = field(default_factory=nn.Module)
     idle: Idle = "skip"
     group: int | None = 1
-    half_life: float = 10_000.0
     routes: dict[str, list[tuple[Adam, list[int | None]]]] = field(init=False, repr=False, compare=False)
     """By phase: each optimizer that it steps, with the place of each of its parameters among those the phase trains."""
 

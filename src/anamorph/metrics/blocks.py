@@ -98,9 +98,11 @@ def _slices(n: int) -> list[slice]:
     return [slice(start, min(start + SIDE, n)) for start in range(0, n, SIDE)]
 
 
-def squared_distances(x: Tensor, y: Tensor) -> Tensor:
-    """Of each of x [n, D] to the one of y [n, D] beside it, from their differences in float64."""
-    return (x.double() - y.double()).square_().sum(1)
+def squared_distances(x: Tensor, rows: Tensor, y: Tensor, columns: Tensor) -> Tensor:
+    """Of pairs of rows [n] of x [N, D] and of y [M, D], from their differences in float64, a few at a time."""
+    step = max(1, EXACT_VALUES // x.shape[1])
+    parts = zip(rows.split(step), columns.split(step), strict=True)
+    return torch.cat([(x[i].double() - y[j].double()).square_().sum(1) for i, j in parts])
 
 
 def _promising(values: Tensor, c: int) -> Tensor:
@@ -162,7 +164,5 @@ class Smallest:
         """The squared distances [n, c] in float64, where they are asked for; others are infinite."""
         found = torch.full(self.index.shape, math.inf, dtype=torch.float64, device=x.device)
         row, at = which.nonzero(as_tuple=True)
-        step = max(1, EXACT_VALUES // x.shape[1])
-        parts = zip(row.split(step), self.index[row, at].split(step), strict=True)
-        found[row, at] = torch.cat([squared_distances(x[i], y[j]) for i, j in parts])
+        found[row, at] = squared_distances(x, row, y, self.index[row, at])
         return found

@@ -22,8 +22,6 @@ __all__ = ["Memorisation", "NeighbourScores", "mean_distance", "memorisation", "
 DECIDED = 3
 """Candidates that are looked at in float64 where one would do, since float32 may mistake near ones for one another."""
 
-DECIDED_AT_ONCE = 4096
-
 
 @dataclass(frozen=True)
 class NeighbourScores:
@@ -66,7 +64,7 @@ def neighbour_scores(
         inside.offer(columns, squared.sub_(reach[rows, None].float()).mT, rows.start)
 
     def apart(i: Tensor, j: Tensor) -> Tensor:
-        return squared_distances(real[i], generated[j])
+        return squared_distances(real, i, generated, j)
 
     return NeighbourScores(
         inside.share_below(blocks.slack(generated, real), lambda j, i: apart(i, j) <= reach[i]),
@@ -95,10 +93,7 @@ class _Count:
 
     def total(self, x: Tensor, y: Tensor) -> int:
         rows, columns = torch.cat(self.rows), torch.cat(self.columns)
-        decided = 0
-        for row, column in zip(rows.split(DECIDED_AT_ONCE), columns.split(DECIDED_AT_ONCE), strict=True):
-            decided += int(torch.count_nonzero(squared_distances(x[row], y[column]) < self.limit[row]))
-        return self.sure + decided
+        return self.sure + int(torch.count_nonzero(squared_distances(x, rows, y, columns) < self.limit[rows]))
 
 
 def nearest_neighbours(queries: Tensor, base: Tensor, k: int = 1, progress: Progress = quiet) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 __all__ = ["Average"]
 
 M = TypeVar("M", bound=nn.Module)
+HALF_LIFE = 10_000.0
+"""In images."""
 RAMP = 0.05
 """Of the images seen: the half-life at most."""
 
@@ -23,7 +25,7 @@ class Average(Generic[M]):
     weights that have not been trained (as in the code of Karras et al. 2020, arXiv:2006.06676).
     """
 
-    def __init__(self, model: M, half_life: float) -> None:
+    def __init__(self, model: M, half_life: float = HALF_LIFE) -> None:
         self.model = copy.deepcopy(model).requires_grad_(False).eval()
         self.half_life = half_life
         self._mine: list[Tensor] = [*self.model.parameters()]

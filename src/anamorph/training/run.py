@@ -67,7 +67,7 @@ class Run:
     """How far a growing model has come: the stage of the last step."""
 
     def __post_init__(self) -> None:
-        self.average = Average(self.model, self.recipe.half_life)
+        self.average = Average(self.model)
 
     def enter(self, stage: Stage) -> Stage:
         """Take up a stage: at the start of an era, the optimizers forget their moments.
