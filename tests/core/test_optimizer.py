@@ -73,13 +73,13 @@ def test_coefficients_survive_copies() -> None:
 
 @pytest.mark.parametrize("idle", ["skip", "zero"])
 @pytest.mark.parametrize("epsilon", ["raw", "corrected"])
-@pytest.mark.parametrize("betas", [(0.9, 0.99), (0.0, 0.99)])
-def test_fused_and_traced_steps_agree(idle: Idle, epsilon: str, betas: tuple[float, float]) -> None:
+@pytest.mark.parametrize(("betas", "clip"), [((0.9, 0.99), None), ((0.0, 0.99), None), ((0.9, 0.99), 0.9)])
+def test_fused_and_traced_steps_agree(idle: Idle, epsilon: str, betas: tuple[float, float], clip: float | None) -> None:
     shapes = ((4, 3), (6,), (2, 2))
     pair = []
     for stepper in ("fused", "traced"):
         mine = parameters(*shapes)
-        adam = Adam(mine, 0.01, betas, 1e-3, [1.0, 0.5, 1.0], epsilon)  # type: ignore[arg-type]
+        adam = Adam(mine, 0.01, betas, 1e-3, [1.0, 0.5, 1.0], epsilon, clip)  # type: ignore[arg-type]
         for step in range(6):
             given: list[Tensor | None] = list(gradients(mine, step))
             if step in (0, 3):  # the second is idle, before and after it has been stepped
@@ -112,6 +112,34 @@ def test_the_scale_multiplies_the_step() -> None:
         Adam(mine, 0.1).step([torch.tensor([1.0, -2.0, 3.0])], scale, "skip")
         pair.append(p.detach() - before)
     torch.testing.assert_close(pair[1], pair[0] / 4, atol=1e-7, rtol=1e-5)
+
+
+@pytest.mark.parametrize("stepper", ["fused", "traced"])
+def test_an_unusual_gradient_counts_as_a_clipped_one_and_usual_ones_as_they_are(stepper: str) -> None:
+    found = []
+    for clip, size in ((None, 1.0), (3.0, 1.0), (3.0, 1e4), (3.0, 1e6)):
+        (p,) = mine = parameters((50, 40))
+        adam = Adam(mine, 0.01, clip=clip)
+        for step in range(30):
+            given: list[Tensor | None] = [g * (size if step == 20 else 1.0) for g in gradients(mine, step)]
+            adam.step(given, 1.0, "skip") if stepper == "fused" else traced(adam, given)
+        found.append((p.detach(), adam.second[0]))
+    (plain, _), (usual, v), (large, u), (larger, w) = found
+    assert torch.equal(plain, usual)
+    torch.testing.assert_close(large, larger, atol=1e-5, rtol=1e-5)  # how unusual it is does not matter any more
+    torch.testing.assert_close(u, w, atol=1e-5, rtol=1e-5)
+    assert 1 < float(w.sum() / v.sum()) < 1.5
+    assert float((larger - usual).abs().max()) < 3 * 0.01 * 10  # the clip, the rate, and 1 / (1 - beta1)
+
+
+@pytest.mark.parametrize("stepper", ["fused", "traced"])
+def test_what_is_not_finite_is_not_hidden_by_a_clip(stepper: str) -> None:
+    for bad in (float("nan"), float("inf")):
+        (p,) = mine = parameters((3,))
+        adam = Adam(mine, 0.01, clip=3.0)
+        for given in ([torch.ones(3)], [torch.tensor([1.0, bad, 1.0])]):
+            adam.step(given, 1.0, "skip") if stepper == "fused" else traced(adam, [*given])
+        assert not torch.isfinite(p).all()
 
 
 def test_reset_forgets() -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from anamorph.core.config import check
 from anamorph.core.model import Encodes, Noise
-from anamorph.core.optimizer import Adam
+from anamorph.core.optimizer import UNUSUAL, Adam
 from anamorph.core.random import Random
 from anamorph.core.recipe import Outcome, Phase, Recipe
 from anamorph.core.signal import Batch, Signal
@@ -72,5 +72,5 @@ def recipe(model: Autoencoder) -> Recipe:
 
     return Recipe(
         phases=(Phase("reconstruction", reconstruction, trains=(model,), steps=("adam",)),),
-        optimizers={"adam": Adam(list(model.parameters()), model.config.rate)},
+        optimizers={"adam": Adam(list(model.parameters()), model.config.rate, clip=UNUSUAL)},
     )

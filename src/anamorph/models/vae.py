@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from anamorph.core.config import check
 from anamorph.core.errors import UserError
 from anamorph.core.model import Bounds, Draws, Encodes, Explains, Noise
-from anamorph.core.optimizer import Adam
+from anamorph.core.optimizer import UNUSUAL, Adam
 from anamorph.core.random import Random
 from anamorph.core.recipe import Outcome, Phase, Recipe
 from anamorph.core.signal import Batch, Image
@@ -222,7 +222,7 @@ def recipe(model: VAE) -> Recipe:
     loss = elbo if c.objective == "elbo" else importance
     return Recipe(
         phases=(Phase(c.objective, loss, trains=(model,), steps=("adam",), commit=(ramp.commit, model.law.commit)),),
-        optimizers={"adam": Adam(list(model.parameters()), c.rate)},
+        optimizers={"adam": Adam(list(model.parameters()), c.rate, clip=UNUSUAL)},
         memory=ramp,
         group=None if c.free_bits else 1,  # which are of the mean over the batch
     )
