@@ -103,7 +103,7 @@ def told_of(case: Case) -> tuple[Tensor | None, Tensor | None]:
 
 def next_logits(net: DilatedNet, ids: Tensor, label: Tensor | None, told: Tensor | None) -> Tensor:
     """What each id says of the next one [B, T, K]; the references have nothing before the first."""
-    x = net.embedded(ids.unsqueeze(1)).movedim(-1, 1)
+    x = net.embedded(ids.t().unsqueeze(0))
     return net.read(net.stack(x, label, told), ids.unsqueeze(1))[:, 0]
 
 
@@ -112,9 +112,9 @@ def greedy(net: DilatedNet, start: Tensor, count: int, label: Tensor | None, tol
     walk = DilatedWalk(net.stack, len(start), label, told, places)
     ids = [*start.unbind(1)]
     for t in range(count - 1):
-        skips = walk.step(net.embedded(ids[t].unsqueeze(1)))
+        skips = walk.step(net.embedded(ids[t].unsqueeze(0)))
         if t + 1 == len(ids):
-            ids.append(net.read(skips.unsqueeze(2), ids[t][:, None, None])[:, 0, 0].argmax(-1))
+            ids.append(net.read(skips.unsqueeze(0), ids[t][:, None, None])[:, 0, 0].argmax(-1))
     return torch.stack(ids, 1)
 
 
@@ -152,8 +152,8 @@ def test_a_plain_wavenet_agrees(load: Callable[[str], Case], name: str) -> None:
     case.close(logits, "output.logits", ATOL)
     torch.testing.assert_close(cross_entropy(logits.flatten(0, 1), wanted.flatten()), t["output.ce_next"], atol=ATOL, rtol=0)
     walk = DilatedWalk(net.stack, len(ids), None, None, ids.shape[1])
-    found = [walk.step(net.embedded(ids[:, place : place + 1])) for place in range(ids.shape[1])]
-    case.close(net.read(torch.stack(found, 2), ids.unsqueeze(1))[:, 0, -wanted.shape[1] :], "output.logits", ATOL)
+    found = [walk.step(net.embedded(ids[None, :, place])) for place in range(ids.shape[1])]
+    case.close(net.read(torch.stack(found), ids.unsqueeze(1))[:, 0, -wanted.shape[1] :], "output.logits", ATOL)
 
 
 @pytest.mark.parametrize(("load", "name"), [(committed, "mu_law"), (full, "vq/mulaw256")])

@@ -1,7 +1,10 @@
 """Gated convolutions that look back in time, each layer further than the one before it.
 
 van den Oord et al. 2016, "WaveNet: A Generative Model for Raw Audio", arXiv:1609.03499, section 2 and figure 4. Convolutions
-over [B, channels, T] whose taps are 1, 2, 4, ... places apart, and again from 1 on; what lies before the beginning is zero.
+whose taps are 1, 2, 4, ... places apart, and again from 1 on; what lies before the beginning is zero.
+
+Features are [T, B, channels]: what all sounds have at a place lies together, so that a tap is a product of matrices whose rows
+are those from some place on, wherever it looks.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv1d, cross_entropy, embedding, pad, relu
+from torch.nn.functional import cross_entropy, embedding, linear, pad, relu
 
 from anamorph.core.config import check
 from anamorph.core.errors import UserError
@@ -68,14 +71,14 @@ class DilatedConfig:
 
 
 class Kernel(nn.Conv1d):
-    """[B, I, T] to [B, O, T] by taps at a place and `apart`, 2 * apart, ... places before it.
+    """[T, B, I] to [T, B, O] by taps at a place and `apart`, 2 * apart, ... places before it.
 
     normed: w = g v / |v| (Salimans and Kingma 2016, arXiv:1602.07868, equation 2).
     """
 
     def __init__(self, inputs: int, outputs: int, taps: int = 1, apart: int = 1, normed: bool = False) -> None:
         super().__init__(inputs, outputs, taps, dilation=apart)
-        self.before = (taps - 1) * apart
+        self.apart = apart
         self.length = nn.Parameter(_norms(self.weight.detach())) if normed else None
 
     def made(self) -> Tensor:
@@ -83,7 +86,13 @@ class Kernel(nn.Conv1d):
         return self.weight if self.length is None else self.weight * (self.length / _norms(self.weight))
 
     def forward(self, x: Tensor) -> Tensor:
-        return conv1d(pad(x, (self.before, 0)) if self.before else x, self.made(), self.bias, dilation=self.dilation)
+        *earlier, here = self.made().unbind(2)
+        out = linear(x, here, self.bias)
+        for back, weight in enumerate(reversed(earlier), 1):
+            seen = x[: -back * self.apart]
+            if len(seen):
+                out = out + pad(linear(seen, weight), (0, 0, 0, 0, len(x) - len(seen), 0))
+        return out
 
 
 def _norms(weight: Tensor) -> Tensor:
@@ -92,7 +101,8 @@ def _norms(weight: Tensor) -> Tensor:
 
 
 class _DilatedLayer(nn.Module):
-    """One layer (figure 4). Of the last one nothing but the skip is used."""
+    """One layer (figure 4): a gate of what is seen. One part of it goes on to the next layer, if there is one, and another is
+    skipped to the end."""
 
     def __init__(self, c: DilatedConfig, apart: int, last: bool) -> None:
         super().__init__()
@@ -100,19 +110,23 @@ class _DilatedLayer(nn.Module):
         self.dilated = Kernel(c.width, 2 * c.inner, c.kernel, apart, c.normed)
         self.out = Kernel(c.inner, self.kept + c.skip, normed=c.normed)
 
-    def forward(self, x: Tensor, added: Tensor | None) -> tuple[Tensor | None, Tensor]:
-        """What to add to x, and to the sum of skips. added [B, 2 * inner, frames]: before the gate."""
-        found = self.dilated(x)
-        if added is not None:
-            frames = found.unflatten(2, (added.shape[2], -1))
-            found = (frames + added.unsqueeze(3)).flatten(2)
-        a, b = found.chunk(2, 1)
-        out: Tensor = self.out(a.tanh() * b.sigmoid())
-        return (out[:, : self.kept], out[:, self.kept :]) if self.kept else (None, out)
+    def forward(self, x: Tensor, told: Tensor | None) -> Tensor:
+        """The gate [T, B, inner]. told [frames, B, 2 * inner]: added before it."""
+        found: Tensor = self.dilated(x)
+        if told is not None:
+            found = (found.unflatten(0, (len(told), -1)) + told.unsqueeze(1)).flatten(0, 1)
+        a, b = found.chunk(2, 2)
+        return a.tanh() * b.sigmoid()
+
+    def parts(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Weight [O, inner] and bias of what goes on, and of what is skipped."""
+        weight, bias = self.out.made()[:, :, 0], self.out.bias
+        assert bias is not None
+        return (weight[: self.kept], bias[: self.kept]), (weight[self.kept :], bias[self.kept :])
 
 
 class DilatedStack(nn.Module):
-    """Features [B, width, T] to a sum of skips [B, skip, T] of what is at each place and before it.
+    """Features [T, B, width] to a sum of skips [T, B, skip] of what is at each place and before it.
 
     classes: of a label, 0 for none. told: features [B, told, frames] that it is told, each for T / frames places, 0 for none.
     """
@@ -134,30 +148,37 @@ class DilatedStack(nn.Module):
         self, x: Tensor, label: Tensor | None = None, told: Tensor | None = None, random: Random | None = None
     ) -> Tensor:
         """random: for what is left out by chance while training."""
-        added = self._added(label, told)
-        total: Tensor | None = None
-        for layer, extra in zip(self.layers, added, strict=True):
-            more, skip = layer(dropout(x, self.config.dropout, random), extra)
-            total = skip if total is None else total + skip
-            if more is not None:
-                x = (x + more) * (math.sqrt(0.5) if self.config.scaled else 1.0)
-        assert total is not None
+        gates, skips = [], []
+        for layer, part in zip(self.layers, self._told(label, told), strict=True):
+            onward, skip = layer.parts()
+            gates.append(layer(_without_some(x, self.config.dropout, random), part))
+            skips.append(skip)
+            if layer.kept:
+                x = (x + linear(gates[-1], *onward)) * (math.sqrt(0.5) if self.config.scaled else 1.0)
+        weights, biases = zip(*skips, strict=True)
+        total: Tensor = linear(torch.cat(gates, 2), torch.cat(weights, 1), torch.stack(biases).sum(0))  # all skips at once
         return total * self.skip_scale
 
     @property
     def skip_scale(self) -> float:
         return math.sqrt(1 / self.config.layers) if self.config.scaled else 1.0
 
-    def _added(self, label: Tensor | None, told: Tensor | None) -> Sequence[Tensor | None]:
-        """What each layer adds before its gate [B, 2 * inner, 1 or frames]."""
+    def _told(self, label: Tensor | None, told: Tensor | None) -> Sequence[Tensor | None]:
+        """What each layer is told [1 or frames, B, 2 * inner]."""
         total: Tensor | None = None
         if self.label is not None:
             assert label is not None
-            total = self.label(label).unsqueeze(2)
+            total = self.label(label).unsqueeze(0)
         if self.told is not None:
-            features = self.told(told)
+            assert told is not None
+            features = linear(told.movedim(2, 0), self.told.weight[:, :, 0])  # as rows, like what they are added to
             total = features if total is None else total + features
-        return [None] * len(self.layers) if total is None else total.chunk(len(self.layers), 1)
+        return [None] * len(self.layers) if total is None else total.chunk(len(self.layers), 2)
+
+
+def _without_some(x: Tensor, rate: float, random: Random | None) -> Tensor:
+    """Dropout of features [T, B, C], by numbers drawn sound after sound."""
+    return dropout(x.transpose(0, 1), rate, random).transpose(0, 1)
 
 
 class DilatedNet(nn.Module):
@@ -196,22 +217,25 @@ class DilatedNet(nn.Module):
         self, ids: Tensor, label: Tensor | None = None, told: Tensor | None = None, random: Random | None = None
     ) -> Tensor:
         """[B, maps, T, outputs] for ids [B, maps, T]."""
-        before = self.embedded(ids[:, :, :-1]).movedim(-1, 1)
-        x = torch.cat([self.start[None, :, None].expand(len(ids), -1, -1).to(before.dtype), before], 2)
+        before = self.embedded(ids[:, :, :-1].permute(1, 2, 0))
+        x = torch.cat([self.start.expand(1, len(ids), -1).to(before.dtype), before])
         return self.read(self.stack(x, label, told, random), ids)
 
     def read(self, skips: Tensor, ids: Tensor) -> Tensor:
-        """The same, of skips [B, skip, T] and of the earlier maps of ids."""
+        """The same, of skips [T, B, skip] and of the earlier maps of ids."""
         found = []
         for m, last in enumerate(self.last):
-            found.append(last(relu(self.hidden(relu(skips)))).movedim(1, -1))
+            found.append(last(relu(self.hidden(relu(skips)))).movedim(1, 0))
             if m + 1 < self.maps:
-                skips = skips + self.earlier[m](ids[:, m]).movedim(-1, 1)
+                skips = skips + self.earlier[m](ids[:, m].t())
         return torch.stack(found, 1)
 
     def embedded(self, ids: Tensor) -> Tensor:
-        """Features [B, ..., width] of ids [B, maps, ...]."""
-        return torch.stack([embed(ids[:, m]) for m, embed in enumerate(self.embed)]).sum(0)
+        """Features [..., width] of ids [maps, ...]."""
+        first, *others = (embed(its) for embed, its in zip(self.embed, ids, strict=True))
+        for other in others:
+            first = first + other
+        return first
 
     def logits(self, out: Tensor) -> Tensor:
         """[..., K], of outputs [..., outputs]."""
