@@ -56,6 +56,8 @@ class Experiment:
     """Of family-comparison: CPU minutes that each model is trained for, 20 by default."""
     n: int | None = None
     """Of family-comparison: images and samples that are measured, 5,000 by default."""
+    family: Literal["fashion-mnist", "cats"] | None = None
+    """Of family-comparison: only the one on these images."""
 
 
 def main(words: Sequence[str]) -> int:
@@ -105,9 +107,10 @@ def _run(options: Experiment, out: Path, choice: Choice, stop: Callable[[], bool
         )
         return speech_study(replace(SPEECH, first=first, prior=prior), out, choice, note, stop)
     if options.name == "family-comparison":
-        from anamorph.experiments.family import MINUTES, family_comparison
+        from anamorph.experiments.family import FAMILIES, MINUTES, family_comparison
 
-        return family_comparison(out, choice, note, options.minutes or MINUTES, options.n or 5000, stop=stop)
+        families = {name: family for name, family in FAMILIES.items() if options.family in (None, name)}
+        return family_comparison(out, choice, note, options.minutes or MINUTES, options.n or 5000, families, stop=stop)
     if options.name.startswith("tokens-"):
         from anamorph.experiments.tokens import TOKENS, token_study
 

@@ -127,12 +127,11 @@ def family_comparison(
     features: str = "auto",
 ) -> bool:
     """Family after family, train every entrant for so many CPU minutes, `workers` at a time on one thread each, measure all of
-    them over n images, and write a comparison, a picture, and what there is of results.md.
+    them over n images, and write a comparison, a picture, and a page of results, each by the family's name.
 
     What has been done is not done again. Returns whether it came to its end, or was stopped.
     """
     choice = replace(choice, threads=1)
-    texts = []
     for place, family in families.items():
         names = family.entrants
         jobs = [_Job(family, name, out / place / _folder(name), minutes * 60, choice) for name in names]
@@ -144,9 +143,8 @@ def family_comparison(
         found = compared(columns)
         write_comparison(found, columns, out / place)
         _picture(family, columns, out / f"{place}.png")
-        texts.append(_text(place, family, columns, found, minutes))
-        (out / "results.md").write_text("\n".join(texts), encoding="utf-8")
-        say(f"wrote {out / 'results.md'}")
+        (out / f"{place}.md").write_text(_text(place, family, columns, found, minutes), encoding="utf-8")
+        say(f"wrote {out / place}.md")
     return True
 
 
