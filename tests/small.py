@@ -49,7 +49,18 @@ CASES: dict[str, tuple[str, Any]] = {
     "audio_vqvae-mixture": (
         "audio_vqvae",
         AudioVQVAEConfig(
-            stride=4, width=6, blocks=0, vocabulary=11, code_dim=3, learning="loss", decoder=DILATED, told=4, components=3
+            stride=4,
+            hears="spectrum",
+            width=6,
+            blocks=0,
+            vocabulary=11,
+            code_dim=3,
+            learning="loss",
+            decoder=DILATED,
+            told=4,
+            spectrum=1.0,
+            noise=2.0,
+            components=3,
         ),
     ),
     "autoencoder": ("autoencoder", AutoencoderConfig(z_dim=5, width=16)),

@@ -34,6 +34,15 @@ def test_a_reader_tells_tones_apart_by_their_spectrograms(tmp_path: Path) -> Non
     assert accuracy(reader, heard, source.size)[DIGIT] > 0.9
 
 
+def test_sounds_heard_in_noise_are_a_function_of_position_and_each_has_a_noise_of_its_own(tmp_path: Path) -> None:
+    source = open_source(str(recordings(tmp_path, 48)), WANTED)
+    clean, noisy = Heard(source), Heard(source, (1e-4, 0.1))
+    x = noisy.take(5, 8).signals
+    assert torch.equal(x, noisy.take(5, 8).signals)
+    changes = (x - clean.take(5, 8).signals).abs().flatten(1).mean(1)
+    assert float(changes.max()) > 3 * float(changes.min()) > 0
+
+
 def test_the_study_says_what_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(speech, "SHOWN", 2)
     study = Speech(
@@ -50,9 +59,16 @@ def test_the_study_says_what_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert speech_study(study, tmp_path / "out", here, told.append)
     found = read_json(tmp_path / "out" / "results.json")
     kinds = [row["sounds"] for row in found["rows"]]
-    assert kinds == ["real sounds", "reconstructions", "the same codes, another speaker", "another sound's codes", "drawn"]
+    assert [kind for kind in kinds if "," not in kind] == [
+        "real sounds",
+        "real sounds in noise",
+        "reconstructions",
+        "another sound's codes",
+        "drawn",
+    ]
+    assert {"reconstructions, temperature 1", "the same codes, another speaker"} < set(kinds)
     assert found["rows"][0]["log-spectral distance, dB"] == 0
-    assert found["rows"][2]["log-spectral distance, dB"] > 0
+    assert all(row["log-spectral distance, dB"] > 0 for row in found["rows"][1:-1])
     assert all(0 <= row["digit as it should be"] <= 1 for row in found["rows"])
     assert found["facts"]["bits per second of codes, raw"] == 3 * 4000 // 64 + 1  # three bits, 4,000 Hz, 8 codes in 512 samples
     assert (tmp_path / "out" / "sounds.png").stat().st_size > 5000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 import torch
@@ -55,6 +56,21 @@ def test_the_encoder_looks_at_the_samples_of_a_code_and_as_far_to_either_side() 
         seen = slope[0, 0].nonzero().flatten()
         before, after = 32 * t - int(seen[0]), int(seen[-1]) - (32 * t + 31)
         assert before == after == 31
+
+
+def test_an_encoder_of_spectra_looks_as_far_to_either_side_of_a_codes_samples() -> None:
+    """At each frame it sees a window of 256 samples, and of two frames each the mean, at three codes."""
+    sound = Audio(1, 1024, 8000)
+    config = AudioVQVAEConfig(stride=32, hears="spectrum", width=6, blocks=0, code_dim=3, decoder=DECODER)
+    model, _ = build("audio_vqvae", sound, config, 0)
+    assert isinstance(model, AudioVQVAE)
+    x = torch.rand(1, 1, 1024, generator=torch.Generator().manual_seed(1)).requires_grad_()
+    (slope,) = torch.autograd.grad(model.project(model.encoder(x))[0, :, 15].sum(), x)
+    seen = slope[0, 0].nonzero().flatten()
+    assert 32 * 15 - int(seen[0]) <= 128 + 32
+    assert int(seen[-1]) - (32 * 15 + 31) <= 128 + 32
+    assert abs((int(seen[0]) + int(seen[-1])) / 2 - (32 * 15 + 15.5)) <= 1
+    assert len(seen) > 256
 
 
 @torch.no_grad()
@@ -110,6 +126,35 @@ def test_what_is_decoded_is_drawn_and_a_function_of_codes_or_of_random_numbers()
 
 
 @torch.no_grad()
+def test_the_colder_the_more_it_draws_what_is_likeliest() -> None:
+    codes = {"codes": torch.zeros(1, 1, 6, dtype=torch.long), "speaker": torch.tensor([0])}
+
+    def spread(temperature: float) -> float:
+        model = small(replace(CONFIG, temperature=temperature))
+        drawn = torch.cat([model.decode(codes, Seeded(i, "noise")) for i in range(8)])
+        return float(to_mu_law(drawn).double().std(0).mean())
+
+    cold, cool, warm = (spread(temperature) for temperature in (1e-4, 0.5, 1.0))
+    assert cold == 0
+    assert 0 < cool < warm
+
+
+@torch.no_grad()
+def test_noise_is_in_what_the_decoder_reads_while_training_and_never_in_what_it_is_to_say() -> None:
+    x, speaker = sounds(), torch.zeros(4, dtype=torch.long)
+    quiet, noisy = small(), small(replace(CONFIG, noise=3.0))
+    vectors = quiet.codebook.lookup(quiet.encode(x)["codes"])
+    wanted = quiet.score(x, vectors, speaker)
+    assert torch.equal(quiet.score(x, vectors, speaker, Seeded(0, "noise")), wanted)
+    assert torch.equal(noisy.score(x, vectors, speaker), wanted)
+    found = noisy.score(x, vectors, speaker, Seeded(0, "noise"))
+    assert not torch.equal(found, wanted)
+    before = quiet.decoder.log_prob(to_mu_law(x), quiet.decoder(to_mu_law(x), speaker, quiet.tell(vectors)))
+    torch.testing.assert_close(before, wanted)
+    torch.testing.assert_close(found, wanted, rtol=0.05, atol=0)  # what follows is as likely, about, after nearly the same
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("components", [0, 3])
 def test_a_sound_is_explained_sample_by_sample(components: int) -> None:
     """log p(x | codes) by the walk, a sample at a time, is what `explain` says of all at once."""
@@ -142,7 +187,7 @@ def test_signals_that_do_not_fit_are_refused() -> None:
         build("audio_vqvae", Image(1, 32, 32), CONFIG, 0)
     with pytest.raises(UserError, match=r"pixelcnn is for images, got sounds of .*: choose one of .*wavenet"):
         build_with_prior("pixelcnn", small(), None, 0)
-    for wrong in ({"stride": 48}, {"vocabulary": 1}, {"rate": 0.0}, {"speakers": -1}):
+    for wrong in ({"stride": 48}, {"vocabulary": 1}, {"rate": 0.0}, {"speakers": -1}, {"noise": -1.0}, {"temperature": 0.0}):
         with pytest.raises(UserError):
             AudioVQVAEConfig(**wrong)
 
@@ -194,11 +239,20 @@ class Tones:
         return Batch(0.5 * torch.sin(torch.arange(192) / 8000 * 6.2832 * pitch + phase))
 
 
-@pytest.mark.parametrize("spectrum", [0.0, 1.0])
-def test_it_learns_tones(spectrum: float) -> None:
+@pytest.mark.parametrize(("hears", "spectrum"), [("samples", 0.0), ("samples", 1.0), ("spectrum", 1.0)])
+def test_it_learns_tones(hears: Literal["samples", "spectrum"], spectrum: float) -> None:
     decoder = DilatedConfig(layers=4, cycle=4, width=16, inner=16, skip=24, head=24)
     config = AudioVQVAEConfig(
-        stride=32, width=16, blocks=1, vocabulary=16, code_dim=8, decoder=decoder, told=8, rate=0.01, spectrum=spectrum
+        stride=32,
+        hears=hears,
+        width=16,
+        blocks=1,
+        vocabulary=16,
+        code_dim=8,
+        decoder=decoder,
+        told=8,
+        rate=0.01,
+        spectrum=spectrum,
     )
     model, recipe = build("audio_vqvae", SOUND, config, 0)
     assert isinstance(model, AudioVQVAE)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,11 @@ __all__ = ["SPEECH", "Heard", "Speech", "others_of", "speech_study"]
 
 DIGIT, SPEAKER = "digit", "speaker"
 SHOWN, PART = 5, 100
-BANDS, QUIETEST_DB = 64, -100.0
+BANDS, QUIETEST_DB = 64, -80.0
+NOISE = (1e-4, 0.03)
+"""The least and the most amplitude of white noise in which classifiers learn to read, so that a hiss does not deafen them."""
+HISS = 0.01
+"""Of noise under which they are tried, too."""
 
 
 @dataclass(frozen=True)
@@ -61,15 +66,16 @@ SPEECH = Speech(
     Stage(
         "audio_vqvae",
         AudioVQVAEConfig(
-            vocabulary=128,
-            code_dim=32,
+            hears="spectrum",
+            vocabulary=256,
             decoder=DilatedConfig(layers=14, cycle=7, width=32, inner=32, skip=64, head=64, scaled=False),
-            told=32,
-            spectrum=0.1,
+            spectrum=3.0,
+            noise=3.0,
+            temperature=0.8,
             speakers=6,
             rate=0.003,
         ),
-        30_000,
+        160_000,
         8,
     ),
     Stage(
@@ -83,9 +89,13 @@ SPEECH = Speech(
 
 @dataclass(frozen=True)
 class Heard:
-    """Sounds as the classifiers read them: pictures [n, 1, bands, frames] of their log-mel spectrograms, in [-1, 1]."""
+    """Sounds as the classifiers read them: pictures [n, 1, bands, frames] of their log-mel spectrograms, in [-1, 1].
+
+    noise: the least and the most amplitude of white noise that is added to each.
+    """
 
     sounds: Source
+    noise: tuple[float, float] | None = None
 
     @property
     def signal(self) -> Image:
@@ -110,12 +120,17 @@ class Heard:
 
     def take(self, start: int, count: int, level: int = 0) -> Batch:
         batch = self.sounds.take(start, count, level)
-        return Batch(pictures(batch.signals, self.rate), batch.labels)
+        x = batch.signals
+        if self.noise:
+            least, most = self.noise
+            random = Seeded(start, "noise")
+            x = x + least * (most / least) ** random.uniform(count, 1, 1) * random.normal(*x.shape)
+        return Batch(pictures(x, self.rate), batch.labels)
 
 
 def pictures(x: Tensor, rate: int) -> Tensor:
     """Of sounds [B, C, T]: [B, 1, bands, frames] in [-1, 1], from the quietest to full scale."""
-    return 1 - 2 * log_mel(x, rate, BANDS).clamp(max=0)[:, None] / QUIETEST_DB
+    return 1 - 2 * log_mel(x, rate, BANDS).clamp(QUIETEST_DB, 0)[:, None] / QUIETEST_DB
 
 
 def speech_study(
@@ -130,8 +145,9 @@ def speech_study(
             return False
     settings = settings_of(RunFolder(out / "first"))
     train, held = (open_data(settings, split).shuffled() for split in ("train", "test"))
-    told = f"{study.heard} sounds, {train.fingerprint}"
-    found = kept_reader(out / "reader.safetensors", told, Heard(train), Heard(held), study.heard, study.measured, say, stop)
+    told = f"{study.heard} sounds in noise of {NOISE}, {QUIETEST_DB:g} dB, {train.fingerprint}"
+    noisy = Heard(train, NOISE)
+    found = kept_reader(out / "reader.safetensors", told, noisy, Heard(held), study.heard, study.measured, say, stop)
     if found is None:
         return False
     model = load(out / "prior")
@@ -163,13 +179,22 @@ def _heard(model: WithPrior, batch: Batch, path: Path) -> Codes:
     drawn = model.draw(n, Seeded(0, "samples"), {DIGIT: digits, SPEAKER: torch.arange(n) // len(digits.unique()) % speakers})
     made = {
         "reconstructions": codes,
+        "warm": codes,
         "conversions": codes | {SPEAKER: others},
         "other codes": {name: value.roll(1, 0) for name, value in codes.items()} | {SPEAKER: codes[SPEAKER]},
         "samples": drawn,
     }
-    found = {name: _in_parts(model, its).clamp(-1, 1) for name, its in made.items()}
+    found = {name: _in_parts(_warm(first) if name == "warm" else model, its).clamp(-1, 1) for name, its in made.items()}
     found |= {f"{name}.{SPEAKER}": its[SPEAKER].clone() for name, its in made.items()} | {f"samples.{DIGIT}": digits}
     write_tensors(path, found, {"model": kept})
+    return found
+
+
+def _warm(first: LatentModel) -> LatentModel:
+    """The same model, which draws from its law as it is."""
+    assert isinstance(first, AudioVQVAE)
+    found = copy.copy(first)
+    found.config = replace(first.config, temperature=1.0)
     return found
 
 
@@ -194,7 +219,9 @@ def _measured(reader: FactorReader, batch: Batch, heard: Codes, rate: int) -> It
     said, who = batch.labels[DIGIT], batch.labels[SPEAKER]
     kinds = {
         "real sounds": (batch.signals, said, who),
+        "real sounds in noise": (batch.signals + HISS * Seeded(0, "hiss").normal(*batch.signals.shape), said, who),
         "reconstructions": (heard["reconstructions"], said, who),
+        "reconstructions, temperature 1": (heard["warm"], said, who),
         "the same codes, another speaker": (heard["conversions"], said, heard["conversions.speaker"]),
         "another sound's codes": (heard["other codes"], said, who),
         "drawn": (heard["samples"], heard[f"samples.{DIGIT}"], heard[f"samples.{SPEAKER}"]),

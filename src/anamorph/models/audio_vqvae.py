@@ -7,6 +7,7 @@ told to the decoder alone, so that the same codes with another speaker are the s
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,8 @@ LEVELS = 256
 """Of companded samples."""
 BANDS = 40
 """Of the spectrum that codes may have to tell."""
+HEARD = 80
+"""Bands of the spectrum that the encoder may read."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +46,13 @@ class AudioVQVAEConfig:
 
     stride: int = 64
     """How many samples a code stands for; a power of two."""
+    hears: Literal["samples", "spectrum"] = "samples"
+    """What the encoder reads. samples: by strided convolutions, as in the paper. spectrum: a log-mel spectrum with a frame for
+    each code, as in Chorowski et al. 2019, arXiv:1901.08810; what is said is there to be read, and need not be found first."""
     width: int = 128
     """Channels of the encoder."""
     blocks: int = 2
-    """Residual blocks of the encoder, after its strides."""
+    """Residual blocks of the encoder."""
     maps: int = 1
     """Codes at each time, side by side, all from one codebook."""
     vocabulary: int = 512
@@ -70,6 +76,12 @@ class AudioVQVAEConfig:
     spectrum: float = 0.0
     """Weight of the mean squared error, in units of 20 dB, of a log-mel spectrum that is read off what the decoder is told, so
     that codes say something before the decoder knows what to do with them; 0: none, as in the paper."""
+    noise: float = 0.0
+    """Standard deviation, in levels, of what is added to the past that the decoder reads while training, so that it heeds the
+    codes and is not led astray by what it has drawn (Jin et al. 2018, "FFTNet", section 2.3); 0: none, as in the paper."""
+    temperature: float = 1.0
+    """By which the logits of what `decode` draws are divided; below 1, there is less hiss. 1, as in the paper: a sample of
+    p(x | codes)."""
     components: int = 0
     """Samples are numbers under a mixture of so many logistics; 0: each of their 256 levels has a logit."""
     label: str = "speaker"
@@ -81,8 +93,8 @@ class AudioVQVAEConfig:
 
     def __post_init__(self) -> None:
         check(self, "at least 1", "maps", "code_dim", "told")
-        check(self, "above 0", "rate")
-        check(self, "at least 0", "commitment", "blocks", "components", "speakers", "spectrum")
+        check(self, "above 0", "rate", "temperature")
+        check(self, "at least 0", "commitment", "blocks", "components", "speakers", "spectrum", "noise")
         check(self, "in [0, 1)", "decay", "restart")
         if self.vocabulary < 2 or self.width < 2:
             raise UserError(f"vocabulary and width must be at least 2, got {self.vocabulary} and {self.width}")
@@ -108,7 +120,10 @@ class AudioVQVAE(Encodes, Explains):
         if c.speakers:
             self.spaces += (Space(c.label, (), c.speakers),)
             self.classes = {c.label: c.speakers}
-        self.encoder = _Encoder(c.width, c.blocks, c.stride)
+        if c.hears == "spectrum":
+            self.encoder: nn.Module = _Listener(c.width, c.blocks, c.stride, self.signal.rate)
+        else:
+            self.encoder = _Encoder(c.width, c.blocks, c.stride)
         self.project = nn.Conv1d(c.width, features, 1)
         self.codebook = Codebook(c.vocabulary, c.code_dim, c.learning, decay=c.decay, restart=c.restart, kmeans=c.kmeans)
         self.reader = nn.Sequential(
@@ -119,7 +134,7 @@ class AudioVQVAE(Encodes, Explains):
 
     def quantize(self, x: Tensor, random: Random | None = None) -> Quantized:
         """vectors [B, maps, t, D] and ids [B, maps, t]. random: the codebook learns from x."""
-        z: Tensor = self.project(self.encoder(compand(x)))
+        z: Tensor = self.project(self.encoder(x))
         found: Quantized = self.codebook(z.unflatten(1, (self.config.maps, -1)).movedim(2, -1), random)
         return found
 
@@ -139,16 +154,17 @@ class AudioVQVAE(Encodes, Explains):
         with full_precision(chances):
             told = self.tell(self.codebook.lookup(codes["codes"]))
             walk = NetWalk(self.decoder, n, self.signal.samples, self._speaker(codes), told)
-            return from_mu_law(draw_ids(walk, chances, Taste()).squeeze(2), LEVELS)
+            return from_mu_law(draw_ids(walk, chances, Taste(self.config.temperature)).squeeze(2), LEVELS)
 
     def explain(self, x: Tensor, codes: Codes) -> Tensor:
         """log p(x | codes) [B] in nats, of the levels that samples are nearest to."""
         return self.score(x, self.codebook.lookup(codes["codes"]), self._speaker(codes))
 
     def score(self, x: Tensor, vectors: Tensor, speaker: Tensor | None, random: Random | None = None) -> Tensor:
-        """The same, given the codes' vectors [B, maps, t, D]. random: for what is left out by chance while training."""
+        """The same, given the codes' vectors [B, maps, t, D]. random: for what chance leaves out and adds while training."""
         ids = to_mu_law(x, LEVELS)
-        return self.decoder.log_prob(ids, self.decoder(ids, speaker, self.tell(vectors), random))
+        read = ids if random is None else _noisy(ids, self.config.noise, random)
+        return self.decoder.log_prob(ids, self.decoder(read, speaker, self.tell(vectors), random))
 
     def tell(self, vectors: Tensor) -> Tensor:
         """What the decoder is told [B, told, t] of vectors [B, maps, t, D]."""
@@ -158,10 +174,8 @@ class AudioVQVAE(Encodes, Explains):
     def spectral_error(self, x: Tensor, vectors: Tensor, speaker: Tensor | None) -> Tensor:
         """The mean squared error, in units of 20 dB, of the spectrum that the codes' vectors and the speaker tell."""
         assert self.spectrum is not None
-        frames = log_mel(x, self.signal.rate, BANDS, self.config.stride)
-        wanted = (frames[:, :, :-1] + frames[:, :, 1:]) / 2  # at the middle of what each code stands for
         found: Tensor = self.spectrum(self.tell(vectors), speaker)
-        return (found - (wanted / 20 + 2)).square().mean()
+        return (found - _frames(x, self.signal.rate, BANDS, self.config.stride)).square().mean()
 
     def _speaker(self, labels: Codes) -> Tensor | None:
         if not self.config.speakers:
@@ -185,8 +199,37 @@ def _fitting(signal: Signal, stride: int) -> Audio:
     return signal
 
 
+def _noisy(ids: Tensor, levels: float, random: Random) -> Tensor:
+    """Levels of samples with so much noise added to them."""
+    if not levels:
+        return ids
+    return (ids + (levels * random.normal(*ids.shape)).round().to(ids.dtype)).clamp(0, LEVELS - 1)
+
+
+def _frames(x: Tensor, rate: int, bands: int, stride: int) -> Tensor:
+    """A log-mel spectrum [B, bands, T / stride] of sounds [B, 1, T], at the middle of what each code stands for, in units of 20
+    dB above -40 dB."""
+    frames = log_mel(x, rate, bands, stride)
+    return (frames[:, :, :-1] + frames[:, :, 1:]) / 40 + 2
+
+
+class _Listener(nn.Module):
+    """[B, 1, T] to [B, width, T / stride], by residual blocks over frames of a spectrum."""
+
+    def __init__(self, width: int, blocks: int, stride: int, rate: int) -> None:
+        super().__init__()
+        self.stride, self.rate = stride, rate
+        self.first = nn.Conv1d(HEARD, width, 3, padding=1)
+        self.blocks = nn.Sequential(*[_Residual(width) for _ in range(blocks)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.blocks(self.first(_frames(x, self.rate, HEARD, self.stride)))
+        return out
+
+
 class _Encoder(nn.Sequential):
-    """[B, 1, T] to [B, width, T / stride], by convolutions of window 4 and stride 2, each centred on what it halves."""
+    """[B, 1, T] to [B, width, T / stride], by convolutions of window 4 and stride 2, each centred on what it halves, over
+    companded samples."""
 
     def __init__(self, width: int, blocks: int, stride: int) -> None:
         strides = stride.bit_length() - 1
@@ -194,6 +237,9 @@ class _Encoder(nn.Sequential):
         for i in range(strides):
             layers += [nn.Conv1d(width if i else 1, width, 4, stride=2, padding=1), nn.ReLU()]
         super().__init__(*layers, *[_Residual(width) for _ in range(blocks)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(compand(x))
 
 
 class _Residual(nn.Sequential):
