@@ -59,14 +59,16 @@ def test_the_encoder_looks_at_the_samples_of_a_code_and_as_far_to_either_side() 
 
 
 def test_an_encoder_of_spectra_looks_as_far_to_either_side_of_a_codes_samples() -> None:
-    """At each frame it sees a window of 256 samples, and of two frames each the mean, at three codes."""
+    """At each frame it sees a window of 256 samples, and of two frames each the mean, at three codes; and what is loudest."""
     sound = Audio(1, 1024, 8000)
     config = AudioVQVAEConfig(stride=32, hears="spectrum", width=6, blocks=0, code_dim=3, decoder=DECODER)
     model, _ = build("audio_vqvae", sound, config, 0)
     assert isinstance(model, AudioVQVAE)
-    x = torch.rand(1, 1, 1024, generator=torch.Generator().manual_seed(1)).requires_grad_()
-    (slope,) = torch.autograd.grad(model.project(model.encoder(x))[0, :, 15].sum(), x)
+    x = torch.rand(1, 1, 1024, generator=torch.Generator().manual_seed(1)) / 10
+    x[..., :32] *= 10
+    (slope,) = torch.autograd.grad(model.project(model.encoder(x.requires_grad_()))[0, :, 15].sum(), x)
     seen = slope[0, 0].nonzero().flatten()
+    seen = seen[seen > 32 + 128]
     assert 32 * 15 - int(seen[0]) <= 128 + 32
     assert int(seen[-1]) - (32 * 15 + 31) <= 128 + 32
     assert abs((int(seen[0]) + int(seen[-1])) / 2 - (32 * 15 + 15.5)) <= 1
@@ -126,17 +128,12 @@ def test_what_is_decoded_is_drawn_and_a_function_of_codes_or_of_random_numbers()
 
 
 @torch.no_grad()
-def test_the_colder_the_more_it_draws_what_is_likeliest() -> None:
-    codes = {"codes": torch.zeros(1, 1, 6, dtype=torch.long), "speaker": torch.tensor([0])}
-
-    def spread(temperature: float) -> float:
-        model = small(replace(CONFIG, temperature=temperature))
-        drawn = torch.cat([model.decode(codes, Seeded(i, "noise")) for i in range(8)])
-        return float(to_mu_law(drawn).double().std(0).mean())
-
-    cold, cool, warm = (spread(temperature) for temperature in (1e-4, 0.5, 1.0))
-    assert cold == 0
-    assert 0 < cool < warm
+def test_an_encoder_of_spectra_does_not_hear_how_loud_a_sound_is() -> None:
+    model = small(replace(CONFIG, hears="spectrum"))
+    x = sounds()
+    loud, soft = model.project(model.encoder(x)), model.project(model.encoder(0.1 * x))
+    torch.testing.assert_close(loud, soft, atol=1e-4, rtol=1e-4)
+    assert torch.isfinite(model.encoder(torch.zeros(1, 1, 192))).all()
 
 
 @torch.no_grad()
@@ -187,7 +184,7 @@ def test_signals_that_do_not_fit_are_refused() -> None:
         build("audio_vqvae", Image(1, 32, 32), CONFIG, 0)
     with pytest.raises(UserError, match=r"pixelcnn is for images, got sounds of .*: choose one of .*wavenet"):
         build_with_prior("pixelcnn", small(), None, 0)
-    for wrong in ({"stride": 48}, {"vocabulary": 1}, {"rate": 0.0}, {"speakers": -1}, {"noise": -1.0}, {"temperature": 0.0}):
+    for wrong in ({"stride": 48}, {"vocabulary": 1}, {"rate": 0.0}, {"speakers": -1}, {"noise": -1.0}):
         with pytest.raises(UserError):
             AudioVQVAEConfig(**wrong)
 

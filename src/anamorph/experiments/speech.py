@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -71,17 +70,16 @@ SPEECH = Speech(
             decoder=DilatedConfig(layers=14, cycle=7, width=32, inner=32, skip=64, head=64, scaled=False),
             spectrum=3.0,
             noise=3.0,
-            temperature=0.8,
             speakers=6,
-            rate=0.003,
+            rate=0.002,
         ),
-        160_000,
+        100_000,
         8,
     ),
     Stage(
         "wavenet",
         WaveNetConfig(net=DilatedConfig(layers=12, cycle=6, width=64, inner=64, dropout=0.1), classes=10, label=DIGIT),
-        180_000,
+        120_000,
         64,
     ),
 )
@@ -179,22 +177,13 @@ def _heard(model: WithPrior, batch: Batch, path: Path) -> Codes:
     drawn = model.draw(n, Seeded(0, "samples"), {DIGIT: digits, SPEAKER: torch.arange(n) // len(digits.unique()) % speakers})
     made = {
         "reconstructions": codes,
-        "warm": codes,
         "conversions": codes | {SPEAKER: others},
         "other codes": {name: value.roll(1, 0) for name, value in codes.items()} | {SPEAKER: codes[SPEAKER]},
         "samples": drawn,
     }
-    found = {name: _in_parts(_warm(first) if name == "warm" else model, its).clamp(-1, 1) for name, its in made.items()}
+    found = {name: _in_parts(model, its).clamp(-1, 1) for name, its in made.items()}
     found |= {f"{name}.{SPEAKER}": its[SPEAKER].clone() for name, its in made.items()} | {f"samples.{DIGIT}": digits}
     write_tensors(path, found, {"model": kept})
-    return found
-
-
-def _warm(first: LatentModel) -> LatentModel:
-    """The same model, which draws from its law as it is."""
-    assert isinstance(first, AudioVQVAE)
-    found = copy.copy(first)
-    found.config = replace(first.config, temperature=1.0)
     return found
 
 
@@ -221,7 +210,6 @@ def _measured(reader: FactorReader, batch: Batch, heard: Codes, rate: int) -> It
         "real sounds": (batch.signals, said, who),
         "real sounds in noise": (batch.signals + HISS * Seeded(0, "hiss").normal(*batch.signals.shape), said, who),
         "reconstructions": (heard["reconstructions"], said, who),
-        "reconstructions, temperature 1": (heard["warm"], said, who),
         "the same codes, another speaker": (heard["conversions"], said, heard["conversions.speaker"]),
         "another sound's codes": (heard["other codes"], said, who),
         "drawn": (heard["samples"], heard[f"samples.{DIGIT}"], heard[f"samples.{SPEAKER}"]),

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from anamorph.core.config import check
 from anamorph.core.errors import UserError
 from anamorph.core.model import Encodes, Explains, Noise
-from anamorph.core.optimizer import Adam
+from anamorph.core.optimizer import UNUSUAL, Adam
 from anamorph.core.precision import full_precision
 from anamorph.core.prior import Taste
 from anamorph.core.random import Random, Seeded
@@ -48,7 +48,8 @@ class AudioVQVAEConfig:
     """How many samples a code stands for; a power of two."""
     hears: Literal["samples", "spectrum"] = "samples"
     """What the encoder reads. samples: by strided convolutions, as in the paper. spectrum: a log-mel spectrum with a frame for
-    each code, as in Chorowski et al. 2019, arXiv:1901.08810; what is said is there to be read, and need not be found first."""
+    each code (as Chorowski et al. 2019, arXiv:1901.08810, have cepstra), in which what is said need not be found first. It is
+    relative to the loudest of the sound: how loud a voice is, which tells whose it is, is left to the decoder."""
     width: int = 128
     """Channels of the encoder."""
     blocks: int = 2
@@ -79,9 +80,6 @@ class AudioVQVAEConfig:
     noise: float = 0.0
     """Standard deviation, in levels, of what is added to the past that the decoder reads while training, so that it heeds the
     codes and is not led astray by what it has drawn (Jin et al. 2018, "FFTNet", section 2.3); 0: none, as in the paper."""
-    temperature: float = 1.0
-    """By which the logits of what `decode` draws are divided; below 1, there is less hiss. 1, as in the paper: a sample of
-    p(x | codes)."""
     components: int = 0
     """Samples are numbers under a mixture of so many logistics; 0: each of their 256 levels has a logit."""
     label: str = "speaker"
@@ -93,7 +91,7 @@ class AudioVQVAEConfig:
 
     def __post_init__(self) -> None:
         check(self, "at least 1", "maps", "code_dim", "told")
-        check(self, "above 0", "rate", "temperature")
+        check(self, "above 0", "rate")
         check(self, "at least 0", "commitment", "blocks", "components", "speakers", "spectrum", "noise")
         check(self, "in [0, 1)", "decay", "restart")
         if self.vocabulary < 2 or self.width < 2:
@@ -154,7 +152,7 @@ class AudioVQVAE(Encodes, Explains):
         with full_precision(chances):
             told = self.tell(self.codebook.lookup(codes["codes"]))
             walk = NetWalk(self.decoder, n, self.signal.samples, self._speaker(codes), told)
-            return from_mu_law(draw_ids(walk, chances, Taste(self.config.temperature)).squeeze(2), LEVELS)
+            return from_mu_law(draw_ids(walk, chances, Taste()).squeeze(2), LEVELS)
 
     def explain(self, x: Tensor, codes: Codes) -> Tensor:
         """log p(x | codes) [B] in nats, of the levels that samples are nearest to."""
@@ -223,7 +221,9 @@ class _Listener(nn.Module):
         self.blocks = nn.Sequential(*[_Residual(width) for _ in range(blocks)])
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.blocks(self.first(_frames(x, self.rate, HEARD, self.stride)))
+        frames = _frames(x, self.rate, HEARD, self.stride)
+        relative = frames - frames.amax((1, 2), keepdim=True) + 2
+        out: Tensor = self.blocks(self.first(relative.clamp(min=-2)))  # 80 dB below the loudest
         return out
 
 
@@ -285,5 +285,5 @@ def recipe(model: AudioVQVAE) -> Recipe:
 
     return Recipe(
         phases=(Phase("reconstruction", reconstruction, (model,), ("adam",), commit=(model.codebook.commit,)),),
-        optimizers={"adam": Adam(list(model.parameters()), c.rate)},
+        optimizers={"adam": Adam(list(model.parameters()), c.rate, clip=UNUSUAL)},
     )
