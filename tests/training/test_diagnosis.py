@@ -9,6 +9,7 @@ import torch
 
 from anamorph.core.stage import Stage
 from anamorph.models.stylealae import StyleALAE
+from anamorph.models.vae import VAEConfig
 from anamorph.runs import new_settings, open_training
 from anamorph.training import diagnosis, session
 from anamorph.training.diagnosis import STALLED_CHECKS, WON_CHECKS, Diagnosis, Seen
@@ -73,6 +74,34 @@ def test_an_encoder_that_stalls_is_told() -> None:
     assert not any(heard(Diagnosis(), reciprocity=[0.2] * 3 * half))  # good enough
     stalled = heard(Diagnosis(), reciprocity=[0.9] * STALLED_CHECKS)
     assert [bool(w) for w in stalled] == [False] * (STALLED_CHECKS - 1) + [True]
+
+
+def test_a_loss_that_jumps_is_told() -> None:
+    learning = [1483.0, 1251.2, 1230.6, 1220.0, 1217.3, 1210.1, 1206.0, 1207.4, 1199.0, 1203.2, 1195.5, 1198.0]
+    noise = [2.31, 2.29, 2.33, 2.28, 2.30, 2.32, 2.27, 2.31, 2.34, 2.29]
+    density = [0.4, -0.9, -1.6, -1.9, -2.0, -1.95, -2.1, -1.7]
+    for well in (learning, noise, density, [-x for x in range(20)]):
+        assert not any(heard(Diagnosis(), loss=[*map(float, well)]))
+    for ill in ([*learning, 22008.0], [*learning, 1420.0], [*density, 3.0], [0.2, 0.02, 0.005, 0.0035, 0.003, 0.0031, 0.15]):
+        assert [bool(w) for w in heard(Diagnosis(), loss=ill)] == [False] * (len(ill) - 1) + [True]
+    assert "has jumped to 1420 and was 1196" in heard(Diagnosis(), loss=[*learning, 1420.0])[-1][0]
+
+
+@pytest.mark.parametrize(
+    ("model", "config", "told"), [("vae", VAEConfig(), 1), ("vae", VAEConfig(warm_up=640), 0), ("alae", None, 0)]
+)
+def test_only_a_loss_that_is_to_become_small_is_watched(
+    model: str, config: VAEConfig | None, told: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "CHECKS", 8)
+    monkeypatch.setattr(Diagnosis, "_loss", lambda self, loss: "it has jumped")
+    folder = RunFolder(tmp_path / "run")
+    new_settings(
+        model, "digits", 320, config=config or CASES["alae"][1], batch=BATCH, choice=Choice("cpu", "float32", 1, False)
+    ).write(folder)
+    with folder.locked():
+        found = [text for status in open_training(folder).pursue() for text in status.warnings]
+    assert found.count("it has jumped") == told
 
 
 def test_a_warning_is_given_once_per_level(monkeypatch: pytest.MonkeyPatch) -> None:

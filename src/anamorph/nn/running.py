@@ -61,6 +61,10 @@ class Ramp(nn.Module):
         self.new.add_(shown)
         return weight
 
+    @property
+    def rising(self) -> bool:
+        return bool(self.seen < self.images)
+
     @torch.no_grad()
     def commit(self) -> None:
         sum_over_processes([self.new])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
+from statistics import median
 from typing import Any
 
 import torch
@@ -25,7 +27,9 @@ DIVERSE, FALLEN = 0.5, 0.5
 STALLED_CHECKS, STALLED, GAIN = 12, 0.5, 0.02
 """E has stalled when over so many checks the second half is no better, by this gain, than the first, and leaves this share of
 the variance of codes unexplained."""
-
+JUMP_CHECKS, JUMPED = 4, 8
+"""A loss has jumped when it was seen so often before, has lost half of what it had gained, and rose by so many times what it
+changes by from check to check."""
 
 HELD = 512
 """Examples whose codes are scored, of those trained on and of those held out."""
@@ -52,24 +56,30 @@ class Diagnosis:
     won: int = 0
     best_diversity: float = 0.0
     errors: list[float] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
     best: float | None = None
     best_at: int = -1
     no_better: int = 0
 
-    def check(self, run: Run, seen: Seen, stage: Stage, terms: Mapping[str, Any]) -> tuple[dict[str, float], list[str]]:
+    def check(
+        self, run: Run, seen: Seen, stage: Stage, terms: Mapping[str, Any], loss: float | None = None
+    ) -> tuple[dict[str, float], list[str]]:
         """Numbers for the log, and warnings, each given once per level.
 
-        terms: the means of the losses of late. The average of the weights is looked at, and nothing is changed.
+        terms: the means of the losses of late. loss: their sum, where it is to become small and means the same all the time.
+        The average of the weights is looked at, and nothing is changed.
         """
         if stage.level != self.level:
-            self.level, self.won, self.best_diversity, self.errors, self.told = stage.level, 0, 0.0, [], []
+            self.level, self.won, self.best_diversity = stage.level, 0, 0.0
+            self.errors, self.losses, self.told = [], [], []
         numbers = _numbers(run, seen, stage)
         logistic = "critic/adversarial" in terms and "critic/slope" not in terms  # a Wasserstein loss has no bound
         warnings = {
             "critic": self._critic(terms["critic/adversarial"]) if logistic else "",
             "diversity": self._diversity(numbers.get("check/diversity")) if "critic/adversarial" in terms else "",
             "reciprocity": self._reciprocity(numbers.get("check/code_error")) if "reciprocity/latent" in terms else "",
+            "loss": self._loss(loss) if loss is not None else "",
             "held_out": self._held_out(numbers.get("check/held_out_nats_per_code"), run.images),
         }
         new = {name: text for name, text in warnings.items() if text and name not in self.told}
@@ -106,6 +116,18 @@ class Diagnosis:
         return (
             f"the encoder has stopped learning to find codes again: it misses {self.errors[-1]:.0%} of their variance. "
             f"Give it a larger network, or fewer features to find (--model.w-dim)"
+        )
+
+    def _loss(self, loss: float) -> str:
+        before, self.losses = self.losses, [*self.losses, loss]
+        if len(before) < JUMP_CHECKS:
+            return ""
+        least, usual = min(before), median(abs(b - a) for a, b in pairwise(before[-2 * JUMPED :]))
+        if loss < (before[0] + least) / 2 or loss - least < JUMPED * usual:
+            return ""
+        return (
+            f"the loss has jumped to {loss:.4g} and was {least:.4g}: most of what was learned is lost, which one batch unlike "
+            f"the others can do. Start again with a lower --model.rate, or --precision float32; older checkpoints are kept"
         )
 
     def _held_out(self, nats: float | None, images: int) -> str:

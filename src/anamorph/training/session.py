@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from anamorph.core.model import Grows, LatentModel
 from anamorph.core.signal import Source
+from anamorph.nn.running import Ramp
 from anamorph.training.diagnosis import Diagnosis, Seen
 from anamorph.training.folder import RunFolder
 from anamorph.training.loop import Tick, train
@@ -111,7 +112,10 @@ class _Log:
         if run.images - self.looked < plan.total // CHECKS and run.images < plan.total:
             return ()
         self.looked = run.images
-        numbers, warnings = self.diagnosis.check(run, seen, tick.stage, record)
+        rising = isinstance(run.recipe.memory, Ramp) and run.recipe.memory.rising
+        alike = len(run.recipe.phases) == 1 and not rising  # with an adversary, or a growing weight, it may well go up
+        loss = sum(record[name] for name in tick.terms) if alike else None
+        numbers, warnings = self.diagnosis.check(run, seen, tick.stage, record, loss)
         record |= numbers | ({"warnings": warnings} if warnings else {})
         return tuple(warnings)
 
