@@ -59,7 +59,8 @@ def prepare(page: Any, panel: str) -> None:
     page.wait_for_timeout(4000)
 
 
-def picture(browser: Any, address: str, panel: str, size: str, theme: str) -> Image.Image:
+def picture(browser: Any, address: str, panel: str, size: str, theme: str) -> Image.Image | None:
+    """A panel of the first run that has it, if one has."""
     width, height = SIZES[size]
     context = browser.new_context(
         viewport={"width": width, "height": height}, color_scheme=theme, device_scale_factor=1, has_touch=size == "phone"
@@ -67,12 +68,16 @@ def picture(browser: Any, address: str, panel: str, size: str, theme: str) -> Im
     page = context.new_page()
     page.goto(address)
     page.wait_for_selector("#panel .head")
-    page.evaluate(
+    shown = page.evaluate(
         "async wanted => { const runs = await (await fetch('/api/runs')).json();"
         " for (const run of runs) { const facts = await (await fetch(`/api/runs/${run.id}`)).json();"
-        " if (facts.panels.includes(wanted)) { location.hash = `#${run.id}/${wanted}`; return } } }",
+        " if (facts.panels.includes(wanted)) { location.hash = `#${run.id}/${wanted}`; return true } }"
+        " return false }",
         panel,
     )
+    if not shown:
+        context.close()
+        return None
     page.wait_for_selector(f"#panel[data-panel={panel}] .head")
     prepare(page, panel)
     found = Image.open(BytesIO(page.screenshot())).convert("RGB")
@@ -104,8 +109,9 @@ def main() -> None:
         browser = p.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         for size in SIZES:
             for theme in GROUND:
-                found = [picture(browser, address, panel, size, theme) for panel in options.panels]
-                columns = 3 if size == "desktop" else 5
+                tried = [picture(browser, address, panel, size, theme) for panel in options.panels]
+                found = [one for one in tried if one is not None]
+                columns = 2 if size == "desktop" else 4
                 made = sheet(found, SHOWN[size], columns, GROUND[theme])
                 made.save(options.out / f"{size}-{theme}.webp", quality=82, method=6)
                 print(options.out / f"{size}-{theme}.webp", made.size)

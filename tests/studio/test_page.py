@@ -346,6 +346,9 @@ def test_compare_puts_models_side_by_side(visit: Visit) -> None:
     page.wait_for_function("() => document.querySelectorAll('.compare canvas[data-shown]').length >= 18")
     originals = settled(page, ".compare-row:first-child canvas")
     assert originals.shape == (16, 16, 3)
+    page.click(".chips button:has-text('styled')")  # what is left still shows what it is given
+    assert page.locator(".compare-row").count() == 3
+    changes(page, lambda: page.click("button:has-text('Later')"), ".compare-row:first-child canvas")
     page.click("#panel .segments >> text=draw")
     page.wait_for_function("() => document.querySelector('.compare-row').hidden")
 

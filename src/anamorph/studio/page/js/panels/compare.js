@@ -58,7 +58,7 @@ export function mount(root) {
       const element = h("div", { class: "compare-row" }, h("div", { class: "who" }, h("strong", {}, id), h("span", { class: "soft" }, facts.model), error), ...cells.map((c) => c.element));
       const channel = new Channel(async (header, blobs) => {
         error.textContent = mode === "data" ? `error ${(header.errors.reduce((a, b) => a + b, 0) / header.errors.length).toFixed(digits)}${unit}` : "";
-        await Promise.all([...cells.map((c, i) => c.show(blobs[i])), ...(mode === "data" && id === state.run ? originals.map((c, i) => c.show(blobs[SHOWN + i])) : [])]);
+        await Promise.all([...cells.map((c, i) => c.show(blobs[i])), ...(mode === "data" && id === teller() ? originals.map((c, i) => c.show(blobs[SHOWN + i])) : [])]);
       }, (text) => toast(`${id}: ${text}`, true));
       rows.set(id, { facts, element, channel, cells });
       order();
@@ -74,6 +74,8 @@ export function mount(root) {
     order();
   }
   const can = (facts) => facts.capabilities.includes(mode === "data" ? "encodes" : "draws");
+  // The first model that shows something has the originals shown, too.
+  const teller = () => candidates.find((run) => rows.has(run.id) && can(rows.get(run.id).facts))?.id;
   function order() {
     originalRow.hidden = mode !== "data";
     table.replaceChildren(originalRow, ...candidates.filter((run) => rows.has(run.id)).map((run) => rows.get(run.id).element));
