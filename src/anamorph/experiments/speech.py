@@ -73,13 +73,13 @@ SPEECH = Speech(
             speakers=6,
             rate=0.002,
         ),
-        100_000,
+        75_000,
         8,
     ),
     Stage(
         "wavenet",
         WaveNetConfig(net=DilatedConfig(layers=12, cycle=6, width=64, inner=64, dropout=0.1), classes=10, label=DIGIT),
-        120_000,
+        360_000,
         64,
     ),
 )
