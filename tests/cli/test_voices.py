@@ -9,6 +9,9 @@ import pytest
 import torch
 
 from anamorph.cli.main import main
+from anamorph.cli.mix import Mix
+from anamorph.cli.options import parse
+from anamorph.cli.sample import Sample
 from anamorph.coding.compress import reconstruct
 from anamorph.core.space import read_codes
 from anamorph.data.pick import read_sound
@@ -37,6 +40,15 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     prior = ["train", "wavenet", data, *PLAIN, *sizes("net"), "--codes-of", str(root / "first")]
     assert main([*prior, "--out", str(root / "prior")]) == 0
     return root
+
+
+def test_an_option_of_several_values_may_be_given_more_than_once() -> None:
+    once = parse(Sample, "sample", ["run", "--label", "a=1", "b=2", "c=3", "--n", "3"])
+    again = parse(Sample, "sample", ["run", "--label", "a=1", "--n", "3", "--label=b=2", "--label", "c=3"])
+    assert once == again
+    assert once.label == ("a=1", "b=2", "c=3")
+    rows = parse(Mix, "mix", ["run", "--rows", "seed:1", "--columns", "seed:3", "--rows", "seed:2"])
+    assert (rows.rows, rows.columns) == (("seed:1", "seed:2"), ("seed:3",))
 
 
 def test_the_same_codes_in_another_voice(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -112,10 +112,32 @@ def parse(kind: type[T], command: str, words: Sequence[str], about: str = "") ->
     return tyro.cli(
         kind,
         prog=f"anamorph {command}",
-        args=list(words),
+        args=_gathered(kind, words),
         description=about or kind.__doc__,
         config=(tyro.conf.FlagCreatePairsOff,),
     )
+
+
+def _gathered(kind: type, words: Sequence[str]) -> list[str]:
+    """The words, with the values of an option that takes several and is given more than once behind its first occurrence: of
+    `--label digit=7 --label speaker=theo`, only the last would count."""
+    fields = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
+    several = {f"--{field.name.replace('_', '-')}" for field in fields if ", ...]" in str(field.type)}
+    current: list[str] = []
+    parts, first = [current], dict[str, list[str]]()
+    for word in words:
+        if not word.startswith("--"):
+            current.append(word)
+            continue
+        name, *value = word.split("=", 1)
+        current = first.get(name, [name, *value] if name in several else [word])
+        if name in first:
+            current += value
+        else:
+            parts.append(current)
+        if name in several:
+            first[name] = current
+    return [word for part in parts for word in part]
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:
