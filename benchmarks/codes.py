@@ -16,26 +16,26 @@ import torch
 from torch import Tensor
 
 from anamorph.catalog import build
-from anamorph.core.prior import Taste
+from anamorph.core.prior import SamplingSettings
 from anamorph.core.random import Seeded
 from anamorph.core.signal import Batch, Image
 from anamorph.core.space import Space
 from anamorph.core.stage import Constant
-from anamorph.models.vqvae2 import VQVAE2Config
+from anamorph.models.autoregressive.common import Autoregressive
+from anamorph.models.autoregressive.pixelcnn import PixelCNN, PixelCNNConfig
+from anamorph.models.autoregressive.pixelsnail import PixelSNAIL, PixelSNAILConfig
+from anamorph.models.quantized.vqvae2 import VQVAE2Config
+from anamorph.nn.incremental import sample_from_logits
 from anamorph.nn.quantize import Codebook
-from anamorph.nn.walk import pick
-from anamorph.priors.autoregressive import Autoregressive
-from anamorph.priors.pixelcnn import PixelCNN, PixelCNNConfig
-from anamorph.priors.pixelsnail import PixelSNAIL, PixelSNAILConfig
+from anamorph.training.autotune import apply_compute_settings
 from anamorph.training.loop import train
-from anamorph.training.machine import settle
-from anamorph.training.run import Machine, Run
+from anamorph.training.run import ComputeSettings, Run
 from turns import median_of, ratios, turns
 
 N, K = 16, 512
 PRIORS = {
     "pixelcnn": (PixelCNN, PixelCNNConfig(width=64, layers=12)),
-    "pixelsnail": (PixelSNAIL, PixelSNAILConfig(width=128, inner=128, blocks=2, residual=4)),
+    "pixelsnail": (PixelSNAIL, PixelSNAILConfig(width=128, residual_channels=128, blocks=2, residual_blocks=4)),
 }
 
 
@@ -52,7 +52,7 @@ def sampling(name: str, side: int, naive_places: int) -> None:
     run, spread evenly, since each takes the same time."""
     net = law(name, side)
     start = time.perf_counter()
-    drawn = net.draw(N, Seeded(0, "draw"))["codes"]
+    drawn = net.sample(N, Seeded(0, "draw"))["codes"]
     cached = time.perf_counter() - start
     chances = Seeded(0, "draw").uniform(N, 1, side, side)
     places = [i * (side * side - 1) // (naive_places - 1) for i in range(naive_places)]
@@ -61,7 +61,7 @@ def sampling(name: str, side: int, naive_places: int) -> None:
         r, c = divmod(place, side)
         ids = drawn.clone()
         ids.flatten(2)[:, :, place:] = 0  # what is not known yet
-        found = pick(net.logits(ids, {})[:, 0, r, c], chances[:, 0, r, c], Taste())
+        found = sample_from_logits(net.logits(ids, {})[:, 0, r, c], chances[:, 0, r, c], SamplingSettings())
         assert float((found == drawn[:, 0, r, c]).float().mean()) > 0.9  # the same codes, but for ties in rounding
     naive = (time.perf_counter() - start) / naive_places * side * side
     print(
@@ -119,9 +119,9 @@ class Noise:
 
 def plain_worker(batch: int, threads: int) -> Iterator[float]:
     """An eager float32 transcription: one-hot codes, distances as a matrix, torch's own Adam."""
-    settle(Machine(threads=threads))
+    apply_compute_settings(ComputeSettings(threads=threads))
     source = Noise(64)
-    model: Any = build("vqvae2", source.signal, VQVAE2Config(restart=0.0, kmeans=False), 0)[0]
+    model: Any = build("vqvae2", source.signal, VQVAE2Config(restart_threshold=0.0, kmeans_init=False), 0)[0]
     for level in model.coarse_first:
         level.codebook.forward = partial(_one_hot_quantize, level.codebook)
     adam = torch.optim.Adam(model.parameters(), lr=3e-4)
@@ -130,7 +130,7 @@ def plain_worker(batch: int, threads: int) -> Iterator[float]:
         x = source.take(number * batch, batch).signals
         found = model.quantize(x)
         out = model.reconstruct([q.vectors for q in found])
-        loss = (out - x).square().mean() + 0.25 * sum(q.commitment for q in found)
+        loss = (out - x).square().mean() + 0.25 * sum(q.commitment_loss for q in found)
         adam.zero_grad()
         loss.backward()
         adam.step()
@@ -151,28 +151,28 @@ def _rates(step: Callable[[int], None], batch: int) -> Iterator[float]:
 
 def _one_hot_quantize(book: Any, z: Tensor, random: Any = None) -> Any:
     """As the published code does it."""
-    from anamorph.nn.quantize import Quantized
+    from anamorph.nn.quantize import QuantizerOutput
 
     flat = z.reshape(-1, book.dim)
     codes = book.vectors.t()
     distances = flat.pow(2).sum(1, keepdim=True) - 2 * flat @ codes + codes.pow(2).sum(0, keepdim=True)
     ids = (-distances).max(1).indices
-    one_hot = torch.nn.functional.one_hot(ids, book.vocabulary).type(flat.dtype)
+    one_hot = torch.nn.functional.one_hot(ids, book.num_embeddings).type(flat.dtype)
     ids = ids.view(z.shape[:-1])
     chosen = torch.nn.functional.embedding(ids, book.vectors)
     with torch.no_grad():
         book.counts.mul_(book.decay).add_(one_hot.sum(0), alpha=1 - book.decay)
         book.sums.mul_(book.decay).add_(one_hot.t() @ flat, alpha=1 - book.decay)
         total = book.counts.sum()
-        smoothed = (book.counts + 1e-5) / (total + book.vocabulary * 1e-5) * total
+        smoothed = (book.counts + 1e-5) / (total + book.num_embeddings * 1e-5) * total
         book.vectors.copy_(book.sums / smoothed[:, None])
-    return Quantized(z + (chosen - z).detach(), ids, (chosen.detach() - z).square().mean(), z.new_zeros(()))
+    return QuantizerOutput(z + (chosen - z).detach(), ids, (chosen.detach() - z).square().mean(), z.new_zeros(()))
 
 
 def our_worker(batch: int, threads: int) -> Iterator[float]:
-    source, machine = Noise(64), Machine(precision="bfloat16", threads=threads, compiled=True)
-    settle(machine)
-    model, recipe = build("vqvae2", source.signal, VQVAE2Config(restart=0.0, kmeans=False), 0)
+    source, machine = Noise(64), ComputeSettings(precision="bfloat16", threads=threads, compiled=True)
+    apply_compute_settings(machine)
+    model, recipe = build("vqvae2", source.signal, VQVAE2Config(restart_threshold=0.0, kmeans_init=False), 0)
     ticks = train(Run(model, recipe, Constant(batch), 0, machine), source)
     next(ticks)
     return _rates(lambda number: _discard(next(ticks)), batch)

@@ -16,18 +16,18 @@ from anamorph.coding.compress import compress, decompress
 from anamorph.core.model import Encodes
 from anamorph.core.signal import Batch, Image
 from anamorph.core.stage import Constant
-from anamorph.models.vqvae import VQVAEConfig
-from anamorph.models.vqvae2 import VQVAE2Config
-from anamorph.priors.compose import Pixels, WithPrior
-from anamorph.priors.pixelcnn import PixelCNNConfig
-from anamorph.priors.pixelsnail import PixelSNAILConfig
+from anamorph.models.autoregressive.pixelcnn import PixelCNNConfig
+from anamorph.models.autoregressive.pixelsnail import PixelSNAILConfig
+from anamorph.models.quantized.vqvae import VQVAEConfig
+from anamorph.models.quantized.vqvae2 import VQVAE2Config
+from anamorph.models.two_stage import Pixels, TwoStageModel
+from anamorph.training.autotune import apply_compute_settings
 from anamorph.training.loop import train
-from anamorph.training.machine import settle
-from anamorph.training.run import Machine, Run
+from anamorph.training.run import ComputeSettings, Run
 
 T = TypeVar("T")
 SIGNAL, N, STEPS = Image(3, 32, 32), 100, 12
-CNN = PixelCNNConfig(width=64, layers=8, head=256)
+CNN = PixelCNNConfig(width=64, layers=8, head_channels=256)
 
 
 class Noise:
@@ -43,20 +43,22 @@ def stirred(name: str, config: object) -> Encodes:
     """A model after a few steps, so that its codes differ: files of equal images would wait for the same lane."""
     model, recipe = build(name, SIGNAL, config, 0)
     assert isinstance(model, Encodes)
-    for tick in train(Run(model, recipe, Constant(32), 0, Machine()), Noise()):
+    for tick in train(Run(model, recipe, Constant(32), 0, ComputeSettings()), Noise()):
         if tick.step == STEPS:
             break
     return model
 
 
-def models() -> dict[str, WithPrior]:
+def models() -> dict[str, TwoStageModel]:
     """Hardly trained: they cost the same time as others."""
     first = stirred("vqvae", VQVAEConfig(width=64))
-    second = stirred("vqvae2", VQVAE2Config(width=64, vocabulary=256, code_dim=32))
+    second = stirred("vqvae2", VQVAE2Config(width=64, num_embeddings=256, embedding_dim=32))
     made = {
         "vqvae and pixelcnn (8x8 codes)": build_with_prior("pixelcnn", first, CNN, 0)[0],
         "vqvae2 and pixelsnail (4x4 and 8x8)": build_with_prior("pixelsnail", second, PixelSNAILConfig(), 0)[0],
-        "pixels and pixelcnn (3x32x32)": build_with_prior("pixelcnn", Pixels(SIGNAL), PixelCNNConfig(width=63, head=255), 0)[0],
+        "pixels and pixelcnn (3x32x32)": build_with_prior(
+            "pixelcnn", Pixels(SIGNAL), PixelCNNConfig(width=63, head_channels=255), 0
+        )[0],
     }
     return {name: model.requires_grad_(False).eval() for name, model in made.items()}
 
@@ -77,7 +79,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", default="", help="models whose name has this in it")
     options = parser.parse_args()
-    settle(Machine(threads=1))
+    apply_compute_settings(ComputeSettings(threads=1))
     every = Noise().take(0, N).signals
     for name, model in models().items():
         if options.only not in name:
@@ -87,7 +89,7 @@ def main() -> None:
         there, files = timed(lambda model=model, x=x: compress(model, x), rounds)  # type: ignore[misc]
         back, _ = timed(lambda model=model, files=files: decompress(model, files), rounds)  # type: ignore[misc]
         one, _ = timed(lambda model=model, files=files: decompress(model, files[:1]), rounds)  # type: ignore[misc]
-        whole, _ = timed(lambda model=model, x=x: compress(model, x, together=True), rounds)  # type: ignore[misc]
+        whole, _ = timed(lambda model=model, x=x: compress(model, x, joint=True), rounds)  # type: ignore[misc]
         print(
             f"{name}: {len(x)} files written in {there}, read in {back}; one read in {one}; one file of all in {whole}",
             flush=True,

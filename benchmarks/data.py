@@ -17,7 +17,7 @@ from PIL import Image as Pillow
 from anamorph.core.signal import Image
 from anamorph.core.stage import Constant
 from anamorph.data.images import Images, images_of
-from anamorph.data.open import Wanted, open_source
+from anamorph.data.open import ReadOptions, open_source
 from turns import median_of, ratios, turns
 
 BATCH = 128
@@ -61,13 +61,13 @@ def take(source: Images, seconds: float = 3.0) -> float:
 def consumption(source: Images) -> float:
     """Images/s that `alae` trains on: what it takes to learn from the smallest of models here, at its fastest."""
     from anamorph.catalog import build
-    from anamorph.models.alae import ALAEConfig
+    from anamorph.models.adversarial_autoencoders.alae import ALAEConfig
+    from anamorph.training.autotune import apply_compute_settings
     from anamorph.training.loop import train
-    from anamorph.training.machine import settle
-    from anamorph.training.run import Machine, Run
+    from anamorph.training.run import ComputeSettings, Run
 
-    machine = Machine("cpu", "bfloat16", os.cpu_count() or 1, compiled=True)
-    settle(machine)
+    machine = ComputeSettings("cpu", "bfloat16", os.cpu_count() or 1, compiled=True)
+    apply_compute_settings(machine)
     model, recipe = build("alae", source.signal, ALAEConfig(), 0)
     ticks = train(Run(model, recipe, Constant(BATCH), 0, machine), source)
     for _ in islice(ticks, 3):
@@ -87,7 +87,7 @@ def ours(folder: str, side: int) -> Iterator[float]:
         with tempfile.TemporaryDirectory() as cache:
             os.environ["ANAMORPH_CACHE"] = cache
             start = time.process_time()
-            open_source(folder, Wanted((side, side), 3))
+            open_source(folder, ReadOptions((side, side), 3))
             yield PHOTOS / (time.process_time() - start)
 
 

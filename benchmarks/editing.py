@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from anamorph.catalog import build
-from anamorph.core.model import decode_in_parts
+from anamorph.core.model import decode_in_chunks
 from anamorph.core.random import Seeded
 from anamorph.core.signal import Image
 from anamorph.core.space import Codes
@@ -19,10 +19,10 @@ from anamorph.edit.interpolate import plane
 from anamorph.edit.mix import every_pair, mix
 from anamorph.edit.project import project
 from anamorph.edit.traverse import traversal
-from anamorph.models.stylealae import StyleALAE, StyleALAEConfig
+from anamorph.models.adversarial_autoencoders.stylealae import StyleALAE, StyleALAEConfig
 from anamorph.presets import preset
-from anamorph.training.machine import settle
-from anamorph.training.run import Machine
+from anamorph.training.autotune import apply_compute_settings
+from anamorph.training.run import ComputeSettings
 from turns import median_of, ratios
 
 
@@ -44,7 +44,7 @@ def against(what: str, tool: Callable[[], object], bare: Callable[[], object], r
 
 def tables(model: StyleALAE, rounds: int) -> None:
     """Mixing 6 x 6, interpolating 7 x 7, traversing 10 x 9, at 64 px."""
-    rows, columns = (model.draw(6, Seeded(seed, "codes")) for seed in (0, 1))
+    rows, columns = (model.sample(6, Seeded(seed, "codes")) for seed in (0, 1))
     corners = [{"w": rows["w"][i]} for i in range(4)]
     space = model.spaces[0]
     vectors = torch.nn.functional.normalize(Seeded(0, "ways").normal(10, space.shape[1]))
@@ -64,7 +64,7 @@ def tables(model: StyleALAE, rounds: int) -> None:
         codes = {name: value.clone() for name, value in make().items()}
 
         def whole(make: Callable[[], Codes] = make) -> Tensor:
-            return decode_in_parts(model, make())
+            return decode_in_chunks(model, make())
 
         def bare(codes: Codes = codes) -> Tensor:
             return model.decode(codes)
@@ -74,7 +74,7 @@ def tables(model: StyleALAE, rounds: int) -> None:
 
 def projection(model: StyleALAE, steps: int, rounds: int) -> None:
     """Projecting 8 images at 64 px, against forward and backward passes alone."""
-    x, start = Seeded(0, "x").normal(8, 3, 64, 64).clamp(-1, 1), model.draw(8, Seeded(0, "start"))
+    x, start = Seeded(0, "x").normal(8, 3, 64, 64).clamp(-1, 1), model.sample(8, Seeded(0, "start"))
 
     def bare() -> None:
         w = start["w"][:, :1].clone().requires_grad_()
@@ -102,7 +102,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--steps", type=int, default=500)
     options = parser.parse_args()
-    settle(Machine("cpu", "float32", 1))
+    apply_compute_settings(ComputeSettings("cpu", "float32", 1))
     model, _ = build("stylealae", Image(3, 64, 64), preset("stylealae", 64).config, 0)
     assert isinstance(model, StyleALAE)
     model.requires_grad_(False).eval()

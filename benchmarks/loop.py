@@ -12,11 +12,11 @@ from typing import Any
 import torch
 
 from anamorph.core.stage import Stage
-from anamorph.training.compiled import Compiled
+from anamorph.training.compiled import CompiledStep
 from anamorph.training.folder import RunFolder
-from anamorph.training.loop import descend, train
+from anamorph.training.loop import train, train_phase
 from anamorph.training.run import Precision, Run
-from anamorph.training.session import Plan, pursue
+from anamorph.training.session import TrainingPlan, run_training
 from train_alae import BATCH, data, make_run
 from turns import median_of
 
@@ -26,15 +26,15 @@ STEPS = 30
 def bare(run: Run) -> Callable[[], None]:
     """One step: the phases and the average on a batch that is at hand, and nothing else."""
     batch, stage = data().take(0, BATCH), Stage(0, BATCH)
-    compiled = Compiled(run) if run.machine.compiled else None
+    compiled = CompiledStep(run) if run.compute.compiled else None
 
     def step() -> None:
         if compiled:
             compiled.step(run.recipe.phases, batch, stage)
         else:
             for phase in run.recipe.phases:
-                descend(run, phase, batch, stage)
-            run.average.follow(BATCH)
+                train_phase(run, phase, batch, stage)
+            run.ema.update(BATCH)
 
     return step
 
@@ -50,8 +50,8 @@ def compare(precision: Precision, threads: int, compiled: bool, rounds: int) -> 
     """Seconds of `anamorph train`'s own loop over those of the bare phases, taking turns."""
     alone = bare(make_run(precision, threads, compiled))
     with tempfile.TemporaryDirectory() as scratch:
-        run, plan = make_run(precision, threads, compiled), Plan.of(10_000_000, ())
-        statuses = pursue(run, data(), data("test").in_order(), RunFolder(scratch), plan)
+        run, plan = make_run(precision, threads, compiled), TrainingPlan.of(10_000_000, ())
+        statuses = run_training(run, data(), data("test").in_order(), RunFolder(scratch), plan)
         ticks = train(make_run(precision, threads, compiled), data())
         for _ in range(3):
             alone()

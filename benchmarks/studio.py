@@ -19,11 +19,11 @@ from typing import Any
 import httpx
 from playwright.sync_api import Page, sync_playwright
 
-from anamorph.data.open import Wanted
+from anamorph.data.open import ReadOptions
 from anamorph.presets import preset
 from anamorph.runs import new_settings, open_training
+from anamorph.training.autotune import ComputeRequest
 from anamorph.training.folder import RunFolder
-from anamorph.training.machine import Choice
 
 PORT = 7873
 ADDRESS = f"http://127.0.0.1:{PORT}/"
@@ -33,9 +33,11 @@ document.addEventListener('studio:frame', (event) => window.frames_.push({ at: p
 
 def untrained(folder: Path) -> None:
     """A run of the preset for 64 px, at its full size, that has seen nothing: what it costs is all the same."""
-    choice = Choice(device="cpu", precision="float32", threads=1, compiled=False)
-    wanted = Wanted((64, 64))
-    settings = new_settings("stylealae", "shapes", 1000, config=preset("stylealae", 64).config, wanted=wanted, choice=choice)
+    choice = ComputeRequest(device="cpu", precision="float32", threads=1, compiled=False)
+    wanted = ReadOptions((64, 64))
+    settings = new_settings(
+        "stylealae", "shapes", 1000, config=preset("stylealae", 64).config, read_options=wanted, compute=choice
+    )
     run = RunFolder(folder)
     settings.write(run)
     with run.locked():

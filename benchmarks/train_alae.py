@@ -21,10 +21,10 @@ from anamorph.core.stage import Constant
 from anamorph.data.images import Images, InMemory, images_of
 from anamorph.data.open import open_source
 from anamorph.metrics.probes import linear_svm_accuracy, nearest_neighbour_accuracy
-from anamorph.models.alae import ALAE, ALAEConfig
+from anamorph.models.adversarial_autoencoders.alae import ALAE, ALAEConfig
+from anamorph.training.autotune import apply_compute_settings
 from anamorph.training.loop import train
-from anamorph.training.machine import settle
-from anamorph.training.run import Machine, Precision, Run
+from anamorph.training.run import ComputeSettings, Precision, Run
 from turns import median_of, ratios, turns
 
 BATCH = 128
@@ -135,8 +135,8 @@ def plain(threads: int) -> Iterator[float]:
 
 
 def make_run(precision: Precision, threads: int, compiled: bool, seed: int = 0) -> Run:
-    machine = Machine("cpu", precision, threads, compiled)
-    settle(machine)
+    machine = ComputeSettings("cpu", precision, threads, compiled)
+    apply_compute_settings(machine)
     model, recipe = build("alae", Image(1, 28, 28), ALAEConfig(), seed)
     return Run(model, recipe, Constant(BATCH), seed, machine)
 
@@ -193,7 +193,7 @@ def quality(threads: int, images: int) -> None:
 
 @torch.no_grad()
 def _probe(run: Run, known: Images, held: Images) -> list[float]:
-    model = run.average.model
+    model = run.ema.model
     assert isinstance(model, ALAE)
     (x, y), (test_x, test_y) = ((b.signals, b.labels["class"]) for b in (known.take(0, 10_000), held.take(0, 10_000)))
     found = []

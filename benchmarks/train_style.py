@@ -25,14 +25,15 @@ from anamorph.core.optimizer import Adam
 from anamorph.core.random import Seeded
 from anamorph.core.signal import Batch, Image
 from anamorph.core.stage import Constant
-from anamorph.models import stylealae, stylegan
-from anamorph.models.stylealae import StyleALAE
+from anamorph.models.adversarial import stylegan
+from anamorph.models.adversarial_autoencoders import stylealae
+from anamorph.models.adversarial_autoencoders.stylealae import StyleALAE
 from anamorph.nn import synthesis
-from anamorph.nn.resample import double, halve
+from anamorph.nn.resample import downsample, upsample
 from anamorph.presets import PRESETS, preset
+from anamorph.training.autotune import apply_compute_settings
 from anamorph.training.loop import train
-from anamorph.training.machine import settle
-from anamorph.training.run import Machine, Precision, Run
+from anamorph.training.run import ComputeSettings, Precision, Run
 from turns import median_of, ratios, turns
 
 SIDES = {8: 128, 16: 64, 32: 32, 64: 32, 128: 16}
@@ -52,7 +53,7 @@ class Noise:
         self.pixels = torch.rand(128 if side < 256 else 8, 3, side, side, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
     def take(self, start: int, n: int, level: int = 0) -> Batch:
-        return Batch(halve(self.pixels[(start + torch.arange(n)) % len(self.pixels)], level))
+        return Batch(downsample(self.pixels[(start + torch.arange(n)) % len(self.pixels)], level))
 
 
 def be_plain() -> None:
@@ -60,10 +61,10 @@ def be_plain() -> None:
     optimizer that goes from parameter to parameter. The maths stays the same."""
 
     def upsample_conv(x: Tensor, weight: Tensor, flipped: bool = False) -> Tensor:
-        return F.conv2d(double(x), weight.flip(2, 3) if flipped else weight, padding=1)
+        return F.conv2d(upsample(x), weight.flip(2, 3) if flipped else weight, padding=1)
 
     def downsample_conv(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-        return halve(F.conv2d(x, weight, bias, padding=1))
+        return downsample(F.conv2d(x, weight, bias, padding=1))
 
     def blur(x: Tensor) -> Tensor:
         row = torch.tensor([1.0, 2.0, 1.0])
@@ -78,7 +79,7 @@ def be_plain() -> None:
             state[0] += 1
             second: Any = state[1]
             second.mul_(0.99).addcmul_(g, g, value=0.01)
-            rate = self.rate * scale * self.coefficients[i] * math.sqrt(1 - 0.99 ** state[0])
+            rate = self.learning_rate * scale * self.lr_multipliers[i] * math.sqrt(1 - 0.99 ** state[0])
             p.addcdiv_(g, second.sqrt().add_(self.eps[i]), value=-rate)
 
     counts: dict[Tensor, list[Any]] = {}
@@ -89,8 +90,8 @@ def be_plain() -> None:
     Adam.step = step  # type: ignore[method-assign,assignment]
 
 
-def make_run(name: str, side: int, machine: Machine, seed: int = 0) -> Run:
-    settle(machine)
+def make_run(name: str, side: int, machine: ComputeSettings, seed: int = 0) -> Run:
+    apply_compute_settings(machine)
     model, recipe = build(name, Image(3, side, side), settings(name, side), seed)
     return Run(model, recipe, Constant(SIDES[side]), seed, machine)
 
@@ -99,7 +100,7 @@ def worker(name: str, side: int, threads: int, precision: Precision, compiled: b
     """Images per second, a second or so at a time."""
     if plain:
         be_plain()
-    ticks = train(make_run(name, side, Machine("cpu", precision, threads, compiled)), Noise(side))
+    ticks = train(make_run(name, side, ComputeSettings("cpu", precision, threads, compiled)), Noise(side))
     for _ in islice(ticks, 2):
         pass
     while True:
@@ -128,14 +129,14 @@ def speed(names: list[str], sides: list[int], threads: int, rounds: int) -> None
 
 def losses(name: str, side: int, threads: int, images: int, plain: bool, seed: int) -> dict[str, float]:
     """Each loss's mean over the later half of the images."""
-    from anamorph.data.open import Wanted, open_source
+    from anamorph.data.open import ReadOptions, open_source
 
     if plain:
         be_plain()
-    machine = Machine("cpu", "float32" if plain else "bfloat16", threads, not plain)
+    machine = ComputeSettings("cpu", "float32" if plain else "bfloat16", threads, not plain)
     run, found = make_run(name, side, machine, seed), dict[str, list[float]]()
-    for tick in train(run, open_source("avatars-cats", Wanted((side, side)), seed=seed)):
-        for term, value in tick.terms.items():
+    for tick in train(run, open_source("avatars-cats", ReadOptions((side, side)), seed=seed)):
+        for term, value in tick.losses.items():
             found.setdefault(term, []).append(value)
         if run.images >= images:
             break
@@ -161,7 +162,7 @@ def curves(name: str, side: int, threads: int, images: int) -> None:
 @torch.no_grad()
 def single(rounds: int) -> None:
     """One image through encoder and decoder, on one thread, beside its convolutions alone."""
-    settle(Machine("cpu", "float32", 1))
+    apply_compute_settings(ComputeSettings("cpu", "float32", 1))
     model, _ = build("stylealae", Image(3, 64, 64), settings("stylealae", 64), 0)
     assert isinstance(model, StyleALAE)
     model = model.requires_grad_(False).eval()
@@ -209,9 +210,9 @@ def peak(name: str, size: int, batch: int) -> float:
 
 
 def one(name: str, size: int, batch: int) -> None:
-    settle(Machine("cpu", "float32", 1))
+    apply_compute_settings(ComputeSettings("cpu", "float32", 1))
     model, recipe = build(name, Image(3, size, size), preset(name, size).config, 0)
-    run = Run(model, recipe, Constant(batch), 0, Machine("cpu", "float32", 1))
+    run = Run(model, recipe, Constant(batch), 0, ComputeSettings("cpu", "float32", 1))
     for _ in islice(train(run, Noise(size)), 2):
         pass
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)

@@ -11,28 +11,28 @@ from statistics import median
 
 import torch
 
-from anamorph.core.prior import Taste
+from anamorph.core.prior import SamplingSettings
 from anamorph.core.random import Seeded
 from anamorph.core.signal import Audio
-from anamorph.nn.dilated import DilatedConfig
-from anamorph.nn.walk import pick
-from anamorph.priors.compose import MuLaw
-from anamorph.priors.wavenet import WaveNet, WaveNetConfig
+from anamorph.models.autoregressive.wavenet import WaveNet, WaveNetConfig
+from anamorph.models.two_stage import MuLaw
+from anamorph.nn.incremental import sample_from_logits
+from anamorph.nn.wavenet_layers import WaveNetSizes
 from turns import median_of, ratios
 
 RATE = 8000
-NET = DilatedConfig(layers=30, cycle=10, width=64, inner=64, skip=128, head=128)
+NET = WaveNetSizes(layers=30, dilation_cycle=10, residual_channels=64, gate_channels=64, skip_channels=128, head_channels=128)
 
 
 def law() -> WaveNet:
     torch.manual_seed(0)
-    return WaveNet(MuLaw(Audio(1, RATE, RATE)).spaces, [], WaveNetConfig(net=NET)).eval()
+    return WaveNet(MuLaw(Audio(1, RATE, RATE)).spaces, [], WaveNetConfig(network=NET)).eval()
 
 
 def drawing(net: WaveNet, n: int) -> tuple[float, torch.Tensor]:
     """Seconds for n sounds of a second, and their codes."""
     start = time.thread_time()
-    drawn = net.draw(n, Seeded(0, "draw"))["samples"]
+    drawn = net.sample(n, Seeded(0, "draw"))["samples"]
     return time.thread_time() - start, drawn
 
 
@@ -47,7 +47,7 @@ def naively(net: WaveNet, drawn: torch.Tensor, prefixes: int) -> float:
         ids = drawn[:, :, : t + 1].clone()
         ids[:, :, t] = 0  # what is to be drawn
         start = time.thread_time()
-        found = pick(net.net.logits(net.net(ids))[:, 0, t], chances[:, 0, t], Taste())
+        found = sample_from_logits(net.net.logits(net.net(ids))[:, 0, t], chances[:, 0, t], SamplingSettings())
         total += time.thread_time() - start
         assert torch.equal(found, drawn[:, 0, t])  # the same sample
     return total / prefixes * RATE
@@ -69,7 +69,8 @@ def main() -> None:
         sixteen.append(16 * RATE / drawing(net, 16)[0])
         naive.append(RATE / naively(net, drawn, options.prefixes))
     print(
-        f"{NET.layers} layers, {NET.width} residual and {NET.skip} skip channels, {RATE:,} samples, {options.threads} thread(s)"
+        f"{NET.layers} layers, {NET.residual_channels} residual and {NET.skip_channels} skip channels, {RATE:,} samples, "
+        f"{options.threads} thread(s)"
     )
     print(f"one sound: {median_of(one)} samples/s sample by sample ({RATE / median(one):.2f} s), {median_of(naive, 1)} naively")
     print(f"  ({options.prefixes} prefixes of {RATE:,} run): {ratios(one, naive)} times as fast")

@@ -9,10 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from anamorph.core.classes import encode_batch
-from anamorph.core.model import Draws, Encodes, decode_in_parts
+from anamorph.core.labels import encode_batch
+from anamorph.core.model import Encodes, Samples, decode_in_chunks
 from anamorph.core.random import Seeded
-from anamorph.runs import load, settings_of, shown
+from anamorph.run_data import preview_data
+from anamorph.runs import load, settings_of
 from anamorph.training.folder import RunFolder
 
 Sign = tuple[str, int, float, float]
@@ -29,10 +30,10 @@ def processor() -> str:
 def seen(run: Path) -> dict[str, Tensor]:
     """What a run samples, and how it reconstructs the first image that it is shown."""
     model, found = load(run), {}
-    if isinstance(model, Draws):
-        found["samples"] = decode_in_parts(model, model.draw(1, Seeded(7, "seed")))
+    if isinstance(model, Samples):
+        found["samples"] = decode_in_chunks(model, model.sample(1, Seeded(7, "seed")))
     if isinstance(model, Encodes) and settings_of(RunFolder(run)).source:
-        batch = shown(settings_of(RunFolder(run))).take(0, 1, 0)
+        batch = preview_data(settings_of(RunFolder(run))).take(0, 1, 0)
         if model.signal.shape == tuple(batch.signals.shape[1:]):
             found["reconstructions"] = model.decode(encode_batch(model, batch))
     return {name: value.flatten() for name, value in found.items()}

@@ -14,18 +14,18 @@ from anamorph.core.signal import Audio, Batch, Image, Label, Signal, Source
 from anamorph.core.space import Codes
 from anamorph.core.stage import Constant
 from anamorph.data.images import Images, InMemory
-from anamorph.models.alae import ALAEConfig
-from anamorph.models.audio_vqvae import AudioVQVAEConfig
-from anamorph.models.autoencoder import AutoencoderConfig
-from anamorph.models.gan import GANConfig
-from anamorph.models.stylealae import StyleALAEConfig
-from anamorph.models.stylegan import StyleGANConfig
-from anamorph.models.vae import VAEConfig
-from anamorph.models.vqvae import VQVAEConfig
-from anamorph.models.vqvae2 import VQVAE2Config
-from anamorph.nn.dilated import DilatedConfig
-from anamorph.nn.laws import LawConfig
-from anamorph.training.run import Machine, Run
+from anamorph.models.adversarial.gan import GANConfig
+from anamorph.models.adversarial.stylegan import StyleGANConfig
+from anamorph.models.adversarial_autoencoders.alae import ALAEConfig
+from anamorph.models.adversarial_autoencoders.stylealae import StyleALAEConfig
+from anamorph.models.autoencoders.autoencoder import AutoencoderConfig
+from anamorph.models.autoencoders.vae import VAEConfig
+from anamorph.models.quantized.audio_vqvae import AudioVQVAEConfig
+from anamorph.models.quantized.vqvae import VQVAEConfig
+from anamorph.models.quantized.vqvae2 import VQVAE2Config
+from anamorph.nn.pixel_likelihood import LikelihoodConfig
+from anamorph.nn.wavenet_layers import WaveNetSizes
+from anamorph.training.run import ComputeSettings, Run
 
 IMAGE = Image(2, 6, 4)
 STYLED = Image(2, 8, 16)
@@ -34,79 +34,137 @@ STRIDED = Image(2, 16, 24)
 """For models that divide sides by a stride."""
 SOUND = Audio(1, 40, 1000)
 BATCH = 8
-DILATED = DilatedConfig(layers=3, cycle=2, width=6, inner=5, skip=7, head=8)
-LAW = LawConfig(features=3, width=4, layers=2)
+DILATED = WaveNetSizes(layers=3, dilation_cycle=2, residual_channels=6, gate_channels=5, skip_channels=7, head_channels=8)
+LAW = LikelihoodConfig(condition_channels=3, width=4, layers=2)
 CASES: dict[str, tuple[str, Any]] = {
     "alae": ("alae", ALAEConfig(width=16, w_dim=5, z_dim=3, mapping_layers=2)),
-    "alae-eta": ("alae", ALAEConfig(width=16, w_dim=5, z_dim=3, eta_dim=2, inner=5)),
-    "alae-wasserstein": ("alae", ALAEConfig(width=16, w_dim=5, z_dim=3, objective="wasserstein", pixel_range="signed")),
+    "alae-eta": ("alae", ALAEConfig(width=16, w_dim=5, z_dim=3, eta_dim=2, resolution=5)),
+    "alae-wasserstein": ("alae", ALAEConfig(width=16, w_dim=5, z_dim=3, adversarial_loss="wasserstein", pixel_range="signed")),
     "audio_vqvae": (
         "audio_vqvae",
         AudioVQVAEConfig(
-            stride=8, width=6, blocks=1, maps=2, vocabulary=11, code_dim=3, decoder=DILATED, told=4, label="class", speakers=2
+            stride=8,
+            width=6,
+            residual_blocks=1,
+            codes_per_position=2,
+            num_embeddings=11,
+            embedding_dim=3,
+            decoder=DILATED,
+            condition_channels=4,
+            label="class",
+            num_speakers=2,
         ),
     ),
     "audio_vqvae-mixture": (
         "audio_vqvae",
         AudioVQVAEConfig(
             stride=4,
-            hears="spectrum",
+            encoder_input="spectrum",
             width=6,
-            blocks=0,
-            vocabulary=11,
-            code_dim=3,
-            learning="loss",
+            residual_blocks=0,
+            num_embeddings=11,
+            embedding_dim=3,
+            codebook_update="gradient",
             decoder=DILATED,
-            told=4,
-            spectrum=1.0,
-            noise=2.0,
-            components=3,
+            condition_channels=4,
+            spectrum_weight=1.0,
+            input_noise=2.0,
+            mixture_components=3,
         ),
     ),
     "autoencoder": ("autoencoder", AutoencoderConfig(z_dim=5, width=16)),
     "gan": ("gan", GANConfig(z_dim=5, width=16)),
-    "gan-saturating": ("gan", GANConfig(z_dim=5, width=16, objective="saturating", r1=0)),
-    "gan-wasserstein": ("gan", GANConfig(z_dim=5, width=16, objective="wasserstein")),
-    "stylealae": ("stylealae", StyleALAEConfig(w_dim=6, mapping_layers=2, channels=48, most_channels=5)),
+    "gan-saturating": ("gan", GANConfig(z_dim=5, width=16, adversarial_loss="saturating", r1=0)),
+    "gan-wasserstein": ("gan", GANConfig(z_dim=5, width=16, adversarial_loss="wasserstein")),
+    "stylealae": ("stylealae", StyleALAEConfig(w_dim=6, mapping_layers=2, channel_base=48, channel_max=5)),
     "stylealae-features": (
         "stylealae",
-        StyleALAEConfig(w_dim=6, channels=48, most_channels=5, reads="features", regression="z"),
+        StyleALAEConfig(w_dim=6, channel_base=48, channel_max=5, w_from="features", regression="z"),
     ),
     "stylealae-separate": (
         "stylealae",
-        StyleALAEConfig(w_dim=6, channels=48, most_channels=5, reads="styles and features", judges="images"),
+        StyleALAEConfig(w_dim=6, channel_base=48, channel_max=5, w_from="styles and features", critic_input="images"),
     ),
     "stylegan": (
         "stylegan",
-        StyleGANConfig(z_dim=3, w_dim=6, mapping_width=4, mapping_layers=2, channels=48, most_channels=5, mapping_rate=0.1),
+        StyleGANConfig(
+            z_dim=3, w_dim=6, mapping_width=4, mapping_layers=2, channel_base=48, channel_max=5, mapping_lr_multiplier=0.1
+        ),
     ),
     "vae": ("vae", VAEConfig(z_dim=5, widths=(16, 12))),
     "vae-convolutional": (
         "vae",
         VAEConfig(
-            z_dim=5, net="convolutional", stride=2, width=6, blocks=1, inner=4, likelihood="shared", beta=2.0, warm_up=20
+            z_dim=5,
+            net="convolutional",
+            stride=2,
+            width=6,
+            residual_blocks=1,
+            residual_channels=4,
+            likelihood="shared",
+            beta=2.0,
+            kl_warmup=20,
         ),
     ),
-    "vae-free": ("vae", VAEConfig(z_dim=5, widths=(16,), likelihood="pixelcnn", law=LAW, free_bits=0.05)),
-    "vqvae": ("vqvae", VQVAEConfig(width=6, blocks=1, inner=5, vocabulary=11, code_dim=3, maps=2)),
+    "vae-free": ("vae", VAEConfig(z_dim=5, widths=(16,), likelihood="pixelcnn", likelihood_config=LAW, free_bits=0.05)),
+    "vqvae": (
+        "vqvae",
+        VQVAEConfig(width=6, residual_blocks=1, residual_channels=5, num_embeddings=11, embedding_dim=3, codes_per_position=2),
+    ),
     "vqvae-gradient": (
         "vqvae",
-        VQVAEConfig(stride=2, width=6, blocks=1, inner=5, vocabulary=11, code_dim=3, learning="loss", likelihood="bernoulli"),
+        VQVAEConfig(
+            stride=2,
+            width=6,
+            residual_blocks=1,
+            residual_channels=5,
+            num_embeddings=11,
+            embedding_dim=3,
+            codebook_update="gradient",
+            likelihood="bernoulli",
+        ),
     ),
     "vqvae-residual": (
         "vqvae",
-        VQVAEConfig(width=6, blocks=1, inner=5, vocabulary=7, code_dim=3, quantizer="residual", maps=3, likelihood="gaussian"),
+        VQVAEConfig(
+            width=6,
+            residual_blocks=1,
+            residual_channels=5,
+            num_embeddings=7,
+            embedding_dim=3,
+            quantizer="residual",
+            codes_per_position=3,
+            likelihood="gaussian",
+        ),
     ),
     "vqvae-scalar": (
         "vqvae",
-        VQVAEConfig(width=6, blocks=1, inner=5, quantizer="scalar", levels=(64, 48), likelihood="pixelcnn", law=LAW),
+        VQVAEConfig(
+            width=6,
+            residual_blocks=1,
+            residual_channels=5,
+            quantizer="scalar",
+            fsq_levels=(64, 48),
+            likelihood="pixelcnn",
+            likelihood_config=LAW,
+        ),
     ),
-    "vqvae2": ("vqvae2", VQVAE2Config(width=8, blocks=1, inner=5, vocabulary=11, code_dim=3)),
+    "vqvae2": ("vqvae2", VQVAE2Config(width=8, residual_blocks=1, residual_channels=5, num_embeddings=11, embedding_dim=3)),
     "vqvae2-three": (
         "vqvae2",
-        VQVAE2Config(levels=3, stride=2, width=6, blocks=1, inner=5, vocabulary=11, code_dim=3, restart=0.0, kmeans=False),
+        VQVAE2Config(
+            num_levels=3,
+            stride=2,
+            width=6,
+            residual_blocks=1,
+            residual_channels=5,
+            num_embeddings=11,
+            embedding_dim=3,
+            restart_threshold=0.0,
+            kmeans_init=False,
+        ),
     ),
-    "vae-iwae": ("vae", VAEConfig(z_dim=5, widths=(16,), likelihood="gaussian", objective="iwae", samples=3)),
+    "vae-iwae": ("vae", VAEConfig(z_dim=5, widths=(16,), likelihood="gaussian", bound="iwae", importance_samples=3)),
 }
 
 
@@ -152,7 +210,7 @@ def source(case: str) -> Source:
 def codes_of(model: LatentModel, n: int) -> Codes:
     """Random codes of a model's spaces."""
     return {
-        s.name: torch.randn(n, *s.shape) if s.vocabulary is None else torch.randint(s.vocabulary, (n, *s.shape))
+        s.name: torch.randn(n, *s.shape) if s.num_codes is None else torch.randint(s.num_codes, (n, *s.shape))
         for s in model.spaces
     }
 
@@ -170,7 +228,7 @@ def batch(n: int = BATCH, case: str = "alae") -> Batch:
     return source(case).take(0, n)
 
 
-def make_run(case: str, machine: Machine | None = None, seed: int = 0) -> Run:
+def make_run(case: str, machine: ComputeSettings | None = None, seed: int = 0) -> Run:
     name, config = CASES[case]
     model, recipe = build(name, signal_of(case), config, seed)
     if isinstance(model, Grows) or case == "vqvae-scalar":  # what begins at zero or one hides what is behind it
@@ -179,7 +237,7 @@ def make_run(case: str, machine: Machine | None = None, seed: int = 0) -> Run:
             # An all-positive constant leaves the first bias without a gradient: the norm removes what it adds.
             scale = 1.0 if key.endswith("constant") else 0.1
             parameter.data += scale * torch.randn(parameter.shape, generator=generator)
-    return Run(model, recipe, Constant(BATCH), seed, machine or Machine())
+    return Run(model, recipe, Constant(BATCH), seed, machine or ComputeSettings())
 
 
 def state(run: Run) -> dict[str, torch.Tensor]:

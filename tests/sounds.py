@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from anamorph import catalog
-from anamorph.core.model import Draws, Encodes, Noise
+from anamorph.core.model import Encodes, Noise, Samples
 from anamorph.core.optimizer import Adam
 from anamorph.core.random import Random
-from anamorph.core.recipe import Outcome, Phase, Recipe
+from anamorph.core.recipe import LossOutput, Phase, Recipe
 from anamorph.core.signal import Audio, Batch, Label
 from anamorph.core.space import Codes, Space
 from anamorph.core.stage import Stage
-from anamorph.data.audio import Samples
+from anamorph.data.decode_sound import PcmSamples
 from anamorph.data.order import Integers
 from anamorph.data.sounds import Sounds
 
@@ -55,14 +55,14 @@ def recordings(root: Path, n: int = 24) -> Path:
 class Held:
     """Windows in memory."""
 
-    array: Samples
+    array: PcmSamples
     audio: Audio
     fingerprint: str = "held"
 
     def __len__(self) -> int:
         return len(self.array)
 
-    def read(self, rows: Integers) -> Samples:
+    def read(self, rows: Integers) -> PcmSamples:
         return self.array[rows]
 
 
@@ -82,7 +82,7 @@ class SpeakingConfig:
     speakers: int = 3
 
 
-class Speaking(Encodes, Draws):
+class Speaking(Encodes, Samples):
     """A linear autoencoder whose decoder is told who speaks, and whose encoder does not say."""
 
     def __init__(self, signal: Audio, config: SpeakingConfig) -> None:
@@ -90,9 +90,9 @@ class Speaking(Encodes, Draws):
         self.signal, self.config = signal, config
         self.spaces = (Space("z", (config.z_dim,)), Space("speaker", (), config.speakers))
         self.classes = {"speaker": config.speakers}
-        self.inward = nn.Linear(signal.values, config.z_dim)
-        self.outward = nn.Linear(config.z_dim, signal.values)
-        self.voice = nn.Embedding(config.speakers, signal.values)
+        self.inward = nn.Linear(signal.num_values, config.z_dim)
+        self.outward = nn.Linear(config.z_dim, signal.num_values)
+        self.voice = nn.Embedding(config.speakers, signal.num_values)
 
     def encode(self, x: Tensor) -> Codes:
         return {"z": self.inward(x.flatten(1))}
@@ -100,16 +100,16 @@ class Speaking(Encodes, Draws):
     def decode(self, codes: Codes, noise: Noise = "fixed") -> Tensor:
         return (self.outward(codes["z"]) + 0.1 * self.voice(codes["speaker"])).unflatten(1, self.signal.shape)
 
-    def draw(self, n: int, random: Random, labels: Mapping[str, Tensor] | None = None) -> Codes:
+    def sample(self, n: int, random: Random, labels: Mapping[str, Tensor] | None = None) -> Codes:
         z = random.normal(n, self.config.z_dim)
         speaker = random.integers(0, self.config.speakers, (n,))
         return {"z": z, "speaker": (labels or {}).get("speaker", speaker)}
 
 
 def recipe(model: Speaking) -> Recipe:
-    def loss(batch: Batch, stage: Stage, random: Random) -> Outcome:
+    def loss(batch: Batch, stage: Stage, random: Random) -> LossOutput:
         codes = {**model.encode(batch.signals), "speaker": batch.labels["speaker"]}
-        return Outcome({"error": (model.decode(codes) - batch.signals).square().mean()})
+        return LossOutput({"error": (model.decode(codes) - batch.signals).square().mean()})
 
     return Recipe((Phase("rec", loss, (model,), ("adam",)),), {"adam": Adam(list(model.parameters()), 0.01)})
 
@@ -117,7 +117,7 @@ def recipe(model: Speaking) -> Recipe:
 @contextmanager
 def speaking() -> Iterator[None]:
     """The model above stands in the catalog."""
-    entry = catalog.Entry("speaking", "a test", "sounds", "Speaking", "", "", "", "", "", "", ("sound",))
+    entry = catalog.ModelEntry("speaking", "a test", "sounds", "Speaking", "", "", "", "", "", "", ("sound",))
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(catalog.MODELS, "speaking", entry)
         yield

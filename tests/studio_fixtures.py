@@ -19,8 +19,19 @@ from anamorph.training.folder import RunFolder
 from studios import studio_of
 
 PLAIN = ["--images", "16", "--batch", "16", "--threads", "1", "--compile", "off", "--precision", "float32"]
-STYLED = ["--model.w-dim", "8", "--model.channels", "64", "--model.most-channels", "8", "--model.mapping-layers", "2"]
-CODED = ["--model.width", "8", "--model.blocks", "1", "--model.inner", "4", "--model.vocabulary", "12", "--model.code-dim", "3"]
+STYLED = ["--model.w-dim", "8", "--model.channel-base", "64", "--model.channel-max", "8", "--model.mapping-layers", "2"]
+CODED = [
+    "--model.width",
+    "8",
+    "--model.residual-blocks",
+    "1",
+    "--model.residual-channels",
+    "4",
+    "--model.num-embeddings",
+    "12",
+    "--model.embedding-dim",
+    "3",
+]
 LAW = ["--model.width", "8", "--model.layers", "2"]
 
 
@@ -50,11 +61,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _shake(run: Path) -> None:
     """Images of a model that has hardly learned look all the same: these are to differ."""
-    path = RunFolder(run).saved()[0]
+    path = RunFolder(run).checkpoint_files()[0]
     tensors, facts = read_tensors(path)
     generator = torch.Generator().manual_seed(0)
     for name, value in tensors.items():
-        if name.startswith("average/") and value.is_floating_point() and value.dim():
+        if name.startswith("ema/") and value.is_floating_point() and value.dim():
             value += 0.3 * torch.randn(value.shape, generator=generator)
     write_tensors(path, tensors, facts)
 

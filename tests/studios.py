@@ -16,7 +16,7 @@ from PIL import Image as Pillow
 
 from anamorph.runs import load
 from anamorph.studio.app import create_app
-from anamorph.studio.evaluate import Bench
+from anamorph.studio.bench import Bench
 from anamorph.studio.serve import server_of
 from anamorph.studio.service import Service
 from anamorph.studio.stores import Store

@@ -31,11 +31,11 @@ def test_a_preset_fits_its_model_and_reaches_its_full_size(p: Preset) -> None:
     first, last = p.growing.at(0), p.growing.at(p.images)
     assert p.size >> first.level in (4, 8)
     assert model.at(first).signal.shape == (3, p.size >> first.level, p.size >> first.level)
-    assert (last.level, last.blend) == (0, 1.0)
+    assert (last.level, last.alpha) == (0, 1.0)
     reached = next(n for n in range(0, p.images, 10_000) if p.growing.at(n).level == 0)
     slow = {"stylealae 256", "stylealae 1024"}  # as released
     assert reached < p.images * (0.95 if named(p) in slow else 0.6)  # most of the time goes to the full size
-    assert all(batch % (recipe.group or 1) == 0 for batch in p.growing.batches)
+    assert all(batch % (recipe.group_size or 1) == 0 for batch in p.growing.batches)
 
 
 def test_every_growing_model_has_the_promised_presets() -> None:
@@ -55,7 +55,7 @@ def test_larger_presets_grow_as_the_released_alae_did(size: int, config: str) ->
         assert size >> stage.level == row["resolution"]
         assert stage.batch == row["batch"]
         assert stage.lr_scale * mine.config.rate == pytest.approx(row["lr_list_value"])
-        assert stage.blend == pytest.approx(row["blend"][0][1], abs=1e-9)
+        assert stage.alpha == pytest.approx(row["blend"][0][1], abs=1e-9)
     assert mine.images == released["epochs"] * released["dataset_size"]
 
 
@@ -69,8 +69,8 @@ def test_the_preset_of_1024_grows_as_the_released_alae_did() -> None:
 def test_the_official_stylegan_reaches_1024_after_8400000_images() -> None:
     growing = preset("stylegan", 1024).growing
     assert growing.at(0).level == 7  # 8x8
-    assert (growing.at(8_399_999).level, growing.at(8_400_000).blend) == (0, 1.0)
-    assert growing.at(8_399_999).blend < 1
+    assert (growing.at(8_399_999).level, growing.at(8_400_000).alpha) == (0, 1.0)
+    assert growing.at(8_399_999).alpha < 1
     assert [growing.at(n).lr_scale for n in (3_700_000, 4_900_000, 6_100_000, 7_300_000, 10**7)] == [1.0, 1.5, 2.0, 3.0, 3.0]
 
 
@@ -81,8 +81,8 @@ def test_what_does_not_exist_is_named_with_what_does() -> None:
         preset("vae", 64)
 
 
-SHORT = ["--growing.first", "16", "--growing.stable", "8", "--growing.batches", "8", "8", "4", "4"]
-TINY = ["--model.w-dim", "8", "--model.channels", "64", "--model.most-channels", "8", "--compile", "off"]
+SHORT = ["--growing.initial-images", "16", "--growing.stable-images", "8", "--growing.batches", "8", "8", "4", "4"]
+TINY = ["--model.w-dim", "8", "--model.channel-base", "64", "--model.channel-max", "8", "--compile", "off"]
 
 
 def test_training_from_a_preset_grows_and_can_be_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,10 +90,10 @@ def test_training_from_a_preset_grows_and_can_be_changed(tmp_path: Path, capsys:
     assert main([*words, *SHORT, *TINY]) == 0
     settings = settings_of(RunFolder(tmp_path / "run"))
     assert settings.signal == Image(3, 32, 32)
-    assert settings.config.channels == 64
+    assert settings.config.channel_base == 64
     assert settings.config.r1 == preset("stylealae", 32).config.r1
     assert settings.growing is not None
-    assert (settings.growing.first, settings.growing.batches) == (16, (8, 8, 4, 4))
+    assert (settings.growing.initial_images, settings.growing.batches) == (16, (8, 8, 4, 4))
     assert main(["sample", str(tmp_path / "run"), "--n", "2"]) == 0
 
 
@@ -124,7 +124,7 @@ def test_half_grown_it_is_used_at_the_size_that_it_has(tmp_path: Path, capsys: p
         (["--preset", "33"], "no preset 33"),
         (["--preset", "32", "--images", "0"], "images must be at least 1"),
         ([], "--images"),
-        (["--preset", "32", "--growing.batches", *"444444", "--growing.rates", *"111111"], "4 levels to grow through"),
+        (["--preset", "32", "--growing.batches", *"444444", "--growing.lr-scales", *"111111"], "4 levels to grow through"),
     ],
 )
 def test_what_does_not_fit_is_told(words: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

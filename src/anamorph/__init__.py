@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from anamorph.coding.compress import compress, decompress
     from anamorph.core.random import Seeded
     from anamorph.data.open import open_source
-    from anamorph.data.wanted import Wanted
+    from anamorph.data.read_options import ReadOptions
     from anamorph.figures.grid import save_grid
     from anamorph.runs import load, train
 
-__all__ = ["Seeded", "Wanted", "compress", "decompress", "load", "open_source", "save_grid", "train"]
+__all__ = ["ReadOptions", "Seeded", "compress", "decompress", "load", "open_source", "save_grid", "train"]
 
 _HOME = {
     "Seeded": "anamorph.core.random",
-    "Wanted": "anamorph.data.wanted",
+    "ReadOptions": "anamorph.data.read_options",
     "compress": "anamorph.coding.compress",
     "decompress": "anamorph.coding.compress",
     "load": "anamorph.runs",

@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from anamorph.core.model import Encodes, LatentModel
     from anamorph.core.recipe import Recipe
     from anamorph.core.signal import Signal
-    from anamorph.priors.compose import WithPrior
+    from anamorph.models.two_stage import TwoStageModel
 
-__all__ = ["MODELS", "PRIORS", "Entry", "build", "build_with_prior", "capable", "config_class", "entry"]
+__all__ = ["MODELS", "PRIORS", "ModelEntry", "build", "build_with_prior", "config_class", "model_entry", "models_with"]
 
 
 @dataclass(frozen=True)
-class Entry:
+class ModelEntry:
     """A model: where it is, and its place among generative models.
 
     representation: what codes are. learning: what is optimised. data_law, latent_law: how the laws of generated data and of
@@ -32,203 +32,203 @@ class Entry:
     model: str
     representation: str
     learning: str
-    data_law: str
-    latent_law: str
+    data_distribution: str
+    latent_distribution: str
     reciprocity: str
     paper: str
     signals: tuple[str, ...] = ("image",)
 
 
-MODELS: dict[str, Entry] = {
+MODELS: dict[str, ModelEntry] = {
     e.name: e
     for e in (
-        Entry(
-            "alae",
-            "adversarial latent autoencoder (MLP-ALAE)",
-            "anamorph.models.alae",
-            "ALAE",
-            "w, a real vector whose law is learned",
-            "adversarial, three phases",
-            "adversarial, through E and D",
-            "imposed by F on the generated side; adversarial on the real side",
-            "in w: |E(G(w)) - w|^2",
-            "Pidhorskyi et al. 2020, arXiv:2004.04467",
+        ModelEntry(
+            name="alae",
+            title="adversarial latent autoencoder (MLP-ALAE)",
+            module="anamorph.models.adversarial_autoencoders.alae",
+            model="ALAE",
+            representation="w, a real vector whose law is learned",
+            learning="adversarial, three phases",
+            data_distribution="adversarial, through E and D",
+            latent_distribution="imposed by F on the generated side; adversarial on the real side",
+            reciprocity="in w: |E(G(w)) - w|^2",
+            paper="Pidhorskyi et al. 2020, arXiv:2004.04467",
         ),
-        Entry(
-            "audio_vqvae",
-            "vector-quantised autoencoder of sounds, with a WaveNet as decoder",
-            "anamorph.models.audio_vqvae",
-            "AudioVQVAE",
-            "a sequence of codes of a learned codebook; who speaks, which is told",
-            "likelihood and commitment, one phase",
-            "likelihood given the codes",
-            "none by itself: a prior is trained on the codes",
-            "in x: log p(x | q(E(x)), speaker)",
-            "van den Oord et al. 2017, arXiv:1711.00937",
-            ("sound",),
+        ModelEntry(
+            name="audio_vqvae",
+            title="vector-quantised autoencoder of sounds, with a WaveNet as decoder",
+            module="anamorph.models.quantized.audio_vqvae",
+            model="AudioVQVAE",
+            representation="a sequence of codes of a learned codebook; who speaks, which is told",
+            learning="likelihood and commitment, one phase",
+            data_distribution="likelihood given the codes",
+            latent_distribution="none by itself: a prior is trained on the codes",
+            reciprocity="in x: log p(x | q(E(x)), speaker)",
+            paper="van den Oord et al. 2017, arXiv:1711.00937",
+            signals=("sound",),
         ),
-        Entry(
-            "autoencoder",
-            "plain autoencoder",
-            "anamorph.models.autoencoder",
-            "Autoencoder",
-            "z, a real vector",
-            "reconstruction, one phase",
-            "none",
-            "none (nothing to draw from)",
-            "in x: |G(E(x)) - x|^2",
-            "Hinton and Salakhutdinov 2006, doi:10.1126/science.1127647",
-            ("image", "sound"),
+        ModelEntry(
+            name="autoencoder",
+            title="plain autoencoder",
+            module="anamorph.models.autoencoders.autoencoder",
+            model="Autoencoder",
+            representation="z, a real vector",
+            learning="reconstruction, one phase",
+            data_distribution="none",
+            latent_distribution="none (nothing to draw from)",
+            reciprocity="in x: |G(E(x)) - x|^2",
+            paper="Hinton and Salakhutdinov 2006, doi:10.1126/science.1127647",
+            signals=("image", "sound"),
         ),
-        Entry(
-            "gan",
-            "generative adversarial network",
-            "anamorph.models.gan",
-            "GAN",
-            "z, a real vector ~ N(0, I)",
-            "adversarial, two phases",
-            "adversarial",
-            "given",
-            "none (no encoder)",
-            "Goodfellow et al. 2014, arXiv:1406.2661",
-            ("image", "sound"),
+        ModelEntry(
+            name="gan",
+            title="generative adversarial network",
+            module="anamorph.models.adversarial.gan",
+            model="GAN",
+            representation="z, a real vector ~ N(0, I)",
+            learning="adversarial, two phases",
+            data_distribution="adversarial",
+            latent_distribution="given",
+            reciprocity="none (no encoder)",
+            paper="Goodfellow et al. 2014, arXiv:1406.2661",
+            signals=("image", "sound"),
         ),
-        Entry(
-            "stylealae",
-            "style-based adversarial latent autoencoder (StyleALAE)",
-            "anamorph.models.stylealae",
-            "StyleALAE",
-            "w, styles per resolution, whose law is learned; noise maps",
-            "adversarial, three phases",
-            "adversarial, through E and D",
-            "imposed by F on the generated side; adversarial on the real side",
-            "in w: |E(G(w)) - w|^2",
-            "Pidhorskyi et al. 2020, arXiv:2004.04467",
+        ModelEntry(
+            name="stylealae",
+            title="style-based adversarial latent autoencoder (StyleALAE)",
+            module="anamorph.models.adversarial_autoencoders.stylealae",
+            model="StyleALAE",
+            representation="w, styles per resolution, whose law is learned; noise maps",
+            learning="adversarial, three phases",
+            data_distribution="adversarial, through E and D",
+            latent_distribution="imposed by F on the generated side; adversarial on the real side",
+            reciprocity="in w: |E(G(w)) - w|^2",
+            paper="Pidhorskyi et al. 2020, arXiv:2004.04467",
         ),
-        Entry(
-            "stylegan",
-            "style-based generative adversarial network (StyleGAN)",
-            "anamorph.models.stylegan",
-            "StyleGAN",
-            "w, styles per resolution, whose law is learned; noise maps",
-            "adversarial, two phases",
-            "adversarial",
-            "imposed by the mapping network",
-            "none (no encoder)",
-            "Karras, Laine, Aila 2018, arXiv:1812.04948",
+        ModelEntry(
+            name="stylegan",
+            title="style-based generative adversarial network (StyleGAN)",
+            module="anamorph.models.adversarial.stylegan",
+            model="StyleGAN",
+            representation="w, styles per resolution, whose law is learned; noise maps",
+            learning="adversarial, two phases",
+            data_distribution="adversarial",
+            latent_distribution="imposed by the mapping network",
+            reciprocity="none (no encoder)",
+            paper="Karras, Laine, Aila 2018, arXiv:1812.04948",
         ),
-        Entry(
-            "vae",
-            "variational autoencoder",
-            "anamorph.models.vae",
-            "VAE",
-            "z, a real vector, a law per image",
-            "likelihood bound (ELBO or IWAE), one phase",
-            "likelihood",
-            "KL to N(0, I)",
-            "in x, in expectation: log p(x | z)",
-            "Kingma and Welling 2013, arXiv:1312.6114",
+        ModelEntry(
+            name="vae",
+            title="variational autoencoder",
+            module="anamorph.models.autoencoders.vae",
+            model="VAE",
+            representation="z, a real vector, a law per image",
+            learning="likelihood bound (ELBO or IWAE), one phase",
+            data_distribution="likelihood",
+            latent_distribution="KL to N(0, I)",
+            reciprocity="in x, in expectation: log p(x | z)",
+            paper="Kingma and Welling 2013, arXiv:1312.6114",
         ),
-        Entry(
-            "vqvae",
-            "vector-quantised autoencoder",
-            "anamorph.models.vqvae",
-            "VQVAE",
-            "maps of codes, of a learned codebook or of finite scalars",
-            "likelihood and commitment, one phase",
-            "likelihood given the codes",
-            "none by itself: a prior is trained on the codes",
-            "in x: log p(x | q(E(x)))",
-            "van den Oord et al. 2017, arXiv:1711.00937",
+        ModelEntry(
+            name="vqvae",
+            title="vector-quantised autoencoder",
+            module="anamorph.models.quantized.vqvae",
+            model="VQVAE",
+            representation="maps of codes, of a learned codebook or of finite scalars",
+            learning="likelihood and commitment, one phase",
+            data_distribution="likelihood given the codes",
+            latent_distribution="none by itself: a prior is trained on the codes",
+            reciprocity="in x: log p(x | q(E(x)))",
+            paper="van den Oord et al. 2017, arXiv:1711.00937",
         ),
-        Entry(
-            "vqvae2",
-            "hierarchical vector-quantised autoencoder (VQ-VAE-2)",
-            "anamorph.models.vqvae2",
-            "VQVAE2",
-            "maps of codes of learned codebooks, coarse and fine",
-            "reconstruction and commitment, one phase",
-            "squared error",
-            "none by itself: a prior is trained on the codes",
-            "in x: |G(q(E(x))) - x|^2",
-            "Razavi, van den Oord, Vinyals 2019, arXiv:1906.00446",
+        ModelEntry(
+            name="vqvae2",
+            title="hierarchical vector-quantised autoencoder (VQ-VAE-2)",
+            module="anamorph.models.quantized.vqvae2",
+            model="VQVAE2",
+            representation="maps of codes of learned codebooks, coarse and fine",
+            learning="reconstruction and commitment, one phase",
+            data_distribution="squared error",
+            latent_distribution="none by itself: a prior is trained on the codes",
+            reciprocity="in x: |G(q(E(x))) - x|^2",
+            paper="Razavi, van den Oord, Vinyals 2019, arXiv:1906.00446",
         ),
     )
 }
 
 
-PRIORS: dict[str, Entry] = {
+PRIORS: dict[str, ModelEntry] = {
     e.name: e
     for e in (
-        Entry(
-            "gaussian",
-            "normal law, over the real codes of a model",
-            "anamorph.priors.mixture",
-            "Gaussian",
-            "those of the model whose codes it is fitted to; none of its own",
-            "moments of codes, in closed form",
-            "through the decoder over codes",
-            "one normal, of each class",
-            "that of the model whose codes it is fitted to",
-            "Ghosh et al. 2019, arXiv:1903.12436",
-            ("image", "sound"),
+        ModelEntry(
+            name="gaussian",
+            title="normal law, over the real codes of a model",
+            module="anamorph.models.mixtures.gaussian_mixture",
+            model="Gaussian",
+            representation="those of the model whose codes it is fitted to; none of its own",
+            learning="moments of codes, in closed form",
+            data_distribution="through the decoder over codes",
+            latent_distribution="one normal, of each class",
+            reciprocity="that of the model whose codes it is fitted to",
+            paper="Ghosh et al. 2019, arXiv:1903.12436",
+            signals=("image", "sound"),
         ),
-        Entry(
-            "mixture",
-            "mixture of normals, over the real codes of a model",
-            "anamorph.priors.mixture",
-            "Mixture",
-            "those of the model whose codes it is fitted to; none of its own",
-            "expectation maximisation, a step per batch",
-            "through the decoder over codes",
-            "several normals, of each class",
-            "that of the model whose codes it is fitted to",
-            "Ghosh et al. 2019, arXiv:1903.12436",
-            ("image", "sound"),
+        ModelEntry(
+            name="mixture",
+            title="mixture of normals, over the real codes of a model",
+            module="anamorph.models.mixtures.gaussian_mixture",
+            model="Mixture",
+            representation="those of the model whose codes it is fitted to; none of its own",
+            learning="expectation maximisation, a step per batch",
+            data_distribution="through the decoder over codes",
+            latent_distribution="several normals, of each class",
+            reciprocity="that of the model whose codes it is fitted to",
+            paper="Ghosh et al. 2019, arXiv:1903.12436",
+            signals=("image", "sound"),
         ),
-        Entry(
-            "pixelcnn",
-            "gated PixelCNN, over the codes of a model, or over pixels",
-            "anamorph.priors.pixelcnn",
-            "PixelCNN",
-            "those of the model whose codes it is trained on; none of its own",
-            "likelihood of codes, one phase per level",
-            "exact likelihood over pixels; through the decoder over codes",
-            "autoregressive: masked convolutions in two stacks",
-            "that of the model whose codes it is trained on",
-            "van den Oord et al. 2016, arXiv:1606.05328",
+        ModelEntry(
+            name="pixelcnn",
+            title="gated PixelCNN, over the codes of a model, or over pixels",
+            module="anamorph.models.autoregressive.pixelcnn",
+            model="PixelCNN",
+            representation="those of the model whose codes it is trained on; none of its own",
+            learning="likelihood of codes, one phase per level",
+            data_distribution="exact likelihood over pixels; through the decoder over codes",
+            latent_distribution="autoregressive: masked convolutions in two stacks",
+            reciprocity="that of the model whose codes it is trained on",
+            paper="van den Oord et al. 2016, arXiv:1606.05328",
         ),
-        Entry(
-            "pixelsnail",
-            "PixelSNAIL, over the codes of a model",
-            "anamorph.priors.pixelsnail",
-            "PixelSNAIL",
-            "those of the model whose codes it is trained on; none of its own",
-            "likelihood of codes, one phase per level",
-            "exact likelihood over pixels; through the decoder over codes",
-            "autoregressive: causal convolutions and attention",
-            "that of the model whose codes it is trained on",
-            "Chen et al. 2017, arXiv:1712.09763",
+        ModelEntry(
+            name="pixelsnail",
+            title="PixelSNAIL, over the codes of a model",
+            module="anamorph.models.autoregressive.pixelsnail",
+            model="PixelSNAIL",
+            representation="those of the model whose codes it is trained on; none of its own",
+            learning="likelihood of codes, one phase per level",
+            data_distribution="exact likelihood over pixels; through the decoder over codes",
+            latent_distribution="autoregressive: causal convolutions and attention",
+            reciprocity="that of the model whose codes it is trained on",
+            paper="Chen et al. 2017, arXiv:1712.09763",
         ),
-        Entry(
-            "wavenet",
-            "WaveNet, over the codes of a model of sounds, or over samples",
-            "anamorph.priors.wavenet",
-            "WaveNet",
-            "those of the model whose codes it is trained on; none of its own",
-            "likelihood of codes, one phase per level",
-            "exact likelihood over samples; through the decoder over codes",
-            "autoregressive: dilated causal convolutions",
-            "that of the model whose codes it is trained on",
-            "van den Oord et al. 2016, arXiv:1609.03499",
-            ("sound",),
+        ModelEntry(
+            name="wavenet",
+            title="WaveNet, over the codes of a model of sounds, or over samples",
+            module="anamorph.models.autoregressive.wavenet",
+            model="WaveNet",
+            representation="those of the model whose codes it is trained on; none of its own",
+            learning="likelihood of codes, one phase per level",
+            data_distribution="exact likelihood over samples; through the decoder over codes",
+            latent_distribution="autoregressive: dilated causal convolutions",
+            reciprocity="that of the model whose codes it is trained on",
+            paper="van den Oord et al. 2016, arXiv:1609.03499",
+            signals=("sound",),
         ),
     )
 }
 """Laws of other models' codes: together with such a model, they are a model that draws."""
 
 
-def entry(name: str) -> Entry:
+def model_entry(name: str) -> ModelEntry:
     """Raises: UserError naming the nearest models, if there is none of that name."""
     known = MODELS | PRIORS
     if name not in known:
@@ -236,7 +236,7 @@ def entry(name: str) -> Entry:
     return known[name]
 
 
-def capable(capability: type[LatentModel]) -> list[str]:
+def models_with(capability: type[LatentModel]) -> list[str]:
     """The names of the models that have a capability. Imports all of them."""
     classes = {e.name: getattr(importlib.import_module(e.module), e.model) for e in MODELS.values()}
     return [name for name, model in classes.items() if issubclass(model, capability)]
@@ -244,7 +244,7 @@ def capable(capability: type[LatentModel]) -> list[str]:
 
 def config_class(name: str) -> type[Any]:
     """The dataclass of a model's own settings."""
-    found = entry(name)
+    found = model_entry(name)
     config: type[Any] = getattr(importlib.import_module(found.module), found.model + "Config")
     return config
 
@@ -256,7 +256,7 @@ def build(name: str, signal: Signal, config: Any, seed: int, device: str = "cpu"
     """
     import torch
 
-    found = entry(name)
+    found = model_entry(name)
     _check_signal(found, signal)
     module = importlib.import_module(found.module)
     with torch.random.fork_rng(devices=[]):
@@ -265,7 +265,9 @@ def build(name: str, signal: Signal, config: Any, seed: int, device: str = "cpu"
     return model, module.recipe(model)
 
 
-def build_with_prior(name: str, first: Encodes, config: Any, seed: int, device: str = "cpu") -> tuple[WithPrior, Recipe]:
+def build_with_prior(
+    name: str, first_stage: Encodes, config: Any, seed: int, device: str = "cpu"
+) -> tuple[TwoStageModel, Recipe]:
     """A model with a prior over its codes, a law per level, each told the coarser ones; and the recipe of the prior.
 
     config: the prior's settings, or a tuple of them, one per level.
@@ -275,22 +277,22 @@ def build_with_prior(name: str, first: Encodes, config: Any, seed: int, device: 
 
     from anamorph.core.model import code_spaces
     from anamorph.core.space import Space
-    from anamorph.priors.compose import Chain, recipe, with_prior
+    from anamorph.models.two_stage import ChainedPrior, recipe, two_stage
 
-    found = entry(name)
-    _check_signal(found, first.signal)
+    found = model_entry(name)
+    _check_signal(found, first_stage.signal)
     law = getattr(importlib.import_module(found.module), found.model)
-    levels = code_spaces(first)
+    levels = code_spaces(first_stage)
     configs = config if isinstance(config, tuple) else (config,) * len(levels)
-    labels = [Space(configs[0].label, (), configs[0].classes)] if configs[0].classes else []
+    labels = [Space(configs[0].label, (), configs[0].num_classes)] if configs[0].num_classes else []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         parts = [law([space], [*labels, *levels[:i]], configs[i]) for i, space in enumerate(levels)]
-    model = with_prior(first, parts[0] if len(parts) == 1 else Chain(parts)).to(device)
+    model = two_stage(first_stage, parts[0] if len(parts) == 1 else ChainedPrior(parts)).to(device)
     return model, recipe(model)
 
 
-def _check_signal(found: Entry, signal: Signal) -> None:
+def _check_signal(found: ModelEntry, signal: Signal) -> None:
     if signal.noun not in found.signals:
         known = PRIORS if found.name in PRIORS else MODELS
         able = ", ".join(e.name for e in known.values() if signal.noun in e.signals)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from anamorph.catalog import config_class, entry
+from anamorph.catalog import config_class, model_entry
 from anamorph.core.errors import UserError
 from anamorph.core.stage import Growing
 
@@ -30,26 +30,34 @@ class Preset:
         return config_class(self.model)(**self.fields)
 
 
-SMALL = {"w_dim": 128, "channels": 1024, "most_channels": 128, "r1": 1.0}
-MEDIUM = {"w_dim": 128, "channels": 2048, "most_channels": 128, "r1": 2.0}
-CELEBA = {"w_dim": 256, "channels": 8192, "most_channels": 256}
+SMALL = {"w_dim": 128, "channel_base": 1024, "channel_max": 128, "r1": 1.0}
+MEDIUM = {"w_dim": 128, "channel_base": 2048, "channel_max": 128, "r1": 2.0}
+CELEBA = {"w_dim": 256, "channel_base": 8192, "channel_max": 256}
 NARROW = {"z_dim": 128, "mapping_width": 128}
 
 
 def _abrupt(batches: tuple[int, ...], first: int, stable: int) -> Growing:
     """For processors: levels are short, and not faded in, since each fade would be compiled anew."""
-    return Growing(batches, (1.0,) * len(batches), first=first, fade=0, stable=stable)
+    return Growing(batches, (1.0,) * len(batches), initial_images=first, fade_images=0, stable_images=stable)
 
 
 def _released(batches: tuple[int, ...], level: int, rates: tuple[float, ...] = ()) -> Growing:
     """As the released ALAE grows: `level` images at each level, faded in along a sine during the first half."""
     rates = (1.0,) * (len(batches) - len(rates)) + rates
-    return Growing(batches, rates, first=level, fade=level // 2, stable=level - level // 2, ramp="sine")
+    return Growing(
+        batches, rates, initial_images=level, fade_images=level // 2, stable_images=level - level // 2, fade_curve="sine"
+    )
 
 
 def _official(batches: tuple[int, ...], rates: tuple[float, ...]) -> Growing:
     """As the official StyleGAN grows, on one GPU: from 8x8, 600,000 images of fading in at each level and as many after it."""
-    return Growing(batches, (1.0,) * (len(batches) - len(rates)) + rates, first=600_000, fade=600_000, stable=600_000)
+    return Growing(
+        batches,
+        (1.0,) * (len(batches) - len(rates)) + rates,
+        initial_images=600_000,
+        fade_images=600_000,
+        stable_images=600_000,
+    )
 
 
 PRESETS = (
@@ -136,7 +144,7 @@ def presets_of(model: str) -> list[Preset]:
 
 def preset(model: str, size: int) -> Preset:
     """Raises: UserError telling the sizes that there are, if there is no such preset."""
-    found = presets_of(entry(model).name)
+    found = presets_of(model_entry(model).name)
     if not found:
         models = ", ".join(dict.fromkeys(p.model for p in PRESETS))
         raise UserError(f"{model} has no presets, and needs none: leave out --preset (there are some for {models})")

@@ -15,66 +15,34 @@ import torch
 from anamorph.catalog import PRIORS, build, build_with_prior, config_class
 from anamorph.core.errors import UserError
 from anamorph.core.model import Encodes, Grows, LatentModel, require
-from anamorph.core.progress import Progress, quiet
+from anamorph.core.progress import Progress, no_progress
 from anamorph.core.recipe import Recipe
 from anamorph.core.signal import Image, Signal
 from anamorph.core.stage import Growing
-from anamorph.data.codes import CodesOf, extract
-from anamorph.data.examples import Examples
-from anamorph.data.open import Wanted, absolute, open_source, split_of
-from anamorph.data.wanted import samples_in
-from anamorph.priors.compose import WithPrior, itself
+from anamorph.data.codes import CodeDataset, encode_dataset
+from anamorph.data.dataset import Dataset
+from anamorph.data.open import ReadOptions, absolute
+from anamorph.data.read_options import to_samples
+from anamorph.models.two_stage import TwoStageModel, identity_codec
+from anamorph.run_data import open_data, open_source_of, preview_data
 from anamorph.settings import Settings, settings_of, versions
+from anamorph.training.autotune import ComputeRequest, apply_compute_settings, autotune
 from anamorph.training.folder import RunFolder
-from anamorph.training.machine import Choice, choose, settle
-from anamorph.training.run import Machine, Run, reached
-from anamorph.training.session import Status, Watch, pursue, take_up
+from anamorph.training.run import ComputeSettings, Run, stage_of_checkpoint
+from anamorph.training.session import Status, Validator, restore_latest, run_training
 
 __all__ = [
     "Settings",
     "Training",
-    "built",
-    "changed",
-    "class_names",
-    "holds_out",
+    "build_run_model",
     "load",
     "new_settings",
-    "open_data",
     "open_training",
+    "resumed_settings",
     "settings_of",
-    "shown",
     "train",
     "versions",
 ]
-
-
-def open_data(settings: Settings, split: str = "train", progress: Progress = quiet) -> Examples:
-    """The images or sounds that a run trains on, or those that are held out from it (test).
-
-    Raises: UserError if the run was imported and has none, or they cannot be read.
-    """
-    if not settings.source:
-        raise UserError(
-            "this run was imported, and has no images of its own: name files, or give it some with "
-            "`anamorph resume RUN --source SOURCE --images TOTAL`"
-        )
-    return _opened(settings, settings.wanted, split, progress)
-
-
-def _opened(settings: Settings, wanted: Wanted, split: str, progress: Progress) -> Examples:
-    spec = settings.source if split == "train" else split_of(settings.source)[0]
-    source = open_source(spec, wanted, split=split, seed=settings.seed, mirror=settings.mirror, progress=progress)
-    return source if settings.labels is None else source.with_labels(settings.labels)
-
-
-def holds_out(settings: Settings) -> bool:
-    """Whether a run leaves images out of its training: not if its source was named with :all or :test."""
-    return split_of(settings.source)[1] in (None, "train")
-
-
-def shown(settings: Settings) -> Examples:
-    """The images or sounds that a run's pictures show and `data:12` names: held-out ones, where there are any."""
-    return open_data(settings, "test" if holds_out(settings) else "train").shuffled()
 
 
 def new_settings(
@@ -83,18 +51,18 @@ def new_settings(
     images: int,
     *,
     config: Any = None,
-    wanted: Wanted | None = None,
+    read_options: ReadOptions | None = None,
     labels: tuple[str, ...] | None = None,
     mirror: bool = False,
     batch: int = 128,
     growing: Growing | None = None,
     seed: int = 0,
     pictures: tuple[int, ...] | None = None,
-    choice: Choice | None = None,
+    compute: ComputeRequest | None = None,
     codes_of: str = "",
     evaluate_every: int | None = None,
-    best: str = "",
-    progress: Progress = quiet,
+    best_metric: str = "",
+    progress: Progress = no_progress,
 ) -> Settings:
     """Settings of a new run: opens the source to know its images, and finds out how this machine computes fastest.
 
@@ -103,17 +71,17 @@ def new_settings(
     """
     config = config_class(model)() if config is None else config
     first = _first_stage(model, codes_of, mirror)
-    wanted = wanted or Wanted()
+    read_options = read_options or ReadOptions()
     if first is not None:
-        like = Wanted.like(first.signal, first.upscale or wanted.upscale)
-        wanted = replace(like, hop=first.hop, names=wanted.names or first.names)
+        like = ReadOptions.like(first.signal, first.upscale or read_options.upscale)
+        read_options = replace(like, hop=first.hop, name_pattern=read_options.name_pattern or first.name_pattern)
     settings = Settings(
         model=model,
         config=config,
         source=absolute(source),
         signal=Image(1, 1, 1),
         fingerprint="",
-        machine=Machine(),
+        compute=ComputeSettings(),
         images=images,
         labels=labels,
         mirror=mirror,
@@ -122,27 +90,29 @@ def new_settings(
         pictures=pictures,
         growing=growing,
         evaluate_every=evaluate_every,
-        best=best,
+        best_metric=best_metric,
         codes_of=_folder(codes_of),
-        first=first,
+        first_stage=first,
     )
-    images_there = _opened(settings, wanted, "train", progress)
-    settings = replace(_read_as(settings, wanted, images_there.signal), fingerprint=images_there.fingerprint)
-    data = images_there if first is None else codes_in(codes_of, images_there, progress=progress)
-    kinds = settings.schedule.kinds
-    machine = choose(choice or Choice(), lambda m: _run(replace(settings, machine=m), data), data, images, kinds)
-    settings = replace(settings, machine=machine)
+    images_there = open_source_of(settings, read_options, "train", progress)
+    settings = replace(_read_as(settings, read_options, images_there.signal), fingerprint=images_there.fingerprint)
+    data = images_there if first is None else codes_of_run(codes_of, images_there, progress=progress)
+    kinds = settings.schedule.num_graphs
+    machine = autotune(compute or ComputeRequest(), lambda m: _run(replace(settings, compute=m), data), data, images, kinds)
+    settings = replace(settings, compute=machine)
     _try(settings, data)
     return settings
 
 
-def _read_as(settings: Settings, wanted: Wanted, signal: Signal) -> Settings:
+def _read_as(settings: Settings, wanted: ReadOptions, signal: Signal) -> Settings:
     """Settings that read a source as it was wanted and found; of sounds, in the very numbers that were found."""
-    settings = replace(settings, signal=signal, channels=wanted.channels, upscale=wanted.upscale, names=wanted.names)
+    settings = replace(
+        settings, signal=signal, channels=wanted.channels, upscale=wanted.upscale, name_pattern=wanted.name_pattern
+    )
     if isinstance(signal, Image):
         return replace(settings, size=wanted.size)
-    hop = None if wanted.hop is None else wanted.step(signal)
-    return replace(settings, channels=signal.channels, rate=signal.rate, window=signal.samples, hop=hop)
+    hop = None if wanted.hop is None else wanted.hop_length(signal)
+    return replace(settings, channels=signal.channels, sample_rate=signal.sample_rate, window=signal.samples, hop=hop)
 
 
 def _first_stage(model: str, codes_of: str, mirror: bool) -> Settings | None:
@@ -159,36 +129,38 @@ def _first_stage(model: str, codes_of: str, mirror: bool) -> Settings | None:
     return settings_of(RunFolder(codes_of))
 
 
-def codes_in(codes_of: str, images: Examples, model: LatentModel | None = None, progress: Progress = quiet) -> CodesOf:
+def codes_of_run(
+    codes_of: str, images: Dataset, model: LatentModel | None = None, progress: Progress = no_progress
+) -> CodeDataset:
     """The codes of images, kept in the folder of the run whose model finds them (or of `model`, as it once was)."""
     model = load(codes_of) if model is None else model
-    return extract(require(model, Encodes, "a prior"), images, Path(codes_of) / "codes", progress)
+    return encode_dataset(require(model, Encodes, "a prior"), images, Path(codes_of) / "codes", progress)
 
 
-def changed(
+def resumed_settings(
     settings: Settings,
     images: int,
-    machine: Machine,
+    compute: ComputeSettings,
     *,
     batch: int | None = None,
     source: str | None = None,
-    progress: Progress = quiet,
+    progress: Progress = no_progress,
 ) -> Settings:
     """Settings to go on with: to a total of images, on a machine; with another batch, where the model does not grow. An
     imported run is given a source to train on, whose images are brought to its size.
 
     Raises: UserError if the run cannot take a batch, or has other images already, or these cannot be read or do not fit.
     """
-    new = replace(settings, images=images, machine=machine)
+    new = replace(settings, images=images, compute=compute)
     if batch is not None:
         if settings.growing:
-            raise UserError("this run has a batch for each level, and stays so: divide them with --parts")
+            raise UserError("this run has a batch for each level, and stays so: divide them with --gradient-accumulation")
         new = replace(new, batch=batch)
     if source is not None and absolute(source) != settings.source:
         if settings.source:
             raise UserError(f"this run is trained on {settings.source} and stays so: start a new one for {source}")
-        new = _read_as(replace(new, source=absolute(source)), Wanted.like(settings.signal), settings.signal)
-    decisive = [(s.source, s.batch, s.machine.parts) for s in (settings, new)]
+        new = _read_as(replace(new, source=absolute(source)), ReadOptions.like(settings.signal), settings.signal)
+    decisive = [(s.source, s.batch, s.compute.gradient_accumulation) for s in (settings, new)]
     if new.source and decisive[0] != decisive[1]:
         data = open_data(new, progress=progress)
         _try(new, data)
@@ -196,28 +168,32 @@ def changed(
     return new
 
 
-def _try(settings: Settings, data: Examples | CodesOf) -> None:
+def _try(settings: Settings, data: Dataset | CodeDataset) -> None:
     """Build a run without memory: what does not go together should be told before anything is written."""
     with torch.device("meta"):
-        _run(replace(settings, machine=replace(settings.machine, device="meta")), data)
+        _run(replace(settings, compute=replace(settings.compute, device="meta")), data)
 
 
-def built(settings: Settings) -> tuple[LatentModel, Recipe]:
+def build_run_model(settings: Settings) -> tuple[LatentModel, Recipe]:
     """The model of a run, at its very beginning, and its recipe. A prior's comes with the model whose codes it is a law of."""
-    device = settings.machine.device
+    device = settings.compute.device
     if settings.model not in PRIORS:
         return build(settings.model, settings.signal, settings.config, settings.seed, device)
-    first = itself(settings.signal) if settings.first is None else built(replace(settings.first, machine=settings.machine))[0]
+    first = (
+        identity_codec(settings.signal)
+        if settings.first_stage is None
+        else build_run_model(replace(settings.first_stage, compute=settings.compute))[0]
+    )
     return build_with_prior(settings.model, require(first, Encodes, "a prior"), settings.config, settings.seed, device)
 
 
-def _run(settings: Settings, data: Examples | CodesOf) -> Run:
+def _run(settings: Settings, data: Dataset | CodeDataset) -> Run:
     """A run on these images at its very beginning."""
-    model, recipe = built(settings)
+    model, recipe = build_run_model(settings)
     _check_classes(model, data)
     if settings.growing:
         _check_growing(settings.growing, model)
-    run = Run(model, recipe, settings.schedule, settings.seed, settings.machine)
+    run = Run(model, recipe, settings.schedule, settings.seed, settings.compute)
     for batch in settings.growing.batches if settings.growing else (settings.batch,):
         run.check_batch(batch)
     return run
@@ -232,14 +208,14 @@ def _check_growing(growing: Growing, model: LatentModel) -> None:
         )
 
 
-def _check_classes(model: LatentModel, data: Examples | CodesOf) -> None:
+def _check_classes(model: LatentModel, data: Dataset | CodeDataset) -> None:
     there = {label.name: len(label.classes) for label in data.labels}
     for name, classes in model.classes.items():
         if there.get(name) != classes:
             has = ", ".join(f"{name} of {n}" for name, n in there.items() if n) or "none"
             raise UserError(
                 f"the model learns images of a class, the label {name!r} of {classes}, and {data.name} has {has}: choose "
-                f"--model.label and --model.classes to fit, or other images"
+                f"--model.label and --model.num-classes to fit, or other images"
             )
 
 
@@ -251,22 +227,22 @@ class Training:
     settings: Settings
     folder: RunFolder
     run: Run
-    source: Examples | CodesOf
-    shown: Examples
+    source: Dataset | CodeDataset
+    preview: Dataset
     problems: tuple[str, ...]
 
-    def pursue(self, stop: Callable[[], bool] = lambda: False, watch: Watch | None = None) -> Iterator[Status]:
+    def run_to_end(self, stop: Callable[[], bool] = lambda: False, watch: Validator | None = None) -> Iterator[Status]:
         """Train to the settings' total; see `anamorph.training.session.pursue`."""
-        return pursue(self.run, self.source, self.shown, self.folder, self.settings.plan, stop, watch)
+        return run_training(self.run, self.source, self.preview, self.folder, self.settings.plan, stop, watch)
 
 
-def open_training(folder: RunFolder, progress: Progress = quiet) -> Training:
+def open_training(folder: RunFolder, progress: Progress = no_progress) -> Training:
     """A run from its folder, as far as it has come; its lock should be held.
 
     Raises: UserError if this is no run, its data have changed, its device is not there, or no checkpoint can be read.
     """
     settings = settings_of(folder)
-    settle(settings.machine)
+    apply_compute_settings(settings.compute)
     source = open_data(settings, progress=progress)
     if source.fingerprint != settings.fingerprint:
         raise UserError(
@@ -274,23 +250,25 @@ def open_training(folder: RunFolder, progress: Progress = quiet) -> Training:
             f"bring them back, or start a new run"
         )
     run = _run(settings, source)
-    problems = tuple(take_up(run, folder))
-    if settings.first is None:
-        return Training(settings, folder, run, source, shown(settings), problems)
-    if not folder.saved():
+    problems = tuple(restore_latest(run, folder))
+    if settings.first_stage is None:
+        return Training(settings, folder, run, source, preview_data(settings), problems)
+    if not folder.checkpoint_files():
         _copy_first(run, settings.codes_of)
     at = settings.codes_of if RunFolder(settings.codes_of).exists else str(folder)
     model = run.model
-    assert isinstance(model, WithPrior)
-    return Training(settings, folder, run, codes_in(at, source, model.first, progress), shown(settings), problems)
+    assert isinstance(model, TwoStageModel)
+    return Training(
+        settings, folder, run, codes_of_run(at, source, model.first_stage, progress), preview_data(settings), problems
+    )
 
 
 def _copy_first(run: Run, codes_of: str) -> None:
     """Give a prior's run a copy of the model whose codes it learns: it never changes, whatever becomes of the original."""
     weights = load(codes_of).state_dict()
-    for model in (run.model, run.average.model):
-        assert isinstance(model, WithPrior)
-        model.first.load_state_dict(weights)
+    for model in (run.model, run.ema.model):
+        assert isinstance(model, TwoStageModel)
+        model.first_stage.load_state_dict(weights)
 
 
 def train(
@@ -304,7 +282,7 @@ def train(
     batch: int = 128,
     growing: Growing | None = None,
     size: tuple[int, int] | None = None,
-    wanted: Wanted | None = None,
+    read_options: ReadOptions | None = None,
     codes_of: str | Path = "",
 ) -> Iterator[Status]:
     """Train a model on a source, in a folder; goes on where an earlier call was stopped. Yields a status at every step.
@@ -328,14 +306,16 @@ def train(
                 "codes_of": _folder(codes_of),
             }
             asked |= {"config": config} if config is not None else {}
-            asked |= _said(wanted, old) if wanted else {} if codes_of else {"size": size}  # a prior's size is its first stage's
+            asked |= (
+                _said(read_options, old) if read_options else {} if codes_of else {"size": size}
+            )  # a prior's size is its first stage's
             other = [f"{name} {getattr(old, name)}" for name, value in asked.items() if getattr(old, name) != value]
             if other or images < old.images:
                 raise UserError(
                     f"{folder} holds a run of {', '.join(other) or f'{old.images:,} images'}, which is not what was asked "
                     f"for: choose another folder, or ask for the same"
                 )
-            folder.amend({"images": images})
+            folder.update_config({"images": images})
         else:
             new_settings(
                 model,
@@ -345,17 +325,17 @@ def train(
                 seed=seed,
                 batch=batch,
                 growing=growing,
-                wanted=wanted or Wanted(size),
+                read_options=read_options or ReadOptions(size),
                 codes_of=str(codes_of),
             ).write(folder)
-        yield from open_training(folder).pursue()
+        yield from open_training(folder).run_to_end()
 
 
-def _said(wanted: Wanted, old: Settings) -> dict[str, Any]:
+def _said(wanted: ReadOptions, old: Settings) -> dict[str, Any]:
     """What is said of how a source is read; lengths in samples at the rate that a run has."""
     said = {f.name: getattr(wanted, f.name) for f in fields(wanted) if getattr(wanted, f.name) != f.default}
-    rate = getattr(old.signal, "rate", 1)
-    return {name: samples_in(v, rate, name) if name in ("window", "hop") else v for name, v in said.items()}
+    rate = getattr(old.signal, "sample_rate", 1)
+    return {name: to_samples(v, rate, name) if name in ("window", "hop") else v for name, v in said.items()}
 
 
 def _folder(codes_of: str | Path) -> str:
@@ -376,21 +356,12 @@ def load(path: str | Path, device: str = "cpu", images: int | None = None) -> La
         raise UserError(f"{folder} has no checkpoint yet: train it a little with `anamorph resume {folder}`")
     for problem in found[2]:
         warnings.warn(f"an older checkpoint is used: {problem}", stacklevel=2)
-    model, _ = built(replace(settings, machine=Machine()))
-    weights = {name.removeprefix("average/"): t for name, t in found[0].items() if name.startswith("average/")}
+    model, _ = build_run_model(replace(settings, compute=ComputeSettings()))
+    weights = {name.removeprefix("ema/"): t for name, t in found[0].items() if name.startswith("ema/")}
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise UserError(f"the checkpoint of {folder} does not fit its model: {error}") from error
     model = model.requires_grad_(False).eval().to(device)
-    stage = reached(json.loads(found[1]["progress"]), settings.schedule)
+    stage = stage_of_checkpoint(json.loads(found[1]["progress"]), settings.schedule)
     return model.at(stage) if isinstance(model, Grows) else model
-
-
-def class_names(path: str | Path, label: str) -> tuple[str, ...]:
-    """The names of a label's classes, in the images that a run is trained on; none, if they are not there any more."""
-    try:
-        labels = open_data(settings_of(RunFolder(path))).labels
-    except UserError:
-        return ()
-    return next((found.classes for found in labels if found.name == label), ())

@@ -16,10 +16,10 @@ from anamorph.core.config import check, from_plain, to_plain
 from anamorph.core.errors import UserError
 from anamorph.core.signal import Signal
 from anamorph.core.stage import Constant, Growing, Schedule
-from anamorph.data.wanted import Wanted
+from anamorph.data.read_options import ReadOptions
 from anamorph.training.folder import RunFolder
-from anamorph.training.run import Machine
-from anamorph.training.session import Plan
+from anamorph.training.run import ComputeSettings
+from anamorph.training.session import TrainingPlan
 
 __all__ = ["Settings", "settings_of", "versions"]
 
@@ -46,15 +46,15 @@ class Settings:
     source: str
     signal: Signal
     fingerprint: str
-    machine: Machine
+    compute: ComputeSettings
     images: int
     size: tuple[int, int] | None = None
     channels: int | None = None
     upscale: bool = False
-    rate: int | None = None
+    sample_rate: int | None = None
     window: int | None = None
     hop: int | None = None
-    names: str = ""
+    name_pattern: str = ""
     labels: tuple[str, ...] | None = None
     mirror: bool = False
     batch: int = 128
@@ -63,9 +63,9 @@ class Settings:
     growing: Growing | None = None
     level: int = 0
     evaluate_every: int | None = None
-    best: str = ""
+    best_metric: str = ""
     codes_of: str = ""
-    first: Settings | None = None
+    first_stage: Settings | None = None
 
     def __post_init__(self) -> None:
         check(self, "at least 1", "batch", *(["images"] if self.source else []))
@@ -75,17 +75,17 @@ class Settings:
             raise UserError(f"a seed lies between 0 and 2^63, got {self.seed}")
 
     @property
-    def wanted(self) -> Wanted:
+    def read_options(self) -> ReadOptions:
         """How the source is read."""
-        return Wanted(self.size, self.channels, self.upscale, self.rate, self.window, self.hop, self.names)
+        return ReadOptions(self.size, self.channels, self.upscale, self.sample_rate, self.window, self.hop, self.name_pattern)
 
     @property
     def schedule(self) -> Schedule:
         return self.growing or Constant(self.batch, self.level)
 
     @property
-    def plan(self) -> Plan:
-        return Plan.of(self.images, self.pictures)
+    def plan(self) -> TrainingPlan:
+        return TrainingPlan.of(self.images, self.pictures)
 
     def write(self, folder: RunFolder) -> None:
         created = datetime.now(UTC).isoformat(timespec="seconds")
@@ -107,12 +107,11 @@ def settings_of(folder: RunFolder) -> Settings:
 
 
 def _settings(config: Mapping[str, Any], where: str) -> Settings:
-    values = {name: value for name, value in config.items() if name not in (*NOTED, "first")}
+    values = {name: value for name, value in config.items() if name not in (*NOTED, "first_stage")}
     kind, held = config_class(str(config.get("model"))), config.get("config", {})
     many = held if isinstance(held, list) else [held]
     each = tuple(from_plain(kind, values, f"{where}: config") for values in many)
     model = each if isinstance(held, list) else each[0]
-    first = config.get("first")
-    return from_plain(
-        Settings, values, where, config=model, first=None if first is None else _settings(first, f"{where}: first")
-    )
+    first = config.get("first_stage")
+    first_stage = None if first is None else _settings(first, f"{where}: first_stage")
+    return from_plain(Settings, values, where, config=model, first_stage=first_stage)

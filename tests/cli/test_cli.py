@@ -80,7 +80,10 @@ def test_train_help_shows_the_models_own_settings(capsys: pytest.CaptureFixture[
         (["train", "alae", "digits", "--images", "9", "--size", "64"], "smaller than the 64x64 asked for"),
         (["train", "alae", "digits", "--images", "9", "--label", "clas"], "did you mean 'class'"),
         (["train", "alae", "digits", "--images", "9", "--device", "cuda:9"], "use --device cpu"),
-        (["train", "alae", "digits", "--images", "9", "--batch", "9", "--parts", "2"], "cannot be divided into 2 pieces"),
+        (
+            ["train", "alae", "digits", "--images", "9", "--batch", "9", "--gradient-accumulation", "2"],
+            "cannot be divided into 2 pieces",
+        ),
         (
             [
                 "train",
@@ -136,7 +139,7 @@ def test_a_finished_run_resumes_as_done_and_goes_on_when_asked(
     assert "done" in capsys.readouterr().err
     assert main(["resume", str(out), "--images", "384"]) == 0
     assert read_json(out / "config.json")["images"] == 384
-    assert int(RunFolder(out).saved()[0].name[:12]) == 384
+    assert int(RunFolder(out).checkpoint_files()[0].name[:12]) == 384
     fails(["resume", str(out), "--images", "100"], "already seen 384 images", capsys)
 
 
@@ -160,17 +163,17 @@ def test_interrupted_training_is_saved_and_goes_on(tmp_path: Path) -> None:
     deadline = time.monotonic() + 120
     while not (out / "metrics.jsonl").is_file() and time.monotonic() < deadline:
         time.sleep(0.05)
-        if RunFolder(out).saved():
+        if RunFolder(out).checkpoint_files():
             break
     time.sleep(1)
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "stopped and saved at" in error
-    seen = int(RunFolder(out).saved()[0].name[:12])
+    seen = int(RunFolder(out).checkpoint_files()[0].name[:12])
     assert seen > 0
     assert main(["resume", str(out), "--images", str(seen + 256)]) == 0
-    assert int(RunFolder(out).saved()[0].name[:12]) >= seen + 256
+    assert int(RunFolder(out).checkpoint_files()[0].name[:12]) >= seen + 256
 
 
 @pytest.mark.parametrize("name", ["alae", "gan", "vae"])
@@ -191,7 +194,7 @@ def test_samples_can_be_truncated_and_noisy(runs: Path, capsys: pytest.CaptureFi
     assert main(["sample", vae, "--noise", "fresh", "--precision", "bfloat16"]) == 0
     capsys.readouterr()
     fails(["sample", vae, "--psi", "0.5"], "truncation needs a model that maps", capsys)
-    fails(["sample", str(runs / "autoencoder")], "sampling needs a model that draws", capsys)
+    fails(["sample", str(runs / "autoencoder")], "sampling needs a model that samples", capsys)
     fails(["sample", alae, "--n", "0"], "--n must be at least 1", capsys)
 
 
@@ -274,10 +277,10 @@ def test_the_ends_of_an_interpolation_through_z_are_the_seeds(runs: Path, tmp_pa
 def test_info_models_sources_and_experiments_tell(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", str(runs / "alae")]) == 0
     text = capsys.readouterr().out
-    for part in ("256 of 256 images", "w [50] real", "encode, draw, map", "Pidhorskyi", "digits"):
+    for part in ("256 of 256 images", "w [50] real", "encode, sample, map", "Pidhorskyi", "digits"):
         assert part in text
     assert main(["info", str(runs / "vae"), "--json"]) == 0
-    assert "bound" in json.loads(capsys.readouterr().out)["can"]
+    assert "importance weights" in json.loads(capsys.readouterr().out)["can"]
     assert main(["models"]) == 0
     assert "reciprocity" in capsys.readouterr().out
     assert main(["sources"]) == 0
@@ -320,12 +323,12 @@ def test_a_full_disk_is_an_error_not_a_traceback(tmp_path: Path, capsys: pytest.
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--parts", "0"], "parts must be at least 1"),
+        (["--gradient-accumulation", "0"], "gradient-accumulation must be at least 1"),
         (["--threads", "-1"], "threads must be at least 1"),
         (["--seed", "99999999999999999999999"], "a seed lies between 0 and 2^63"),
         (["--model.beta2", "1.0"], "beta2 must be in [0, 1)"),
-        (["--model.rate", "-1"], "rate must be above 0"),
-        (["--model.rate", "nan"], "rate must be above 0"),
+        (["--model.learning-rate", "-1"], "rate must be above 0"),
+        (["--model.learning-rate", "nan"], "rate must be above 0"),
         (["--model.r1", "-1"], "r1 must be at least 0"),
     ],
 )
@@ -346,7 +349,7 @@ def test_resuming_on_another_machine_is_told(runs: Path, tmp_path: Path, capsys:
     shutil.copytree(runs / "alae", run)
     assert main(["resume", str(run), "--images", "512", "--threads", "2"]) == 0
     assert "2 threads instead of cpu, float32, 1 thread: the last bits will differ" in capsys.readouterr().err
-    assert RunFolder(run).config()["machine"]["threads"] == 2
+    assert RunFolder(run).config()["compute"]["threads"] == 2
     assert RunFolder(run).config()["created"] == RunFolder(runs / "alae").config()["created"]
     fails(["resume", str(run), "--images", "0"], "has already seen 512 images", capsys)
 
@@ -356,12 +359,16 @@ def test_a_run_goes_on_with_another_batch_and_in_parts(runs: Path, tmp_path: Pat
     shutil.copytree(runs / "vae", run)
     before = RunFolder(run).config()
     fails(["resume", str(run), "--images", "9999", "--batch", "0"], "batch must be at least 1", capsys)
-    fails(["resume", str(run), "--images", "9999", "--batch", "30", "--parts", "4"], "cannot be divided into 4", capsys)
+    fails(
+        ["resume", str(run), "--images", "9999", "--batch", "30", "--gradient-accumulation", "4"],
+        "cannot be divided into 4",
+        capsys,
+    )
     assert RunFolder(run).config() == before
-    seen = RunFolder(run).seen()
-    assert main(["resume", str(run), "--images", str(seen + 64), "--batch", "32", "--parts", "2"]) == 0
-    assert RunFolder(run).seen() == seen + 64
-    assert (RunFolder(run).config()["batch"], RunFolder(run).config()["machine"]["parts"]) == (32, 2)
+    seen = RunFolder(run).images_seen()
+    assert main(["resume", str(run), "--images", str(seen + 64), "--batch", "32", "--gradient-accumulation", "2"]) == 0
+    assert RunFolder(run).images_seen() == seen + 64
+    assert (RunFolder(run).config()["batch"], RunFolder(run).config()["compute"]["gradient_accumulation"]) == (32, 2)
 
 
 def test_classes_that_the_images_do_not_have_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -382,10 +389,10 @@ def test_classes_that_the_images_do_not_have_are_refused(tmp_path: Path, capsys:
         "--out",
         str(tmp_path / "r"),
     ]
-    small = ["--model.channels", "64", "--model.most-channels", "8", "--model.w-dim", "8", "--model.mapping-width", "8"]
-    fails([*train, *small, "--model.classes", "7"], "the label 'class' of 7, and digits has class of 10", capsys)
+    small = ["--model.channel-base", "64", "--model.channel-max", "8", "--model.w-dim", "8", "--model.mapping-width", "8"]
+    fails([*train, *small, "--model.num-classes", "7"], "the label 'class' of 7, and digits has class of 10", capsys)
     assert not (tmp_path / "r").exists()
-    assert main([*train, *small, "--model.classes", "10"]) == 0
+    assert main([*train, *small, "--model.num-classes", "10"]) == 0
 
 
 def test_drawn_and_real_images_mix_where_the_model_reads_noise_beside_w(

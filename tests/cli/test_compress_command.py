@@ -16,15 +16,16 @@ from anamorph.coding.compress import reconstruct
 from anamorph.coding.container import unpack
 from anamorph.data.images import to_signal
 from anamorph.figures.grid import as_picture
-from anamorph.models.vqvae import VQVAEConfig
-from anamorph.priors.pixelcnn import PixelCNNConfig
-from anamorph.runs import load, new_settings, open_training, settings_of, shown
+from anamorph.models.autoregressive.pixelcnn import PixelCNNConfig
+from anamorph.models.quantized.vqvae import VQVAEConfig
+from anamorph.run_data import preview_data
+from anamorph.runs import load, new_settings, open_training, settings_of
+from anamorph.training.autotune import ComputeRequest
 from anamorph.training.folder import RunFolder
-from anamorph.training.machine import Choice
 from commands import fails, size
 
-FIRST = VQVAEConfig(width=8, inner=4, vocabulary=8, code_dim=4, stride=2)
-PRIOR = PixelCNNConfig(width=8, layers=2, head=8)
+FIRST = VQVAEConfig(width=8, residual_channels=4, num_embeddings=8, embedding_dim=4, stride=2)
+PRIOR = PixelCNNConfig(width=8, layers=2, head_channels=8)
 
 
 @pytest.fixture(scope="module")
@@ -33,17 +34,17 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("runs")
     trained(root / "first", "vqvae", FIRST)
     trained(root / "prior", "pixelcnn", PRIOR, root / "first")
-    trained(root / "classes", "pixelcnn", replace(PRIOR, classes=10), root / "first")
+    trained(root / "classes", "pixelcnn", replace(PRIOR, num_classes=10), root / "first")
     trained(root / "pixels", "pixelcnn", PRIOR)
     return root
 
 
 def trained(run: Path, model: str, config: object, codes_of: Path | None = None) -> None:
-    folder, choice = RunFolder(run), Choice("cpu", "float32", 1, False)
+    folder, choice = RunFolder(run), ComputeRequest("cpu", "float32", 1, False)
     of = "" if codes_of is None else str(codes_of)
-    new_settings(model, "digits", 32, config=config, batch=16, pictures=(32,), choice=choice, codes_of=of).write(folder)
+    new_settings(model, "digits", 32, config=config, batch=16, pictures=(32,), compute=choice, codes_of=of).write(folder)
     with folder.locked():
-        for _ in open_training(folder).pursue():
+        for _ in open_training(folder).run_to_end():
             pass
 
 
@@ -98,7 +99,7 @@ def test_a_source_becomes_one_file_with_its_labels(root: Path, tmp_path: Path, c
     out, file = ["--out", str(tmp_path / "digits")], tmp_path / "digits" / "compressed.anam"
     assert main(["compress", str(root / "classes"), "digits", *out]) == 0
     assert main(["decompress", str(root / "classes"), str(file)]) == 0
-    held = shown(settings_of(RunFolder(root / "classes"))).in_order()
+    held = preview_data(settings_of(RunFolder(root / "classes"))).in_order()
     assert len(list(file.parent.glob("compressed-*.png"))) == held.size
     assert unpack(file.read_bytes()).labels == tuple((int(c),) for c in held.take(0, held.size).labels["class"])
     assert main(["compress", str(root / "classes"), "data:0", "data:1", "--label", "class=7"]) == 0

@@ -15,7 +15,7 @@ from anamorph.edit.directions import Directions
 from commands import fails, size
 
 PLAIN = ["--images", "64", "--batch", "16", "--threads", "1", "--compile", "off", "--precision", "float32"]
-SMALL = ["--model.w-dim", "8", "--model.channels", "64", "--model.most-channels", "8", "--model.mapping-layers", "2"]
+SMALL = ["--model.w-dim", "8", "--model.channel-base", "64", "--model.channel-max", "8", "--model.mapping-layers", "2"]
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_a_way_goes_through_some_layers_and_into_a_film(root: Path, tmp_path: Pa
     for name in ("stylegan", "vae"):
         drawn = ["interpolate", str(root / name), "seed:0", "seed:1", "--space", "z", "--steps", "5"]
         assert main([*drawn, "--out", str(tmp_path / "i.png")]) == 0
-    fails(["interpolate", str(root / "autoencoder"), "data:0", "data:1", "--space", "z"], "needs a model that draws", capsys)
+    fails(["interpolate", str(root / "autoencoder"), "data:0", "data:1", "--space", "z"], "needs a model that samples", capsys)
     fails([*way, "--layers", "7"], "there are layers 0-5", capsys)
     fails(["interpolate", run, *(f"seed:{i}" for i in range(4)), "--video", str(film)], "between two images", capsys)
     fails(["interpolate", str(root / "vae"), "seed:0", "seed:1", "--layers", "0"], "have no layers", capsys)
@@ -162,10 +162,11 @@ def test_directions_that_cannot_be_found_are_refused(root: Path, capsys: pytest.
     fails(["directions", run, "shapes", "--method", "svm", "--label", "mood"], "no label 'mood'", capsys)
     fails(
         ["directions", str(root / "vae"), "--method", "sefa"],
-        "needs a model that is styled; VAE only encodes, draws, explains, bounds: stylealae, stylegan can",
+        "needs a model that has styles; VAE only encodes, samples, has a likelihood given codes, has importance weights: "
+        "stylealae, stylegan can",
         capsys,
     )
-    fails(["directions", str(root / "autoencoder")], "needs a model that draws", capsys)
+    fails(["directions", str(root / "autoencoder")], "needs a model that samples", capsys)
     fails(["directions", str(root / "stylegan"), "shapes"], "needs a model that encodes", capsys)
     fails(["traverse", run, "seed:0", "--directions", str(root / "nothing")], "no such file", capsys)
 
@@ -195,6 +196,6 @@ def test_images_are_projected(
 def test_what_cannot_be_projected_is_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fails(["project", str(root / "vae")], "name the images", capsys)
     fails(["project", str(root / "vae"), "data:0", "--space", "w+"], "to free one by one: stylealae, stylegan can", capsys)
-    fails(["project", str(root / "autoencoder"), "data:0", "--drawn"], "needs a model that draws", capsys)
-    fails(["project", str(root / "vae"), "data:0", "--stay", "nan"], "staying costs 0 or more", capsys)
+    fails(["project", str(root / "autoencoder"), "data:0", "--drawn"], "needs a model that samples", capsys)
+    fails(["project", str(root / "vae"), "data:0", "--prior-weight", "nan"], "staying costs 0 or more", capsys)
     fails(["project", str(root / "vae"), "data:0", "--steps", "0"], "at least one step", capsys)

@@ -9,8 +9,8 @@ import pytest
 
 from anamorph.cli.main import main
 from anamorph.core.files import read_json
-from anamorph.models.alae import ALAEConfig
-from anamorph.models.autoencoder import AutoencoderConfig
+from anamorph.models.adversarial_autoencoders.alae import ALAEConfig
+from anamorph.models.autoencoders.autoencoder import AutoencoderConfig
 from commands import fails
 from trained import trained
 
@@ -81,5 +81,5 @@ def test_mistakes_are_told(runs: Path, tmp_path: Path, capsys: pytest.CaptureFix
     fails(["evaluate", run, "nowhere"], "nowhere", capsys)
     fails(["compare", run], "at least two runs", capsys)
     words = ["train", "autoencoder", "digits", "--images", "64", "--out", str(tmp_path / "x")]
-    fails([*words, "--best", "fid"], "--best needs --evaluate-every", capsys)
-    fails([*words, "--best", "fid-", "--evaluate-every", "9"], "did you mean 'fid'", capsys)
+    fails([*words, "--best-metric", "fid"], "--best-metric needs --evaluate-every", capsys)
+    fails([*words, "--best-metric", "fid-", "--evaluate-every", "9"], "did you mean 'fid'", capsys)

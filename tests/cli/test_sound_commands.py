@@ -15,15 +15,16 @@ from anamorph.core.files import read_json
 from anamorph.core.signal import Audio
 from anamorph.core.space import read_codes, write_codes
 from anamorph.figures.wav import read_wav
-from anamorph.runs import load, new_settings, open_data, settings_of
+from anamorph.run_data import open_data
+from anamorph.runs import load, new_settings, settings_of
+from anamorph.training.autotune import ComputeRequest
 from anamorph.training.folder import RunFolder
-from anamorph.training.machine import Choice
 from commands import fails, size
 from sounds import RATE, recordings, speaking, tone, write
 
 SMALL = ["--threads", "1", "--compile", "off", "--precision", "float32", "--images", "64", "--batch", "8"]
-HERE = Choice("cpu", "float32", 1, False)
-NAMES = ["--names", "{digit}_{speaker}_*"]
+HERE = ComputeRequest("cpu", "float32", 1, False)
+NAMES = ["--name-pattern", "{digit}_{speaker}_*"]
 
 
 @pytest.fixture(scope="module")
@@ -46,13 +47,18 @@ def heard(folder: Path) -> torch.Tensor:
 
 def test_a_run_on_sounds_is_written_and_taken_up_as_it_was_found(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = read_json(runs / "speaking" / "config.json")
-    assert config["signal"] == {"channels": 1, "samples": 1000, "rate": RATE}
-    assert (config["window"], config["rate"], config["hop"], config["names"]) == (1000, RATE, None, NAMES[1])
+    assert config["signal"] == {"channels": 1, "samples": 1000, "sample_rate": RATE}
+    assert (config["window"], config["sample_rate"], config["hop"], config["name_pattern"]) == (1000, RATE, None, NAMES[1])
     settings = settings_of(RunFolder(runs / "speaking"))
     assert settings.signal == Audio(1, 1000, RATE)
     assert open_data(settings).fingerprint == settings.fingerprint
     again = new_settings(
-        "speaking", settings.source, 8, wanted=replace(settings.wanted, hop="0.025s"), labels=("speaker",), choice=HERE
+        "speaking",
+        settings.source,
+        8,
+        read_options=replace(settings.read_options, hop="0.025s"),
+        labels=("speaker",),
+        compute=HERE,
     )
     assert (again.hop, again.window) == (100, 1000)
     assert open_data(again).fingerprint == again.fingerprint != settings.fingerprint

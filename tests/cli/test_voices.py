@@ -14,15 +14,15 @@ from anamorph.cli.options import parse
 from anamorph.cli.sample import Sample
 from anamorph.coding.compress import reconstruct
 from anamorph.core.space import read_codes
-from anamorph.data.pick import read_sound
+from anamorph.data.single_files import read_sound
 from anamorph.figures.wav import read_wav, write_wav
 from anamorph.runs import load
 from commands import fails
 from sounds import RATE, recordings
 
 PLAIN = ["--threads", "1", "--compile", "off", "--precision", "float32", "--images", "32", "--batch", "8"]
-SOURCE = ["--names", "{digit}_{speaker}_*", "--window", "256"]
-NET = ["layers=2", "cycle=2", "width=4", "inner=4", "skip=6", "head=6"]
+SOURCE = ["--name-pattern", "{digit}_{speaker}_*", "--window", "256"]
+NET = ["layers=2", "dilation-cycle=2", "residual-channels=4", "gate-channels=4", "skip-channels=6", "head-channels=6"]
 
 
 def sizes(where: str) -> list[str]:
@@ -34,10 +34,10 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Hardly trained runs: codes of recordings, and a law of them by digit."""
     root = tmp_path_factory.mktemp("runs")
     data = str(recordings(root / "data"))
-    sizes_of = {"width": 6, "vocabulary": 8, "code-dim": 4, "told": 4, "speakers": 3}
+    sizes_of = {"width": 6, "num-embeddings": 8, "embedding-dim": 4, "condition-channels": 4, "num-speakers": 3}
     own = [word for name, size in sizes_of.items() for word in (f"--model.{name}", str(size))]
     assert main(["train", "audio_vqvae", data, *PLAIN, *SOURCE, *own, *sizes("decoder"), "--out", str(root / "first")]) == 0
-    prior = ["train", "wavenet", data, *PLAIN, *sizes("net"), "--codes-of", str(root / "first")]
+    prior = ["train", "wavenet", data, *PLAIN, *sizes("network"), "--codes-of", str(root / "first")]
     assert main([*prior, "--out", str(root / "prior")]) == 0
     return root
 
@@ -54,7 +54,7 @@ def test_an_option_of_several_values_may_be_given_more_than_once() -> None:
 def test_the_same_codes_in_another_voice(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     codes = str(tmp_path / "c.safetensors")
     assert main(["encode", str(root / "first"), "data:0", "--out", codes]) == 0
-    names = json.loads((root / "first" / "config.json").read_text())["names"]
+    names = json.loads((root / "first" / "config.json").read_text())["name_pattern"]
     assert names == SOURCE[1]
     for speaker in ("ada", "ben"):
         words = [

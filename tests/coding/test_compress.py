@@ -14,49 +14,65 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from anamorph.catalog import build, build_with_prior
-from anamorph.coding.compress import compress, decompress, fingerprint, reconstruct
+from anamorph.coding.compress import compress, decompress, reconstruct
 from anamorph.coding.container import pack, unpack
-from anamorph.coding.lanes import LANES, fixed_arithmetic, laws_of
+from anamorph.coding.lockstep import LANES, distributions_of, fixed_arithmetic
+from anamorph.coding.model_identity import fingerprint
 from anamorph.core.errors import UserError
 from anamorph.core.model import Encodes, Noise
-from anamorph.core.prior import Keep, Prior, Taste
-from anamorph.core.progress import Progress, quiet
+from anamorph.core.prior import InpaintingMask, Prior, SamplingSettings
+from anamorph.core.progress import Progress, no_progress
 from anamorph.core.random import Random
 from anamorph.core.signal import Audio, Image
 from anamorph.core.space import Codes, Space
 from anamorph.data.images import to_signal
 from anamorph.figures.grid import as_picture
-from anamorph.models.vae import VAEConfig
-from anamorph.models.vqvae import VQVAEConfig
-from anamorph.models.vqvae2 import VQVAE2Config
-from anamorph.nn.walk import Walk
-from anamorph.priors.autoregressive import Autoregressive
-from anamorph.priors.compose import Pixels, WithPrior, with_prior
-from anamorph.priors.pixelcnn import PixelCNNConfig
-from anamorph.priors.pixelsnail import PixelSNAILConfig
+from anamorph.models.autoencoders.vae import VAEConfig
+from anamorph.models.autoregressive.common import Autoregressive
+from anamorph.models.autoregressive.pixelcnn import PixelCNNConfig
+from anamorph.models.autoregressive.pixelsnail import PixelSNAILConfig
+from anamorph.models.quantized.vqvae import VQVAEConfig
+from anamorph.models.quantized.vqvae2 import VQVAE2Config
+from anamorph.models.two_stage import Pixels, TwoStageModel, two_stage
+from anamorph.nn.incremental import IncrementalDecoder
 
 IMAGE = Image(3, 8, 16)
-ONE = VQVAEConfig(stride=2, width=6, blocks=1, inner=5, vocabulary=11, code_dim=3)
-CNN = PixelCNNConfig(width=12, layers=2, first=5, head=12, told=4)
-SNAIL = PixelSNAILConfig(width=8, inner=6, kernel=3, blocks=2, residual=1, heads=2, told=4, told_blocks=1)
-MODELS: dict[str, Callable[[], WithPrior]] = {
+ONE = VQVAEConfig(stride=2, width=6, residual_blocks=1, residual_channels=5, num_embeddings=11, embedding_dim=3)
+CNN = PixelCNNConfig(width=12, layers=2, first_kernel_size=5, head_channels=12, condition_channels=4)
+SNAIL = PixelSNAILConfig(
+    width=8,
+    residual_channels=6,
+    kernel_size=3,
+    blocks=2,
+    residual_blocks=1,
+    attention_heads=2,
+    condition_channels=4,
+    condition_blocks=1,
+)
+MODELS: dict[str, Callable[[], TwoStageModel]] = {
     "vqvae, pixelcnn": lambda: made("vqvae", ONE, "pixelcnn", CNN),
     "vqvae, pixelsnail": lambda: made("vqvae", ONE, "pixelsnail", SNAIL),
-    "maps, classes": lambda: made("vqvae", replace(ONE, maps=3), "pixelcnn", replace(CNN, classes=4)),
+    "maps, classes": lambda: made("vqvae", replace(ONE, codes_per_position=3), "pixelcnn", replace(CNN, num_classes=4)),
     "scalar, pixelsnail, classes": lambda: made(
-        "vqvae", replace(ONE, quantizer="scalar", levels=(5, 3)), "pixelsnail", replace(SNAIL, classes=4)
+        "vqvae", replace(ONE, quantizer="scalar", fsq_levels=(5, 3)), "pixelsnail", replace(SNAIL, num_classes=4)
     ),
     "vqvae2, pixelcnn": lambda: made(
-        "vqvae2", VQVAE2Config(width=8, blocks=1, inner=5, vocabulary=7, code_dim=3), "pixelcnn", CNN
+        "vqvae2",
+        VQVAE2Config(width=8, residual_blocks=1, residual_channels=5, num_embeddings=7, embedding_dim=3),
+        "pixelcnn",
+        CNN,
     ),
     "vqvae2, pixelsnail": lambda: made(
-        "vqvae2", VQVAE2Config(width=8, blocks=1, inner=5, vocabulary=7, code_dim=3), "pixelsnail", SNAIL
+        "vqvae2",
+        VQVAE2Config(width=8, residual_blocks=1, residual_channels=5, num_embeddings=7, embedding_dim=3),
+        "pixelsnail",
+        SNAIL,
     ),
 }
 EVERY = pytest.mark.parametrize("name", MODELS)
 
 
-def made(first: str, config: object, law: str, prior: object) -> WithPrior:
+def made(first: str, config: object, law: str, prior: object) -> TwoStageModel:
     """With weights that say something: at the beginning, many are zero."""
     stage, _ = build(first, IMAGE, config, 0)
     assert isinstance(stage, Encodes)
@@ -64,7 +80,7 @@ def made(first: str, config: object, law: str, prior: object) -> WithPrior:
     return stirred(model)
 
 
-def stirred(model: WithPrior) -> WithPrior:
+def stirred(model: TwoStageModel) -> TwoStageModel:
     generator = torch.Generator().manual_seed(2)
     for parameter in model.prior.parameters():
         parameter.data += 0.3 * torch.randn(parameter.shape, generator=generator)
@@ -76,11 +92,11 @@ def images(n: int, seed: int = 0, signal: Image = IMAGE) -> Tensor:
     return to_signal(torch.randint(0, 256, (n, *signal.shape), generator=generator).byte().numpy())
 
 
-def classes(model: WithPrior, n: int) -> Mapping[str, Tensor]:
-    return {space.name: torch.arange(n) * 3 % (space.vocabulary or 1) for space in model.prior.given}
+def classes(model: TwoStageModel, n: int) -> Mapping[str, Tensor]:
+    return {space.name: torch.arange(n) * 3 % (space.num_codes or 1) for space in model.prior.conditions}
 
 
-def alone(model: WithPrior, x: Tensor) -> Tensor:
+def alone(model: TwoStageModel, x: Tensor) -> Tensor:
     """The model's own reconstruction of each."""
     with torch.no_grad():
         return torch.cat([model.decode(model.encode(one), "fixed") for one in x.split(1)])
@@ -97,7 +113,7 @@ def as_written(x: Tensor) -> Tensor:
 def test_what_comes_back_is_the_reconstruction(name: str, seed: int, n: int, together: bool) -> None:
     model = MODELS[name]()
     x, labels = images(n, seed), classes(model, n)
-    files = compress(model, x, labels, together=together)
+    files = compress(model, x, labels, joint=together)
     assert len(files) == (1 if together else n)
     found = decompress(model, files)
     assert torch.equal(torch.cat([part.signals for part in found]), alone(model, x))
@@ -119,7 +135,7 @@ def test_a_file_is_the_same_whatever_else_is_compressed(name: str) -> None:
         one = slice(i, i + 1)
         assert compress(model, x[one], {key: v[one] for key, v in labels.items()}) == [files[i]]
         assert torch.equal(decompress(model, [files[i]])[0].signals, wanted[one])
-    mixed = [files[5], *compress(model, x[:20], {key: v[:20] for key, v in labels.items()}, together=True), files[6]]
+    mixed = [files[5], *compress(model, x[:20], {key: v[:20] for key, v in labels.items()}, joint=True), files[6]]
     found = [part.signals for part in decompress(model, mixed)]
     assert torch.equal(torch.cat(found), torch.cat([wanted[5:6], wanted[:20], wanted[6:7]]))
 
@@ -128,8 +144,8 @@ def test_a_file_is_the_same_whatever_else_is_compressed(name: str) -> None:
 def test_payloads_are_as_long_as_the_prior_says(name: str) -> None:
     model = MODELS[name]()
     x, labels = images(40), classes(model, 40)
-    ideal = -model.log_prob_of(model.encode(x), labels) / torch.log(torch.tensor(2.0))
-    (whole,) = compress(model, x, labels, together=True)
+    ideal = -model.code_log_prob(model.encode(x), labels) / torch.log(torch.tensor(2.0))
+    (whole,) = compress(model, x, labels, joint=True)
     assert abs(8 * len(unpack(whole).payload) / float(ideal.sum()) - 1) < 0.002
     for file, bits in zip(compress(model, x, labels), ideal.tolist(), strict=True):
         assert 8 * len(unpack(file).payload) <= bits + 9
@@ -145,7 +161,7 @@ def test_pixels_come_back_exactly(law: str) -> None:
     assert torch.equal(as_written(model.decode(model.encode(to_signal(values.numpy())))), values.movedim(1, -1)[:, :, :, 0])
     x = images(20, 3, signal)
     for together in (False, True):
-        files = compress(model, x, together=together)
+        files = compress(model, x, joint=together)
         found = torch.cat([part.signals for part in decompress(model, files)])
         assert torch.equal(found, alone(model, x))
         assert torch.equal(as_written(found), as_written(x))
@@ -156,8 +172,8 @@ def test_files_of_other_weights_settings_or_signals_are_refused() -> None:
     (file,) = compress(model, images(1))
     others = [copy.deepcopy(model) for _ in range(2)]
     next(others[0].prior.parameters()).data[0] += 1e-6
-    next(others[1].first.parameters()).data[0] += 1e-6
-    heads = made("vqvae", ONE, "pixelsnail", SNAIL), made("vqvae", ONE, "pixelsnail", replace(SNAIL, heads=1))
+    next(others[1].first_stage.parameters()).data[0] += 1e-6
+    heads = made("vqvae", ONE, "pixelsnail", SNAIL), made("vqvae", ONE, "pixelsnail", replace(SNAIL, attention_heads=1))
     heads[1].load_state_dict(heads[0].state_dict())
     assert fingerprint(heads[0]) != fingerprint(heads[1])
     for other in (*others, *heads):
@@ -236,7 +252,7 @@ def test_the_sizes_that_images_had_are_told() -> None:
 
 def test_progress_is_of_places_and_rounds() -> None:
     model, told = MODELS["vqvae2, pixelcnn"](), []
-    compress(model, images(20), together=True, progress=lambda done, total: told.append((done, total)))
+    compress(model, images(20), joint=True, progress=lambda done, total: told.append((done, total)))
     assert told[0][0] == 1
     assert told[-1][0] == told[-1][1] == len(told)
     assert len(told) % 2 == 0
@@ -265,18 +281,18 @@ class Markov(Autoregressive):
 
     def __init__(self, space: Space, given: Space) -> None:
         super().__init__()
-        self.space, self.spaces, self.given = space, (space,), (given,)
+        self.space, self.spaces, self.conditions = space, (space,), (given,)
         self.table = nn.Parameter(torch.randn(2, 3, 6, 6, 5))
 
-    def logits(self, ids: Tensor, given: Codes, random: Random | None = None) -> Tensor:
-        walk, found = self.walk(len(ids), given), []
+    def logits(self, ids: Tensor, condition: Codes, random: Random | None = None) -> Tensor:
+        walk, found = self.decoder(len(ids), condition), []
         for t in range(ids.shape[2]):
             found.append(walk.logits(0, t, ids[:, :, t]))
             walk.put(0, t, ids[:, :, t])
         return torch.stack(found, 2)
 
-    def walk(self, n: int, given: Codes) -> Walk:
-        return _Step(self.table, given["speaker"])
+    def decoder(self, n: int, condition: Codes) -> IncrementalDecoder:
+        return _Step(self.table, condition["speaker"])
 
 
 class _Step:
@@ -298,13 +314,13 @@ class _Step:
 
 def test_codes_of_sound_are_one_row_and_labels_that_a_decoder_reads_are_told() -> None:
     first = Spoken()
-    model = WithPrior(first, Markov(first.spaces[0], Space("speaker", (), 3))).requires_grad_(False).eval()
+    model = TwoStageModel(first, Markov(first.spaces[0], Space("speaker", (), 3))).requires_grad_(False).eval()
     x = torch.rand(20, 1, 24, generator=torch.Generator().manual_seed(0)) * 2 - 1
     speaker = torch.arange(20) % 3
     wanted = first.decode(first.encode(x) | {"speaker": speaker})
-    ideal = -model.log_prob_of(first.encode(x), {"speaker": speaker}).sum() / torch.log(torch.tensor(2.0))
+    ideal = -model.code_log_prob(first.encode(x), {"speaker": speaker}).sum() / torch.log(torch.tensor(2.0))
     for together in (False, True):
-        files = compress(model, x, {"speaker": speaker}, together=together)
+        files = compress(model, x, {"speaker": speaker}, joint=together)
         assert unpack(files[0]).signal == Audio(1, 24, 8000)
         assert torch.equal(torch.cat([part.signals for part in decompress(model, files)]), wanted)
     assert abs(8 * len(unpack(files[0]).payload) - float(ideal)) < 9
@@ -314,22 +330,22 @@ def test_a_prior_that_goes_not_from_code_to_code_is_refused() -> None:
     class Even(Prior):
         spaces = MODELS["vqvae, pixelcnn"]().prior.spaces
 
-        def log_prob(self, codes: Codes, given: Codes | None = None, random: Random | None = None) -> Tensor:
+        def log_prob(self, codes: Codes, condition: Codes | None = None, random: Random | None = None) -> Tensor:
             (space,) = self.spaces
-            return -codes[space.name].flatten(1).shape[1] * torch.full((len(codes[space.name]),), space.vocabulary or 1).log()
+            return -codes[space.name].flatten(1).shape[1] * torch.full((len(codes[space.name]),), space.num_codes or 1).log()
 
-        def draw(
+        def sample(
             self,
             n: int,
             random: Random,
-            given: Codes | None = None,
-            taste: Taste | None = None,
-            keep: Keep | None = None,
-            progress: Progress = quiet,
+            condition: Codes | None = None,
+            settings: SamplingSettings | None = None,
+            mask: InpaintingMask | None = None,
+            progress: Progress = no_progress,
         ) -> Codes:
-            return {space.name: random.integers(0, space.vocabulary or 1, (n, *space.shape)) for space in self.spaces}
+            return {space.name: random.integers(0, space.num_codes or 1, (n, *space.shape)) for space in self.spaces}
 
     stage, _ = build("vqvae", IMAGE, ONE, 0)
     assert isinstance(stage, Encodes)
     with pytest.raises(UserError, match="got Even"):
-        laws_of(with_prior(stage, Even()))
+        distributions_of(two_stage(stage, Even()))

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from anamorph.coding.stream import TOTAL, Frequencies, Ids, Reader, Writer, frequencies
+from anamorph.coding.range_coder import TOTAL, Frequencies, Ids, Reader, Writer, frequencies
 from anamorph.core.errors import UserError
 
 

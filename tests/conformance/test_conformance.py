@@ -9,19 +9,19 @@ import pytest
 import torch
 
 from anamorph.catalog import MODELS, build
-from anamorph.core.classes import encode_batch
 from anamorph.core.errors import UserError
-from anamorph.core.model import Bounds, Draws, Encodes, Explains, Grows, Maps
+from anamorph.core.labels import encode_batch
+from anamorph.core.model import Encodes, Grows, HasDecoderLikelihood, HasImportanceWeights, HasMapping, Samples
 from anamorph.core.random import Seeded, Sliced
 from anamorph.core.space import check_codes
 from anamorph.core.stage import Growing, Stage
-from anamorph.nn.resample import double
-from anamorph.nn.styled import StyleBased
-from anamorph.training.compiled import Compiled
+from anamorph.nn.resample import upsample
+from anamorph.nn.style_based import StyleBased
+from anamorph.training.compiled import CompiledStep
 from anamorph.training.folder import RunFolder
-from anamorph.training.gradients import gradients
-from anamorph.training.loop import descend, train
-from anamorph.training.run import Machine, Run
+from anamorph.training.gradients import compute_gradients
+from anamorph.training.loop import train, train_phase
+from anamorph.training.run import ComputeSettings, Run
 from small import BATCH, CASES, batch, codes_of, differing, image_of, make_run, signal_of, source, state
 
 EVERY = pytest.mark.parametrize("case", CASES)
@@ -37,12 +37,12 @@ def test_codes_match_the_spaces_and_what_is_decoded_the_signal(case: str) -> Non
     found = []
     if isinstance(model, Encodes):
         found.append(encode_batch(model, batch(3, case)))
-    if isinstance(model, Draws):
-        found.append(model.draw(3, Seeded(0, "draw")))
-    if isinstance(model, Maps):
-        found.append(model.map(torch.randn(3, *model.prior.shape)))
-        assert {name: v.shape for name, v in model.centre.items()} == {
-            s.name: s.shape for s in model.spaces if s.name in model.centre
+    if isinstance(model, Samples):
+        found.append(model.sample(3, Seeded(0, "draw")))
+    if isinstance(model, HasMapping):
+        found.append(model.map(torch.randn(3, *model.z_space.shape)))
+        assert {name: v.shape for name, v in model.w_mean.items()} == {
+            s.name: s.shape for s in model.spaces if s.name in model.w_mean
         }
     assert found
     for codes in found:
@@ -57,8 +57,8 @@ def test_decoding_is_deterministic_and_draws_depend_on_the_seed_alone(case: str)
     assert torch.equal(model.decode(codes), model.decode(codes))
     assert torch.equal(model.decode(codes, "off"), model.decode(codes, "off"))
     assert torch.equal(model.decode(codes, Seeded(1, "x")), model.decode(codes, Seeded(1, "x")))
-    if isinstance(model, Draws):
-        first, again, other = (model.draw(2, Seeded(seed, "draw")) for seed in (1, 1, 2))
+    if isinstance(model, Samples):
+        first, again, other = (model.sample(2, Seeded(seed, "draw")) for seed in (1, 1, 2))
         assert all(torch.equal(first[name], again[name]) for name in first)
         assert any(not torch.equal(first[name], other[name]) for name in first)
 
@@ -78,20 +78,20 @@ def test_each_example_is_treated_alone(case: str) -> None:
 @EVERY
 def test_log_weights_are_one_per_example_and_sample(case: str) -> None:
     model = make_run(case).model
-    if isinstance(model, Bounds):
-        assert model.log_weights(batch(3, case).signals, 5, Seeded(0, "w")).shape == (3, 5)
+    if isinstance(model, HasImportanceWeights):
+        assert model.importance_log_weights(batch(3, case).signals, 5, Seeded(0, "w")).shape == (3, 5)
 
 
 @EVERY
 @torch.no_grad()
 def test_what_explains_does_so_example_by_example(case: str) -> None:
     model, shown = make_run(case).model, batch(4, case)
-    if isinstance(model, Explains):
+    if isinstance(model, HasDecoderLikelihood):
         assert isinstance(model, Encodes)
         codes = encode_batch(model, shown)
-        found = model.explain(shown.signals, codes)
+        found = model.decoder_log_likelihood(shown.signals, codes)
         assert found.shape == (4,)
-        alone = model.explain(shown.signals[1:2], {name: value[1:2] for name, value in codes.items()})
+        alone = model.decoder_log_likelihood(shown.signals[1:2], {name: value[1:2] for name, value in codes.items()})
         torch.testing.assert_close(found[1:2], alone, rtol=1e-4, atol=1e-4)
 
 
@@ -112,7 +112,7 @@ def test_every_trained_parameter_gets_a_gradient_from_some_phase(case: str) -> N
     for stage in (Stage(0, BATCH), *([Stage(0, BATCH, 0.5), Stage(1, BATCH)] if grows else [])):
         for phase in run.recipe.phases:
             shown = source(case).take(0, BATCH, stage.level)
-            _, found = gradients(phase, shown, stage, run.random(phase), run.machine)
+            _, found = compute_gradients(phase, shown, stage, run.random(phase), run.compute)
             reached |= {p for p, g in zip(phase.parameters, found, strict=True) if g is not None and bool(g.any())}
     missing = [name for name, p in run.model.named_parameters() if p not in reached]
     if "wasserstein" in case:  # a difference of mean scores does not see what is added to all of them
@@ -126,7 +126,7 @@ def test_a_phase_moves_what_it_trains_and_nothing_else(case: str) -> None:
     for _ in range(2):  # the second time, idle parameters have been stepped before
         for phase in run.recipe.phases:
             before = {name: p.detach().clone() for name, p in run.model.named_parameters()}
-            descend(run, phase, batch(case=case), Stage(0, BATCH))
+            train_phase(run, phase, batch(case=case), Stage(0, BATCH))
             moved = {name for name, p in run.model.named_parameters() if not torch.equal(p, before[name])}
             trained = {name for name, p in run.model.named_parameters() if p in set(phase.parameters)}
             assert moved
@@ -159,11 +159,11 @@ def test_training_resumes_bitwise(case: str) -> None:
     resumed = make_run(case, seed=0)
     for parameter in resumed.model.parameters():
         parameter.data.normal_()  # whatever it began with
-    resumed.restore(state(half), half.facts())
+    resumed.restore(state(half), half.metadata())
     for _ in islice(train(resumed, source(case)), 4):
         pass
     assert not differing(state(whole), state(resumed))
-    assert whole.facts() == resumed.facts()
+    assert whole.metadata() == resumed.metadata()
 
 
 @EVERY
@@ -184,14 +184,16 @@ def test_a_checkpoint_on_disk_is_the_run(case: str, tmp_path: Path) -> None:
 @EVERY
 def test_micro_batches_give_the_gradient_of_the_batch(case: str) -> None:
     run = make_run(case)
-    if run.recipe.group is None:
+    if run.recipe.group_size is None:
         with pytest.raises(UserError, match="the whole batch at once"):
-            make_run(case, Machine(parts=2)).check_batch(BATCH)
+            make_run(case, ComputeSettings(gradient_accumulation=2)).check_batch(BATCH)
         return
     for phase in run.recipe.phases:
-        whole, found = gradients(phase, batch(case=case), Stage(0, BATCH), run.random(phase), run.machine)
+        whole, found = compute_gradients(phase, batch(case=case), Stage(0, BATCH), run.random(phase), run.compute)
         parts = [
-            gradients(phase, batch(case=case).part(k, 2), Stage(0, BATCH), Sliced(run.random(phase), k, 2), run.machine)
+            compute_gradients(
+                phase, batch(case=case).micro_batch(k, 2), Stage(0, BATCH), Sliced(run.random(phase), k, 2), run.compute
+            )
             for k in range(2)
         ]
         total = torch.stack([outcome.total() for outcome, _ in parts]).mean()
@@ -203,10 +205,10 @@ def test_micro_batches_give_the_gradient_of_the_batch(case: str) -> None:
 
 @EVERY
 def test_bfloat16_is_close_to_float32(case: str) -> None:
-    full, half = make_run(case), make_run(case, Machine(precision="bfloat16"))
+    full, half = make_run(case), make_run(case, ComputeSettings(precision="bfloat16"))
     for a, b in zip(full.recipe.phases, half.recipe.phases, strict=True):
-        wanted, _ = gradients(a, batch(case=case), Stage(0, BATCH), full.random(a), full.machine)
-        got, found = gradients(b, batch(case=case), Stage(0, BATCH), half.random(b), half.machine)
+        wanted, _ = compute_gradients(a, batch(case=case), Stage(0, BATCH), full.random(a), full.compute)
+        got, found = compute_gradients(b, batch(case=case), Stage(0, BATCH), half.random(b), half.compute)
         torch.testing.assert_close(got.total(), wanted.total(), rtol=0.05, atol=0.05)
         assert all(g is None or g.dtype == torch.float32 for g in found)
 
@@ -214,20 +216,20 @@ def test_bfloat16_is_close_to_float32(case: str) -> None:
 @EVERY
 def test_the_average_copies_at_once_when_its_half_life_is_nothing(case: str) -> None:
     run = make_run(case)
-    run.average.half_life = 1e-9
+    run.ema.half_life = 1e-9
     for _ in islice(train(run, source(case)), 2):
         pass
-    mine = run.average.model.state_dict()
+    mine = run.ema.model.state_dict()
     assert all(torch.equal(mine[name], value) for name, value in run.model.state_dict().items())
 
 
 @pytest.mark.parametrize("case", ["alae", *(pytest.param(c, marks=pytest.mark.slow) for c in CASES if c != "alae")])
 def test_compiled_and_eager_training_agree(case: str) -> None:
-    eager, compiled = make_run(case), make_run(case, Machine(compiled=True))
+    eager, compiled = make_run(case), make_run(case, ComputeSettings(compiled=True))
     eager_ticks = list(islice(train(eager, source(case)), 3))
     compiled_ticks = list(islice(train(compiled, source(case)), 3))
     for a, b in zip(eager_ticks, compiled_ticks, strict=True):
-        assert b.terms == pytest.approx(a.terms, rel=1e-3, abs=1e-4)
+        assert b.losses == pytest.approx(a.losses, rel=1e-3, abs=1e-4)
     if "vq" in case:  # of hundreds of vectors, one may be as near to one code as to another, and go either way
         return
     for name, wanted in eager.tensors().items():
@@ -239,8 +241,11 @@ def test_steps_in_parts_are_those_of_the_whole_in_the_layout_of_the_compiler(
     case: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Compiled runs keep kernels channels last, gradients that are averaged over parts are not: Adam must not mix them up."""
-    monkeypatch.setattr(Compiled, "_compile", lambda self, function, key: function)
-    plain, compiled = make_run(case, Machine(parts=2)), make_run(case, Machine(parts=2, compiled=True))
+    monkeypatch.setattr(CompiledStep, "_compile", lambda self, function, key: function)
+    plain, compiled = (
+        make_run(case, ComputeSettings(gradient_accumulation=2)),
+        make_run(case, ComputeSettings(gradient_accumulation=2, compiled=True)),
+    )
     for run in (plain, compiled):
         list(islice(train(run, source(case)), 2))
     kernels = [p for p in compiled.model.parameters() if p.dim() == 4 and min(p.shape[1:]) > 1]
@@ -255,7 +260,7 @@ def test_a_dry_run_leaves_no_trace() -> None:
     (phase, *_) = run.recipe.phases
     before = state(run)
     totals = [buffer.clone() for buffer in run.model.buffers()]
-    requests = Compiled(run)._explore(phase, batch(), Stage(0, BATCH)).requests
+    requests = CompiledStep(run)._explore(phase, batch(), Stage(0, BATCH)).requests
     assert [request[1] for request in requests] == [(BATCH, 3)]
     assert not differing(before, state(run))
     assert all(torch.equal(a, b) for a, b in zip(totals, run.model.buffers(), strict=True))
@@ -275,13 +280,15 @@ def test_weights_depend_on_the_seed_alone(case: str) -> None:
 @pytest.mark.parametrize("case", [case for case in CASES if case.startswith("style")])
 def test_a_growing_model_resumes_bitwise_through_its_fades(case: str) -> None:
     """Two levels: 2 steps at the coarse one, 3 of fading with the batch halved, then the fine one."""
-    growing = Growing((BATCH, BATCH // 2), (1.0, 0.5), first=2 * BATCH, fade=3 * BATCH // 2, stable=BATCH)
+    growing = Growing(
+        (BATCH, BATCH // 2), (1.0, 0.5), initial_images=2 * BATCH, fade_images=3 * BATCH // 2, stable_images=BATCH
+    )
 
     def grown(steps: int, start: Run | None = None) -> Run:
         run = make_run(case)
         run.schedule = growing
         if start:
-            run.restore(state(start), start.facts())
+            run.restore(state(start), start.metadata())
         stages = [tick.stage for tick in islice(train(run, source(case)), steps)]
         assert len(stages) == steps
         return run
@@ -296,17 +303,17 @@ def test_a_growing_model_resumes_bitwise_through_its_fades(case: str) -> None:
 def test_a_view_of_a_growing_model_is_of_its_level_and_changes_nothing(case: str) -> None:
     model = make_run(case).model
     assert isinstance(model, Grows)
-    assert isinstance(model, Draws)
+    assert isinstance(model, Samples)
     before = image_of(case)
     small = model.at(Stage(1, BATCH))
     assert isinstance(small, type(model))
-    codes = small.draw(3, Seeded(0, "draw"))
+    codes = small.sample(3, Seeded(0, "draw"))
     assert check_codes(codes, small.spaces) == 3  # the layers that make images of this level, and no others
     assert small.decode(codes).shape == (3, *before.at(1).shape)
-    assert model.decode(model.draw(3, Seeded(0, "draw"))).shape == (3, *before.shape)
+    assert model.decode(model.sample(3, Seeded(0, "draw"))).shape == (3, *before.shape)
     view = model.at(Stage(1, BATCH))
     assert isinstance(view, StyleBased)
-    assert len(view.style_weights()) == len(view.centre["w"]) == view.spaces[0].shape[0] == model.spaces[0].shape[0] - 2
+    assert len(view.style_weights()) == len(view.w_mean["w"]) == view.spaces[0].shape[0] == model.spaces[0].shape[0] - 2
     assert model.signal == before
     assert len(small.spaces) == len(model.spaces) - 2
     if isinstance(small, Encodes):
@@ -317,11 +324,11 @@ def test_a_view_of_a_growing_model_is_of_its_level_and_changes_nothing(case: str
 def test_a_fade_begins_as_the_coarse_level_and_ends_as_the_fine_one(case: str) -> None:
     model = make_run(case).model
     assert isinstance(model, Grows)
-    assert isinstance(model, Draws)
-    codes = model.draw(3, Seeded(0, "draw"))
+    assert isinstance(model, Samples)
+    codes = model.sample(3, Seeded(0, "draw"))
     coarse, start, end, fine = (
         model.at(stage).decode(codes)
         for stage in (Stage(1, 3), Stage(0, 3, torch.tensor(0.0)), Stage(0, 3, torch.tensor(1.0)), Stage(0, 3))
     )
-    torch.testing.assert_close(start, double(coarse))
+    torch.testing.assert_close(start, upsample(coarse))
     torch.testing.assert_close(end, fine)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from anamorph.core.errors import UserError
-from anamorph.core.files import read_json, read_tensors, replacing, write_json, write_tensors
+from anamorph.core.files import atomic_write, read_json, read_tensors, write_json, write_tensors
 
 
 def test_tensors_and_facts_return(tmp_path: Path) -> None:
@@ -22,7 +22,7 @@ def test_tensors_and_facts_return(tmp_path: Path) -> None:
 def test_an_error_while_writing_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     write_json(path, {"old": 1})
-    with pytest.raises(RuntimeError), replacing(path) as temporary:
+    with pytest.raises(RuntimeError), atomic_write(path) as temporary:
         temporary.write_text("half")
         raise RuntimeError
     assert read_json(path) == {"old": 1}

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from anamorph.core.optimizer import Adam, Idle
+from anamorph.core.optimizer import Adam, MissingGradient
 from anamorph.nn.equalized import Linear, lreq_adam
 from reference import committed
 
@@ -21,7 +21,7 @@ def gradients(like: list[nn.Parameter], step: int) -> list[Tensor]:
     return [torch.randn(p.shape, generator=generator) for p in like]
 
 
-def traced(adam: Adam, given: list[Tensor | None], idle: Idle = "skip") -> None:
+def traced(adam: Adam, given: list[Tensor | None], idle: MissingGradient = "skip") -> None:
     factors = adam.advance([gradient is not None for gradient in given], 1.0, idle)
     adam.traced_step(given, factors, idle)
 
@@ -46,35 +46,37 @@ def test_it_is_the_lreq_adam_of_the_reference() -> None:
     coefficients = [case.facts["lr_equalization_coef"][name] or 1.0 for name in names]
     for step_by in ("fused", "traced"):
         mine = [nn.Parameter(case.tensors[f"start/{name}"].clone()) for name in names]
-        adam = Adam(mine, 0.002, (0.0, 0.99), coefficients=coefficients, epsilon="raw")
+        adam = Adam(mine, 0.002, (0.0, 0.99), lr_multipliers=coefficients, eps_mode="raw")
         for step in range(5):
             given = [case.tensors.get(f"step{step}/grad/{name}") for name in names]
             given = [None if g is None else g.clone() for g in given]
             adam.step(given, 1.0, "skip") if step_by == "fused" else traced(adam, given)
-            for name, parameter, second in zip(names, mine, adam.second, strict=True):
+            for name, parameter, second in zip(names, mine, adam.exp_avg_sq, strict=True):
                 case.close(parameter, f"step{step}/after/{name}", atol=2e-7)
                 if f"step{step}/exp_avg_sq/{name}" in case.tensors:
                     case.close(second, f"step{step}/exp_avg_sq/{name}", atol=1e-7)
-        assert adam.counts.tolist() == [case.facts["steps"][4][name] for name in names]
+        assert adam.steps.tolist() == [case.facts["steps"][4][name] for name in names]
 
 
 def test_coefficients_are_those_of_the_reference_layers() -> None:
     facts = committed("e_lreqadam_and_layers").facts
-    layer = Linear(5, 7, gain=facts["layer_std"]["linear"]["gain"], rate=0.1)
+    layer = Linear(5, 7, gain=facts["layer_std"]["linear"]["gain"], lr_multiplier=0.1)
     adam = lreq_adam(0.002, layer)
     wanted = [facts["lr_equalization_coef"][name] for name in ("linear.weight", "linear.bias")]
-    assert adam.coefficients == pytest.approx(wanted, rel=1e-7)
+    assert adam.lr_multipliers == pytest.approx(wanted, rel=1e-7)
 
 
 def test_coefficients_survive_copies() -> None:
-    layer = Linear(5, 7, rate=0.1)
-    assert lreq_adam(1.0, copy.deepcopy(layer)).coefficients == lreq_adam(1.0, layer).coefficients
+    layer = Linear(5, 7, lr_multiplier=0.1)
+    assert lreq_adam(1.0, copy.deepcopy(layer)).lr_multipliers == lreq_adam(1.0, layer).lr_multipliers
 
 
 @pytest.mark.parametrize("idle", ["skip", "zero"])
 @pytest.mark.parametrize("epsilon", ["raw", "corrected"])
 @pytest.mark.parametrize(("betas", "clip"), [((0.9, 0.99), None), ((0.0, 0.99), None), ((0.9, 0.99), 0.9)])
-def test_fused_and_traced_steps_agree(idle: Idle, epsilon: str, betas: tuple[float, float], clip: float | None) -> None:
+def test_fused_and_traced_steps_agree(
+    idle: MissingGradient, epsilon: str, betas: tuple[float, float], clip: float | None
+) -> None:
     shapes = ((4, 3), (6,), (2, 2))
     pair = []
     for stepper in ("fused", "traced"):
@@ -88,7 +90,7 @@ def test_fused_and_traced_steps_agree(idle: Idle, epsilon: str, betas: tuple[flo
         pair.append((mine, adam))
     for a, b in zip(pair[0][0], pair[1][0], strict=True):
         torch.testing.assert_close(a, b, atol=2e-6, rtol=0)
-    assert pair[0][1].counts.tolist() == pair[1][1].counts.tolist() == [6, 5 if idle == "zero" else 4, 6]
+    assert pair[0][1].steps.tolist() == pair[1][1].steps.tolist() == [6, 5 if idle == "zero" else 4, 6]
 
 
 def test_an_idle_parameter_decays_its_moments_only_once_it_has_been_stepped() -> None:
@@ -96,12 +98,12 @@ def test_an_idle_parameter_decays_its_moments_only_once_it_has_been_stepped() ->
     adam, start = Adam(mine, 0.1, (0.0, 0.5)), p.detach().clone()
     adam.step([None], 1.0, "zero")
     assert torch.equal(p, start)
-    assert adam.counts.tolist() == [0]
+    assert adam.steps.tolist() == [0]
     adam.step([torch.ones(3)], 1.0, "zero")
     moved = p.detach().clone()
     adam.step([None], 1.0, "zero")
     assert torch.equal(p, moved)
-    torch.testing.assert_close(adam.second[0], torch.full((3,), 0.25))
+    torch.testing.assert_close(adam.exp_avg_sq[0], torch.full((3,), 0.25))
 
 
 def test_the_scale_multiplies_the_step() -> None:
@@ -123,7 +125,7 @@ def test_an_unusual_gradient_counts_as_a_clipped_one_and_usual_ones_as_they_are(
         for step in range(30):
             given: list[Tensor | None] = [g * (size if step == 20 else 1.0) for g in gradients(mine, step)]
             adam.step(given, 1.0, "skip") if stepper == "fused" else traced(adam, given)
-        found.append((p.detach(), adam.second[0]))
+        found.append((p.detach(), adam.exp_avg_sq[0]))
     (plain, _), (usual, v), (large, u), (larger, w) = found
     assert torch.equal(plain, usual)
     torch.testing.assert_close(large, larger, atol=1e-5, rtol=1e-5)  # how unusual it is does not matter any more

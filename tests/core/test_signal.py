@@ -8,7 +8,7 @@ import pytest
 
 from anamorph.core.config import from_plain, to_plain
 from anamorph.core.errors import UserError
-from anamorph.core.signal import Audio, Image, Signal, image_of
+from anamorph.core.signal import Audio, Image, Signal, require_image
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ def test_a_signal_of_either_kind_comes_back_from_plain_values(signal: Signal) ->
 
 def test_a_sound_has_a_shape_a_length_and_no_levels() -> None:
     audio = Audio(2, 4000, 8000)
-    assert (audio.shape, audio.values, audio.seconds, audio.noun) == ((2, 4000), 8000, 0.5, "sound")
+    assert (audio.shape, audio.num_values, audio.seconds, audio.noun) == ((2, 4000), 8000, 0.5, "sound")
     assert str(audio) == "4,000 samples at 8,000 Hz (0.5 s) with 2 channels"
     assert audio.at(0) == audio
     with pytest.raises(UserError, match="only images can"):
@@ -41,6 +41,6 @@ def test_what_is_no_sound_is_refused(values: tuple[int, int, int]) -> None:
 
 
 def test_what_is_for_images_alone_says_so() -> None:
-    assert image_of(Image(1, 2, 3), "a film") == Image(1, 2, 3)
+    assert require_image(Image(1, 2, 3), "a film") == Image(1, 2, 3)
     with pytest.raises(UserError, match="a film is for images, got sounds of 10 samples"):
-        image_of(Audio(1, 10, 10), "a film")
+        require_image(Audio(1, 10, 10), "a film")

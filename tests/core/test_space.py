@@ -9,7 +9,7 @@ from anamorph.core.errors import UserError
 from anamorph.core.signal import Audio, Batch, Image
 from anamorph.core.space import Space, check_codes, read_codes, write_codes
 
-SPACES = (Space("w", (4, 7), layered=True), Space("ids", (1, 2, 3), vocabulary=5), Space("noise", (2,), optional=True))
+SPACES = (Space("w", (4, 7), layered=True), Space("ids", (1, 2, 3), num_codes=5), Space("noise", (2,), optional=True))
 
 
 def codes(n: int = 3) -> dict[str, torch.Tensor]:
@@ -81,9 +81,9 @@ def test_images_are_halved_and_refuse_odd_halves() -> None:
 
 def test_parts_of_a_batch_are_strided() -> None:
     batch = Batch(torch.arange(6), {"class": torch.arange(6) * 10})
-    part = batch.part(1, 3)
+    part = batch.micro_batch(1, 3)
     assert part.signals.tolist() == [1, 4]
     assert part.labels["class"].tolist() == [10, 40]
-    assert len(Batch({"w": torch.zeros(5, 2)}).part(0, 2)) == 3
+    assert len(Batch({"w": torch.zeros(5, 2)}).micro_batch(0, 2)) == 3
     with pytest.raises(UserError, match="got codes of w"):
         _ = Batch({"w": torch.zeros(5, 2)}).signals

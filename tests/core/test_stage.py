@@ -38,14 +38,14 @@ def test_it_is_stylegans_schedule() -> None:
         stable, fade = (c.get(f"lod_{part}_kimg", 600) * 1000 for part in ("training", "transition"))
         growing = Growing(
             batches=tuple(n * c["num_gpus"] for n in per_process),
-            rates=tuple(c.get("G_lrate_dict", {}).get(str(s), 0.001) for s in sides),
-            first=stable,
-            fade=fade,
-            stable=max(stable, 1),
-            warmup=c.get("lrate_rampup_kimg", 0) * 1000,
+            lr_scales=tuple(c.get("G_lrate_dict", {}).get(str(s), 0.001) for s in sides),
+            initial_images=stable,
+            fade_images=fade,
+            stable_images=max(stable, 1),
+            warmup_images=c.get("lrate_rampup_kimg", 0) * 1000,
         )
         stage = growing.at(row["cur_nimg"])
-        assert stage.level + 1 - stage.blend == pytest.approx(row["lod"], abs=1e-9), row
+        assert stage.level + 1 - stage.alpha == pytest.approx(row["lod"], abs=1e-9), row
         assert (side >> stage.level, stage.batch) == (row["resolution"], row["minibatch"]), row
         assert stage.lr_scale == pytest.approx(row["G_lrate"]), row
 
@@ -64,34 +64,34 @@ def test_it_is_alaes_schedule() -> None:
         order = [by_lod[lod] for lod in range(levels)]
         growing = Growing(
             batches=tuple(row["batch"] for row in order),
-            rates=tuple(row["lr_list_value"] for row in order),
-            first=span * size,
-            fade=span // 2 * size,
-            stable=(span - span // 2) * size,
-            ramp="sine",
+            lr_scales=tuple(row["lr_list_value"] for row in order),
+            initial_images=span * size,
+            fade_images=span // 2 * size,
+            stable_images=(span - span // 2) * size,
+            fade_curve="sine",
         )
         for before, row in pairwise([None, *rows]):
             assert row is not None
             for seen, blend in row["blend"]:
                 stage = growing.at(row["epoch"] * size + seen)
                 assert levels - 1 - stage.level == row["lod"], (name, row["epoch"])
-                assert stage.blend == pytest.approx(blend, abs=1e-9), (name, row["epoch"], seen)
+                assert stage.alpha == pytest.approx(blend, abs=1e-9), (name, row["epoch"], seen)
                 assert stage.batch == row["batch"]
                 assert stage.lr_scale == pytest.approx(row["lr_list_value"])
             if before is not None:
-                eras = (growing.at(before["epoch"] * size).era, growing.at(row["epoch"] * size).era)
+                eras = (growing.at(before["epoch"] * size).optimizer_epoch, growing.at(row["epoch"] * size).optimizer_epoch)
                 assert (eras[0] != eras[1]) == row["optimizer_state_reset"]
     assert checked >= 6
 
 
 def test_moments_are_reset_at_both_ends_of_a_linear_fade_and_at_the_beginning_of_a_sine() -> None:
     places = (0, 99, 100, 101, 149, 150, 199, 200, 201, 250, 10_000)
-    linear = Growing((8, 4, 2), (1.0, 1.0, 0.5), first=100, fade=50, stable=50)
-    sine = Growing((8, 4, 2), (1.0, 1.0, 0.5), first=100, fade=50, stable=50, ramp="sine")
-    assert [linear.at(place).era for place in places] == [0, 0, 0, 1, 1, 2, 2, 2, 3, 4, 4]
-    assert [sine.at(place).era for place in places] == [0, 0, 1, 1, 1, 1, 1, 2, 2, 2, 2]
+    linear = Growing((8, 4, 2), (1.0, 1.0, 0.5), initial_images=100, fade_images=50, stable_images=50)
+    sine = Growing((8, 4, 2), (1.0, 1.0, 0.5), initial_images=100, fade_images=50, stable_images=50, fade_curve="sine")
+    assert [linear.at(place).optimizer_epoch for place in places] == [0, 0, 0, 1, 1, 2, 2, 2, 3, 4, 4]
+    assert [sine.at(place).optimizer_epoch for place in places] == [0, 0, 1, 1, 1, 1, 1, 2, 2, 2, 2]
     assert [linear.at(place).level for place in places] == [2, 2, 2, 1, 1, 1, 1, 1, 0, 0, 0]
-    assert linear.at(125).blend == sine.at(125).blend == pytest.approx(0.5)
+    assert linear.at(125).alpha == sine.at(125).alpha == pytest.approx(0.5)
     assert linear.at(250).lr_scale == 0.5
 
 

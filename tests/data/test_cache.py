@@ -13,7 +13,7 @@ import torch
 from PIL import Image as Pillow
 
 from anamorph.data import shards
-from anamorph.data.examples import Examples
+from anamorph.data.dataset import Dataset
 from anamorph.data.open import open_source
 
 
@@ -27,7 +27,7 @@ def folder(root: Path, n: int) -> None:
         picture(root / f"{i:03}.png", i * 4)
 
 
-def everything(source: Examples) -> torch.Tensor:
+def everything(source: Dataset) -> torch.Tensor:
     return source.in_order().take(0, source.size).signals
 
 

@@ -11,7 +11,7 @@ from PIL import Image as Pillow
 from PIL import ImageCms
 
 from anamorph.core.signal import Image
-from anamorph.data.decode import BadImage, decode, reads, survey
+from anamorph.data.decode_image import BadImage, decode, is_image_name, survey
 
 RGB = np.zeros((8, 12, 3), np.uint8)
 RGB[:, :6] = (200, 30, 30)
@@ -193,9 +193,9 @@ def test_nothing_that_starts_another_program_is_read() -> None:
     eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n"
     with pytest.raises(BadImage):
         survey(io.BytesIO(eps))
-    assert not reads("x.eps")
-    assert reads("x.JPG")
-    assert not reads("notes.txt")
+    assert not is_image_name("x.eps")
+    assert is_image_name("x.JPG")
+    assert not is_image_name("notes.txt")
 
 
 def test_colour_profiles_do_not_disturb() -> None:

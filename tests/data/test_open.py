@@ -13,9 +13,9 @@ from PIL import Image as Pillow
 
 from anamorph.core.errors import UserError
 from anamorph.core.signal import Image
-from anamorph.data.examples import Examples
-from anamorph.data.open import Wanted, open_source, split_of
-from anamorph.data.pick import read_images
+from anamorph.data.dataset import Dataset
+from anamorph.data.open import ReadOptions, open_source, split_of
+from anamorph.data.single_files import read_images
 
 GENERATOR = np.random.default_rng(0)
 
@@ -32,7 +32,7 @@ def folder(root: Path, n: int = 20) -> Path:
     return root
 
 
-def everything(source: Examples) -> torch.Tensor:
+def everything(source: Dataset) -> torch.Tensor:
     return source.in_order().take(0, source.size).signals
 
 
@@ -204,15 +204,15 @@ def test_mixed_sizes_are_cut_square_and_told(tmp_path: Path) -> None:
     assert source.signal == Image(3, 32, 32)
     assert any("of 2 sizes from 40x50 up: cut square and reduced to 32x32" in note for note in source.notes)
     assert "2 images were resized" in source.notes
-    chosen = open_source(f"{tmp_path}:all", Wanted((16, 24), 1))
+    chosen = open_source(f"{tmp_path}:all", ReadOptions((16, 24), 1))
     assert chosen.signal == Image(1, 16, 24)
 
 
 def test_enlarging_is_refused_unless_asked_for(tmp_path: Path) -> None:
     folder(tmp_path, 3)
     with pytest.raises(UserError, match=r"are 12x12, smaller than the 64x64 asked for.*--upscale"):
-        open_source(str(tmp_path), Wanted((64, 64)))
-    assert open_source(str(tmp_path), Wanted((64, 64), upscale=True)).signal == Image(3, 64, 64)
+        open_source(str(tmp_path), ReadOptions((64, 64)))
+    assert open_source(str(tmp_path), ReadOptions((64, 64), upscale=True)).signal == Image(3, 64, 64)
 
 
 def test_a_small_image_among_large_ones_is_named(tmp_path: Path) -> None:
@@ -222,8 +222,8 @@ def test_a_small_image_among_large_ones_is_named(tmp_path: Path) -> None:
     picture(tmp_path / "low.png", 40, 90)
     for _ in range(2):  # surveyed, and remembered
         with pytest.raises(UserError, match=r"2 of 6 images are smaller than the 64x64 asked for, down to icon\.png with 1x1"):
-            open_source(str(tmp_path), Wanted((64, 64)))
-    assert open_source(str(tmp_path), Wanted((64, 64), upscale=True)).signal == Image(3, 64, 64)
+            open_source(str(tmp_path), ReadOptions((64, 64)))
+    assert open_source(str(tmp_path), ReadOptions((64, 64), upscale=True)).signal == Image(3, 64, 64)
 
 
 def test_bad_images_among_good_ones_are_skipped_and_told(tmp_path: Path) -> None:
@@ -336,7 +336,7 @@ def test_digits_are_scikit_learns() -> None:
     wanted = torch.from_numpy(load_digits().images / 8 - 1).float()
     torch.testing.assert_close(batch.signals[:, 0], wanted, atol=1 / 255 + 1e-6, rtol=0)
     assert batch.labels["class"].tolist() == load_digits().target.tolist()
-    assert open_source("digits", Wanted((16, 16), upscale=True)).signal == Image(1, 16, 16)
+    assert open_source("digits", ReadOptions((16, 16), upscale=True)).signal == Image(1, 16, 16)
 
 
 def test_links_to_folders_are_followed_once(tmp_path: Path) -> None:

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from anamorph.core.errors import UserError
 from anamorph.core.signal import Image
-from anamorph.data import named
-from anamorph.data.named import Named, locate
-from anamorph.data.open import Wanted, open_source
-from anamorph.data.parts import Layer, Parts
+from anamorph.data import public_datasets as named
+from anamorph.data.layered_images import Layer, LayeredImages
+from anamorph.data.open import ReadOptions, open_source
+from anamorph.data.public_datasets import PublicDataset, locate
 from anamorph.data.shapes import COUNTS, NAMES, Shapes, factors
 
 
@@ -63,7 +63,7 @@ def test_no_two_sets_of_factors_look_alike() -> None:
 
 def test_shapes_come_in_any_size_and_channels() -> None:
     for channels, size in ((1, (20, 30)), (4, (64, 64))):
-        source = open_source("shapes", Wanted(size, channels))
+        source = open_source("shapes", ReadOptions(size, channels))
         assert source.take(0, 3).signals.shape == (3, channels, *size)
 
 
@@ -79,7 +79,7 @@ def layers() -> list[Layer]:
 
 
 def test_parts_are_composed_over_each_other_and_told_as_labels() -> None:
-    parts = Parts(layers(), 8, Image(3, 8, 8))
+    parts = LayeredImages(layers(), 8, Image(3, 8, 8))
     assert [len(label.classes) for label in parts.labels] == [2, 2]
     assert len(parts) == 4
     images = parts.read(np.arange(4))
@@ -93,10 +93,10 @@ def test_parts_are_composed_over_each_other_and_told_as_labels() -> None:
 def test_parts_are_reduced_by_boxes_and_lie_on_white() -> None:
     half = np.zeros((1, 8, 8, 4), np.uint8)
     half[0, :, :2] = (0, 0, 0, 255)
-    image = Parts([Layer.of("half", half)], 8, Image(1, 2, 2)).read(np.array([0]))[0]
+    image = LayeredImages([Layer.of("half", half)], 8, Image(1, 2, 2)).read(np.array([0]))[0]
     assert image[0].tolist() == [[128, 255], [128, 255]]
     with pytest.raises(UserError, match="choose one of the sizes 8, 4, 2"):
-        Parts(layers(), 8, Image(3, 3, 3))
+        LayeredImages(layers(), 8, Image(3, 3, 3))
 
 
 @pytest.mark.parametrize(
@@ -116,17 +116,19 @@ def test_public_sets_have_their_official_split(real_data: Path, name: str, signa
 
 
 def test_cats_are_every_combination_of_their_parts(real_data: Path) -> None:
-    source = open_source("avatars-cats:all", Wanted((32, 32)))
+    source = open_source("avatars-cats:all", ReadOptions((32, 32)))
     assert source.size == 324_000
     assert [len(label.classes) for label in source.labels] == [15, 9, 15, 10, 16]
-    small, whole = (open_source("avatars-cats:all", Wanted(s)).in_order().take(7, 3).signals for s in ((32, 32), (128, 128)))
+    small, whole = (
+        open_source("avatars-cats:all", ReadOptions(s)).in_order().take(7, 3).signals for s in ((32, 32), (128, 128))
+    )
     torch.testing.assert_close(small, torch.nn.functional.avg_pool2d(whole, 4), atol=0.01, rtol=0)
 
 
 def test_people_are_picked_from_too_many_combinations(real_data: Path) -> None:
-    source = open_source("avatars-people:all", Wanted((16, 16)))
+    source = open_source("avatars-people:all", ReadOptions((16, 16)))
     assert source.size == 400_000
-    assert torch.equal(source.take(5, 2).signals, open_source("avatars-people:all", Wanted((16, 16))).take(5, 2).signals)
+    assert torch.equal(source.take(5, 2).signals, open_source("avatars-people:all", ReadOptions((16, 16))).take(5, 2).signals)
 
 
 def test_emoji_keep_their_transparency_and_hold_out_whole_designs(real_data: Path) -> None:
@@ -157,8 +159,8 @@ def test_a_set_is_fetched_once_and_checked(server: tuple[str, Path], monkeypatch
     url, web = server
     monkeypatch.delenv("ANAMORPH_DATA", raising=False)
     (web / "x.bin").write_bytes(b"content")
-    known = Named("some", "", "", {"x.bin": hashlib.sha256(b"content").hexdigest()}, url)
-    monkeypatch.setitem(named.NAMED, "some", known)
+    known = PublicDataset("some", "", "", {"x.bin": hashlib.sha256(b"content").hexdigest()}, url)
+    monkeypatch.setitem(named.PUBLIC_DATASETS, "some", known)
     folder = locate("some")
     assert (folder / "x.bin").read_bytes() == b"content"
     (web / "x.bin").unlink()
@@ -169,10 +171,10 @@ def test_a_set_that_is_not_what_it_should_be_is_refused(server: tuple[str, Path]
     url, web = server
     monkeypatch.delenv("ANAMORPH_DATA", raising=False)
     (web / "x.bin").write_bytes(b"something else")
-    monkeypatch.setitem(named.NAMED, "some", Named("some", "", "", {"x.bin": "0" * 64}, url))
+    monkeypatch.setitem(named.PUBLIC_DATASETS, "some", PublicDataset("some", "", "", {"x.bin": "0" * 64}, url))
     with pytest.raises(UserError, match="not what it should be"):
         locate("some")
-    monkeypatch.setitem(named.NAMED, "some", Named("some", "", "", {"y.bin": "0" * 64}, url))
+    monkeypatch.setitem(named.PUBLIC_DATASETS, "some", PublicDataset("some", "", "", {"y.bin": "0" * 64}, url))
     with pytest.raises(UserError, match=r"cannot fetch .*y\.bin.* put y\.bin into \$ANAMORPH_DATA/some"):
         locate("some")
 

@@ -15,19 +15,19 @@ from PIL import Image as Pillow
 from anamorph.core.errors import UserError
 from anamorph.core.signal import Audio
 from anamorph.data import shards
-from anamorph.data.examples import Examples
-from anamorph.data.hearing import cut
-from anamorph.data.open import Wanted, open_source
-from anamorph.data.pick import read_sounds
+from anamorph.data.dataset import Dataset
+from anamorph.data.open import ReadOptions, open_source
+from anamorph.data.single_files import read_sounds
+from anamorph.data.sound_files import cut_windows
 from sounds import RATE, SPEAKERS, recordings, tone, write
 
 
-def everything(source: Examples) -> torch.Tensor:
+def everything(source: Dataset) -> torch.Tensor:
     return source.in_order().take(0, source.size).signals
 
 
-def opened(path: Path, window: int | str | None = 1000, **how: Any) -> Examples:
-    return open_source(f"{path}:all", Wanted(window=window, **how))
+def opened(path: Path, window: int | str | None = 1000, **how: Any) -> Dataset:
+    return open_source(f"{path}:all", ReadOptions(window=window, **how))
 
 
 def test_a_wav_of_16_bits_is_read_to_the_last_bit(tmp_path: Path) -> None:
@@ -81,12 +81,12 @@ def test_rates_are_brought_to_one_and_told(tmp_path: Path) -> None:
     assert {"1 sound was resampled from 8,000 to 4,000 Hz", "1 sound was resampled from 11,025 to 4,000 Hz"} < set(source.notes)
     found = everything(source)[:, 0, 200:-200]  # the ends are smoothed
     assert float((found - found[1]).abs().max()) < 0.01
-    assert opened(tmp_path, "0.5s", rate=8000).signal == Audio(1, 4000, 8000)
+    assert opened(tmp_path, "0.5s", sample_rate=8000).signal == Audio(1, 4000, 8000)
 
 
 def test_what_is_above_half_the_rate_is_left_out_not_folded(tmp_path: Path) -> None:
     write(tmp_path / "a.wav", tone(0.5, 3000, 8000), 8000)
-    assert float(everything(opened(tmp_path, 1000, rate=2000)).square().mean().sqrt()) < 0.01
+    assert float(everything(opened(tmp_path, 1000, sample_rate=2000)).square().mean().sqrt()) < 0.01
 
 
 def test_windows_follow_each_other_and_the_last_ends_with_the_file(tmp_path: Path) -> None:
@@ -108,11 +108,11 @@ def test_a_file_shorter_than_a_window_is_padded_with_silence_and_told(tmp_path: 
 
 def test_cutting_is_a_function_of_lengths() -> None:
     x = np.arange(10, dtype=np.int16)[None]
-    windows, padded = cut(x, 4, 3)
+    windows, padded = cut_windows(x, 4, 3)
     assert ([w[0].tolist() for w in windows], padded) == ([[0, 1, 2, 3], [3, 4, 5, 6], [6, 7, 8, 9]], False)
-    assert [w.tolist() for w in cut(x, 4, None)[0]] == [[[0, 1, 2, 3]]]
-    assert [w.tolist() for w in cut(x, 12, 3)[0]] == [[[*range(10), 0, 0]]]
-    assert [w[0, 0] for w in cut(x, 2, 4)[0]] == [0, 4, 8]
+    assert [w.tolist() for w in cut_windows(x, 4, None)[0]] == [[[0, 1, 2, 3]]]
+    assert [w.tolist() for w in cut_windows(x, 12, 3)[0]] == [[[*range(10), 0, 0]]]
+    assert [w[0, 0] for w in cut_windows(x, 2, 4)[0]] == [0, 4, 8]
 
 
 def test_by_default_a_window_is_about_a_second(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_lengths_that_are_none_are_named(tmp_path: Path, window: int | str) -> N
 def test_labels_come_from_sub_folders_a_csv_or_the_names_of_files(tmp_path: Path) -> None:
     root = recordings(tmp_path / "r")
     assert opened(root).labels == ()
-    source = opened(root, 2000, names="{digit}_{speaker}_*").in_order()
+    source = opened(root, 2000, name_pattern="{digit}_{speaker}_*").in_order()
     assert [(label.name, label.classes) for label in source.labels] == [("digit", ("0", "1", "2", "3")), ("speaker", SPEAKERS)]
     labels = source.take(0, 24).labels
     assert labels["digit"].tolist() == [i // 6 for i in range(24)]  # in the order of names
@@ -139,7 +139,7 @@ def test_labels_come_from_sub_folders_a_csv_or_the_names_of_files(tmp_path: Path
     for i, path in enumerate(sorted(root.iterdir())):
         path.rename(write(tmp_path / "s" / "xy"[i % 2] / f"{i}.wav", tone()))
     assert opened(tmp_path / "s").labels[0].classes == ("x", "y")
-    assert opened(tmp_path / "s", names="{kind}/*").labels[0].classes == ("x", "y")
+    assert opened(tmp_path / "s", name_pattern="{kind}/*").labels[0].classes == ("x", "y")
 
 
 @pytest.mark.parametrize(
@@ -152,14 +152,14 @@ def test_labels_come_from_sub_folders_a_csv_or_the_names_of_files(tmp_path: Path
 )
 def test_patterns_that_do_not_fit_are_refused(tmp_path: Path, names: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        opened(recordings(tmp_path, 4), names=names)
+        opened(recordings(tmp_path, 4), name_pattern=names)
 
 
 def test_files_are_held_out_not_windows(tmp_path: Path) -> None:
     for i in range(30):
         write(tmp_path / f"{i:02}.wav", np.full(3000, (i + 1) / 100, np.float32) + tone(0.75, gain=0.001))
     files = [
-        {round(float(v), 2) for v in everything(open_source(f"{tmp_path}:{split}", Wanted(window=1000))).mean(2)[:, 0]}
+        {round(float(v), 2) for v in everything(open_source(f"{tmp_path}:{split}", ReadOptions(window=1000))).mean(2)[:, 0]}
         for split in ("train", "test")
     ]
     assert not files[0] & files[1]
@@ -171,7 +171,7 @@ def test_train_and_test_folders_are_the_split(tmp_path: Path) -> None:
     for part, n in (("train", 3), ("test", 2)):
         for i in range(n):
             write(tmp_path / part / f"{i}.wav", tone(0.5))
-    assert [open_source(f"{tmp_path}:{p}", Wanted(window=1000)).size for p in ("train", "test")] == [6, 4]
+    assert [open_source(f"{tmp_path}:{p}", ReadOptions(window=1000)).size for p in ("train", "test")] == [6, 4]
 
 
 def test_a_zip_of_sounds_is_a_folder(tmp_path: Path) -> None:
@@ -179,14 +179,14 @@ def test_a_zip_of_sounds_is_a_folder(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         for path in sorted(root.iterdir()):
             archive.write(path, f"r/{path.name}")
-    a, b = (opened(path, names="{digit}_{speaker}_*") for path in (root, tmp_path / "x.zip"))
+    a, b = (opened(path, name_pattern="{digit}_{speaker}_*") for path in (root, tmp_path / "x.zip"))
     assert torch.equal(everything(a), everything(b))
     assert a.labels == b.labels
 
 
 def test_a_batch_is_a_function_of_its_position(tmp_path: Path) -> None:
     root = recordings(tmp_path)
-    source = open_source(f"{root}:all", Wanted(window=500, names="{digit}_*"), seed=3)
+    source = open_source(f"{root}:all", ReadOptions(window=500, name_pattern="{digit}_*"), seed=3)
     whole = source.take(0, 200)
     part = source.take(120, 50)
     assert torch.equal(part.signals, whole.signals[120:170])
@@ -200,7 +200,7 @@ def test_decoding_happens_once_and_a_changed_file_again(tmp_path: Path, monkeypa
     root = recordings(tmp_path / "r", 4)
     first = everything(opened(root))
     with monkeypatch.context() as patch:
-        patch.setattr("anamorph.data.hearing.decode_sound", lambda *a: pytest.fail("decoded again"))
+        patch.setattr("anamorph.data.sound_files.decode_sound", lambda *a: pytest.fail("decoded again"))
         assert torch.equal(everything(opened(root)), first)
     monkeypatch.setattr(shards, "SHARD_BYTES", 2 * 1000 * 2)  # two windows each
     write(root / "0_ada_0.wav", tone(0.25, 999))
@@ -309,11 +309,11 @@ def test_wishes_for_images_are_refused_of_sounds_and_the_other_way_round(tmp_pat
     with pytest.raises(UserError, match="only images are flipped: leave out --mirror"):
         open_source(f"{tmp_path}:all", mirror=True)
     with pytest.raises(UserError, match="are for sounds, and these are images: choose a --size"):
-        open_source("digits", Wanted(window=64))
+        open_source("digits", ReadOptions(window=64))
     with pytest.raises(UserError, match="images are read as 1 .*, got 2"):
-        open_source("digits", Wanted(channels=2))
-    with pytest.raises(UserError, match="digits has no files whose names could be read: leave out --names"):
-        open_source("digits", Wanted(names="{digit}_*"))
+        open_source("digits", ReadOptions(channels=2))
+    with pytest.raises(UserError, match="digits has no files whose names could be read: leave out --name-pattern"):
+        open_source("digits", ReadOptions(name_pattern="{digit}_*"))
 
 
 def test_without_soundfile_the_remedy_is_named_and_fsdd_needs_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -363,7 +363,7 @@ def test_the_spoken_digits_have_their_official_split(real_data: Path) -> None:
 
 def test_the_spoken_digits_are_those_of_the_file(real_data: Path) -> None:
     packed = dict(np.load(real_data / "fsdd" / "fsdd_8k_int16.npz"))
-    source = open_source("fsdd:all", Wanted(window=4096)).in_order()
+    source = open_source("fsdd:all", ReadOptions(window=4096)).in_order()
     rows = [0, 1234, 2999]
     for row in rows:
         start, n = int(packed["start"][row]), min(int(packed["length"][row]), 4096)
@@ -372,4 +372,4 @@ def test_the_spoken_digits_are_those_of_the_file(real_data: Path) -> None:
         assert float(found.signals[0, 0, n:].abs().sum()) == 0
         assert int(found.labels["digit"]) == packed["digit"][row]
     with pytest.raises(UserError, match="fsdd is read at 8000 Hz in one channel, as it is: leave out --rate"):
-        open_source("fsdd", Wanted(rate=16000))
+        open_source("fsdd", ReadOptions(sample_rate=16000))

@@ -9,8 +9,8 @@ from anamorph.core.errors import UserError
 from anamorph.core.random import Seeded
 from anamorph.core.space import Codes, Space
 from anamorph.edit.layers import layer_groups, layered, parse_layers
-from anamorph.edit.mix import blend, every_pair, mix
-from anamorph.edit.noise import draw_noise
+from anamorph.edit.mix import every_pair, lerp_towards, mix
+from anamorph.edit.noise import sample_noise
 from anamorph.edit.truncate import truncate
 
 W = Space("w", (6, 4), layered=True)
@@ -77,13 +77,13 @@ def test_codes_without_layers_are_not_mixed_but_blended() -> None:
         mix(a, b, (0,), (flat,))
     with pytest.raises(UserError, match="there are layers 0-5, got 6"):
         mix(codes(1), codes(1), (6,), (W,))
-    assert torch.equal(blend(a, b, 0.0)["z"], a["z"])
-    assert torch.equal(blend(a, b, 1.0)["z"], b["z"])
-    torch.testing.assert_close(blend(a, b, 0.25)["z"], b["z"] / 4)
+    assert torch.equal(lerp_towards(a, b, 0.0)["z"], a["z"])
+    assert torch.equal(lerp_towards(a, b, 1.0)["z"], b["z"])
+    torch.testing.assert_close(lerp_towards(a, b, 0.25)["z"], b["z"] / 4)
     with pytest.raises(UserError, match="whole numbers"):
-        blend({"ids": torch.zeros(1, dtype=torch.long)}, {"ids": torch.zeros(1, dtype=torch.long)}, 0.5)
+        lerp_towards({"ids": torch.zeros(1, dtype=torch.long)}, {"ids": torch.zeros(1, dtype=torch.long)}, 0.5)
     with pytest.raises(UserError, match="finite"):
-        blend(a, b, float("inf"))
+        lerp_towards(a, b, float("inf"))
 
 
 def test_every_pair_of_rows_and_columns_comes_row_by_row() -> None:
@@ -93,12 +93,12 @@ def test_every_pair_of_rows_and_columns_comes_row_by_row() -> None:
 
 
 def test_noise_is_drawn_for_the_layers_asked_for() -> None:
-    drawn = draw_noise(5, (W, *MAPS), Seeded(0, "noise"), (1,))
+    drawn = sample_noise(5, (W, *MAPS), Seeded(0, "noise"), (1,))
     assert {name: tuple(value.shape) for name, value in drawn.items()} == {"noise.1": (5, 1, 4, 8)}
     with pytest.raises(UserError, match="there are layers 0-1, got 2"):
-        draw_noise(5, MAPS, Seeded(0, "noise"), (2,))
+        sample_noise(5, MAPS, Seeded(0, "noise"), (2,))
     with pytest.raises(UserError, match="no noise maps"):
-        draw_noise(5, (W,), Seeded(0, "noise"), (0,))
+        sample_noise(5, (W,), Seeded(0, "noise"), (0,))
 
 
 def test_some_layers_are_truncated_and_the_others_stay() -> None:

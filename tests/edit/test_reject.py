@@ -21,5 +21,5 @@ def test_so_many_groups_are_drawn(text: str, n: int, groups: int) -> None:
 
 @pytest.mark.parametrize("text", ["0/4", "5/4", "1", "a/b", "-1/4", "1/0"])
 def test_what_cannot_be_kept_is_told(text: str) -> None:
-    with pytest.raises(UserError, match="--keep"):
+    with pytest.raises(UserError, match="--keep-best"):
         Rejection.parse(text)

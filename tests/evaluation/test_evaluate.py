@@ -17,19 +17,19 @@ from anamorph.core.files import read_json
 from anamorph.core.model import LatentModel
 from anamorph.core.signal import Image
 from anamorph.data.images import Images, InMemory
-from anamorph.evaluation import looks as looking
+from anamorph.evaluation import feature_cache as looking
 from anamorph.evaluation.evaluate import chosen, evaluate
-from anamorph.evaluation.networks import Eyes, choose, known, train_network
+from anamorph.evaluation.evaluated_run import EvaluatedRun, evaluated_run, evaluation_data, open_for_evaluation
+from anamorph.evaluation.networks import FeatureNetworks, choose_networks, known_networks, train_network
 from anamorph.evaluation.record import Record
 from anamorph.evaluation.report import plain_table, write_report
-from anamorph.evaluation.subject import Subject, data_of, opened, subject_of
-from anamorph.features.network import Classifies
-from anamorph.models.alae import ALAEConfig
-from anamorph.models.autoencoder import AutoencoderConfig
-from anamorph.models.stylealae import StyleALAEConfig
-from anamorph.models.vae import VAEConfig
-from anamorph.models.vqvae import VQVAEConfig
-from anamorph.priors.pixelcnn import PixelCNNConfig
+from anamorph.features.network import ClassifierNetwork
+from anamorph.models.adversarial_autoencoders.alae import ALAEConfig
+from anamorph.models.adversarial_autoencoders.stylealae import StyleALAEConfig
+from anamorph.models.autoencoders.autoencoder import AutoencoderConfig
+from anamorph.models.autoencoders.vae import VAEConfig
+from anamorph.models.autoregressive.pixelcnn import PixelCNNConfig
+from anamorph.models.quantized.vqvae import VQVAEConfig
 from anamorph.runs import settings_of
 from anamorph.training.folder import RunFolder
 from trained import trained
@@ -38,13 +38,15 @@ N = 90
 CONFIGS: dict[str, Any] = {
     "alae": ALAEConfig(width=16, w_dim=5, z_dim=3, mapping_layers=2),
     "autoencoder": AutoencoderConfig(z_dim=5, width=16),
-    "stylealae": StyleALAEConfig(w_dim=6, channels=48, most_channels=5),
+    "stylealae": StyleALAEConfig(w_dim=6, channel_base=48, channel_max=5),
     "vae": VAEConfig(z_dim=5, widths=(16,), likelihood="gaussian"),
-    "vqvae": VQVAEConfig(width=6, blocks=1, inner=5, vocabulary=11, code_dim=3, likelihood="logistic", stride=2),
+    "vqvae": VQVAEConfig(
+        width=6, residual_blocks=1, residual_channels=5, num_embeddings=11, embedding_dim=3, likelihood="logistic", stride=2
+    ),
 }
 
 
-class Seer(Classifies):
+class Seer(ClassifierNetwork):
     """Sees eight means of an image's parts, and whether it is bright."""
 
     def __init__(self) -> None:
@@ -65,14 +67,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("runs")
     for name, config in CONFIGS.items():
         trained(root / name, name, 128, config)
-    law = PixelCNNConfig(width=8, layers=1, head=8)
+    law = PixelCNNConfig(width=8, layers=1, head_channels=8)
     trained(root / "prior", "pixelcnn", 64, law, codes_of=str(root / "vqvae"))
     return root
 
 
-def subject(run: Path, n: int = N, source: str | None = None) -> Subject:
-    model, data = opened(run, source, n)
-    return subject_of(run, data, Eyes.same(Seer()), n, model=model)
+def subject(run: Path, n: int = N, source: str | None = None) -> EvaluatedRun:
+    model, data = open_for_evaluation(run, source, n)
+    return evaluated_run(run, data, FeatureNetworks.same(Seer()), n, model=model)
 
 
 EXPECTED = {
@@ -95,7 +97,7 @@ NEVER = {
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_what_is_measured_follows_from_what_a_model_can(name: str, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("anamorph.evaluation.latents.PAIRS", 20)
+    monkeypatch.setattr("anamorph.evaluation.latent_steps.PAIRS", 20)
     record, looks = evaluate(subject(runs / name))
     found = {measure.name: measure for _, measure, _ in record.measures()}
     assert EXPECTED[name] <= found.keys()
@@ -119,13 +121,13 @@ def test_every_image_is_decoded_once_and_an_interrupted_evaluation_goes_on(runs:
             raise KeyboardInterrupt
         return whole(looks, start, count)
 
-    whole: Callable[..., looking.Look] = looking.Looks._draw
-    monkeypatch.setattr(looking.Looks, "_draw", broken)
+    whole: Callable[..., looking.CacheEntry] = looking.FeatureCache._draw
+    monkeypatch.setattr(looking.FeatureCache, "_draw", broken)
     steps = chosen(["samples", "errors", "reciprocity"])
     with pytest.raises(KeyboardInterrupt):
         evaluate(this, steps)
     assert sum(decoded) == 64
-    monkeypatch.setattr(looking.Looks, "_draw", whole)
+    monkeypatch.setattr(looking.FeatureCache, "_draw", whole)
     record, _ = evaluate(this, steps)
     assert sum(decoded) == 200  # 100 samples, 100 reconstructions
     evaluate(this, steps)
@@ -187,10 +189,10 @@ def test_features_that_are_not_finite_or_all_alike_are_refused_and_the_rest_is_m
         value = 1.0
 
     for value, told in ((1.0, "are the same"), (float("nan"), "not finite")):
-        model, data = opened(runs / "alae", None, N)
+        model, data = open_for_evaluation(runs / "alae", None, N)
         blind = Blind()
         blind.value, blind.name = value, f"blind {value}"
-        this = subject_of(runs / "alae", data, Eyes.same(blind), N, model=model)
+        this = evaluated_run(runs / "alae", data, FeatureNetworks.same(blind), N, model=model)
         record, _ = evaluate(this, chosen(["fid", "errors"]))
         assert told in record.left()["fid"]
         assert any(m.name == "reconstruction_mse" for _, m, _ in record.measures())
@@ -223,7 +225,7 @@ def test_every_label_is_probed_but_one_of_a_single_class(tmp_path: Path) -> None
     assert "1-NN probe, colour" in plain_table(record)
     looks.encoded["label.scale"].fill_(2)
     (step,) = chosen(["probes"])
-    alone = step.take(looks)
+    alone = step.run(looks)
     assert {measure.name for measure in alone.measures} == found.keys() - {
         f"{probe}_accuracy_scale" for probe in ("1nn", "5nn", "svm", "logistic")
     }
@@ -232,12 +234,12 @@ def test_every_label_is_probed_but_one_of_a_single_class(tmp_path: Path) -> None
 
 def test_a_growing_model_is_held_against_images_of_its_level(runs: Path) -> None:
     settings = settings_of(RunFolder(runs / "autoencoder"))
-    data = data_of(settings, None, 20, level=1)
-    assert data.held.signal == Image(1, 4, 4)
-    assert data.held.take(0, 3).signals.shape == (3, 1, 4, 4)
+    data = evaluation_data(settings, None, 20, level=1)
+    assert data.held_out.signal == Image(1, 4, 4)
+    assert data.held_out.take(0, 3).signals.shape == (3, 1, 4, 4)
     assert "4x4" in data.split
     with pytest.raises(UserError, match="read them alike"):
-        subject_of(runs / "autoencoder", data, Eyes.same(Seer()), 20)
+        evaluated_run(runs / "autoencoder", data, FeatureNetworks.same(Seer()), 20)
 
 
 def test_the_network_of_a_source_is_trained_once_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,14 +248,14 @@ def test_the_network_of_a_source_is_trained_once_and_named(monkeypatch: pytest.M
     generator = np.random.default_rng(0)
     pixels = InMemory(generator.integers(0, 255, (64, 1, 8, 8), dtype=np.uint8))
     plain = Images("a/plain set", pixels, np.arange(64))
-    eyes = choose("auto", plain, plain)
+    eyes = choose_networks("auto", plain, plain)
     assert eyes.samples.name == "plain-set-contrastive"
     monkeypatch.setattr("anamorph.evaluation.networks.train_network", None)
-    assert choose("auto", plain, plain).samples.fingerprint == eyes.samples.fingerprint
-    assert len(known()) == 1
-    assert choose("pixels", plain, plain).samples.name == "pixels"
+    assert choose_networks("auto", plain, plain).samples.fingerprint == eyes.samples.fingerprint
+    assert len(known_networks()) == 1
+    assert choose_networks("pixels", plain, plain).samples.name == "pixels"
     with pytest.raises(UserError, match="no feature network 'pixls': did you mean 'pixels'"):
-        choose("pixls", plain, plain)
+        choose_networks("pixls", plain, plain)
     with pytest.raises(UserError, match="cannot be called"):
         train_network(plain, plain, "auto")
 

@@ -12,32 +12,32 @@ from anamorph.core.errors import UserError
 from anamorph.core.files import read_json
 from anamorph.core.stage import Growing
 from anamorph.data.images import images_of
-from anamorph.data.open import Wanted, open_source
+from anamorph.data.open import ReadOptions, open_source
 from anamorph.experiments import cat_directions, cats
 from anamorph.experiments.cats import STUDIES, Contestant, Study, factor_study
-from anamorph.metrics.factors import FactorReader, accuracy, agreement, effective_classes, train_reader
-from anamorph.models.autoencoder import AutoencoderConfig
-from anamorph.models.stylealae import StyleALAEConfig
-from anamorph.models.stylegan import StyleGANConfig
-from anamorph.models.vae import VAEConfig
-from anamorph.training.machine import Choice
+from anamorph.metrics.factors import FactorClassifier, accuracy, agreement, effective_classes, train_factor_classifier
+from anamorph.models.adversarial.stylegan import StyleGANConfig
+from anamorph.models.adversarial_autoencoders.stylealae import StyleALAEConfig
+from anamorph.models.autoencoders.autoencoder import AutoencoderConfig
+from anamorph.models.autoencoders.vae import VAEConfig
+from anamorph.training.autotune import ComputeRequest
 
-HERE = Choice("cpu", "float32", 1, False)
+HERE = ComputeRequest("cpu", "float32", 1, False)
 
 
 def test_a_reader_learns_the_factors_of_shapes() -> None:
-    train, held = (images_of(open_source("shapes", Wanted((16, 16)), split=split)) for split in ("train", "test"))
+    train, held = (images_of(open_source("shapes", ReadOptions((16, 16)), split=split)) for split in ("train", "test"))
     before = torch.get_rng_state()
-    reader = train_reader(train, images=12_800)
+    reader = train_factor_classifier(train, images=12_800)
     assert torch.equal(torch.get_rng_state(), before)
     assert reader is not None
-    assert train_reader(train, images=12_800, stop=lambda: True) is None
+    assert train_factor_classifier(train, images=12_800, stop=lambda: True) is None
     found = accuracy(reader, held, 500)
     assert set(found) == {label.name for label in train.labels if label.classes}
     assert min(found.values()) > 0.5
     assert max(found.values()) > 0.95
-    again = train_reader(train, images=64)
-    other = train_reader(train, images=64)
+    again = train_factor_classifier(train, images=64)
+    other = train_factor_classifier(train, images=64)
     assert again is not None
     assert other is not None
     assert all(torch.equal(a, b) for a, b in zip(again.parameters(), other.parameters(), strict=True))
@@ -51,15 +51,15 @@ def test_measures_by_hand() -> None:
 
 
 def test_without_labels_there_is_nothing_to_read() -> None:
-    image = images_of(open_source("shapes", Wanted((16, 16)))).signal
+    image = images_of(open_source("shapes", ReadOptions((16, 16)))).signal
     with pytest.raises(UserError, match="no labels"):
-        FactorReader(image, {})
+        FactorClassifier(image, {})
 
 
 SMALL = Study(
     {
         "stylealae": Contestant(
-            "stylealae", StyleALAEConfig(w_dim=8, channels=64, most_channels=8), Growing((16, 16), (1.0, 1.0), 64, 32, 96)
+            "stylealae", StyleALAEConfig(w_dim=8, channel_base=64, channel_max=8), Growing((16, 16), (1.0, 1.0), 64, 32, 96)
         ),
         "no encoder at all": Contestant("autoencoder", AutoencoderConfig(z_dim=4, width=16)),
     },
@@ -108,7 +108,9 @@ def test_directions_for_known_factors_are_found_and_measured(tmp_path: Path, mon
     small = Study(
         {
             "vae": Contestant("vae", VAEConfig(z_dim=6, widths=(32,))),
-            "stylegan": Contestant("stylegan", StyleGANConfig(w_dim=8, z_dim=8, mapping_width=8, channels=64, most_channels=8)),
+            "stylegan": Contestant(
+                "stylegan", StyleGANConfig(w_dim=8, z_dim=8, mapping_width=8, channel_base=64, channel_max=8)
+            ),
         },
         images=512,
         source="shapes",
@@ -139,6 +141,7 @@ def test_the_named_studies_are_what_they_say() -> None:
     assert set(study.contestants) == {"stylealae", "stylegan", "autoencoder"}
     full, *ablated = (c.config for c in ablation.contestants.values())
     assert [
-        {f: getattr(c, f) for f in ("reads", "judges", "regression") if getattr(c, f) != getattr(full, f)} for c in ablated
-    ] == [{"reads": "features"}, {"judges": "images"}, {"regression": "z"}]
+        {f: getattr(c, f) for f in ("w_from", "critic_input", "regression") if getattr(c, f) != getattr(full, f)}
+        for c in ablated
+    ] == [{"w_from": "features"}, {"critic_input": "images"}, {"regression": "z"}]
     assert all(c.growing and c.growing.at(ablation.images).level == 0 for c in ablation.contestants.values())

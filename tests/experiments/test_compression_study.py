@@ -17,10 +17,10 @@ from anamorph.core.signal import Image
 from anamorph.experiments import compression
 from anamorph.experiments.compression import QUALITIES, as_stored, header_bytes, measured, other_codec
 from anamorph.experiments.tokens import Stage, Tokens
-from anamorph.figures.rates import Kept, save_rates
-from anamorph.models.vqvae import VQVAEConfig
-from anamorph.priors.pixelcnn import PixelCNNConfig
-from anamorph.training.machine import Choice
+from anamorph.figures.rates import RatePoint, save_rates
+from anamorph.models.autoregressive.pixelcnn import PixelCNNConfig
+from anamorph.models.quantized.vqvae import VQVAEConfig
+from anamorph.training.autotune import ComputeRequest
 
 
 def images(n: int = 20) -> torch.Tensor:
@@ -30,9 +30,14 @@ def images(n: int = 20) -> torch.Tensor:
 
 
 def test_a_model_costs_what_its_law_says_and_comes_back_exactly() -> None:
-    first, _ = build("vqvae", Image(1, 28, 28), VQVAEConfig(width=8, blocks=1, inner=5, vocabulary=16, code_dim=4), 0)
+    first, _ = build(
+        "vqvae",
+        Image(1, 28, 28),
+        VQVAEConfig(width=8, residual_blocks=1, residual_channels=5, num_embeddings=16, embedding_dim=4),
+        0,
+    )
     assert isinstance(first, Encodes)
-    model, _ = build_with_prior("pixelcnn", first, PixelCNNConfig(width=8, layers=2, head=8), 0)
+    model, _ = build_with_prior("pixelcnn", first, PixelCNNConfig(width=8, layers=2, head_channels=8), 0)
     model.requires_grad_(False).eval()
     found, again = measured(model, images())
     assert found.exact == len(again) == 20
@@ -67,8 +72,8 @@ def test_a_header_is_what_does_not_grow_with_the_image() -> None:
 
 
 def test_rates_are_drawn(tmp_path: Path) -> None:
-    curve = [Kept(3.0, 0.5, 20.0, 0.7), Kept(4.0, 1.5, 30.0, 0.95)]
-    save_rates(tmp_path / "rates.png", {"JPEG": curve, "WebP": curve}, {"ours": Kept(0.5, 0.2, 20.0, 0.7)}, "a title")
+    curve = [RatePoint(3.0, 0.5, 20.0, 0.7), RatePoint(4.0, 1.5, 30.0, 0.95)]
+    save_rates(tmp_path / "rates.png", {"JPEG": curve, "WebP": curve}, {"ours": RatePoint(0.5, 0.2, 20.0, 0.7)}, "a title")
     with Pillow.open(tmp_path / "rates.png") as picture:
         assert picture.size == (1040, 480)
 
@@ -76,10 +81,12 @@ def test_rates_are_drawn(tmp_path: Path) -> None:
 def test_the_study_trains_compresses_and_writes_its_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compression, "MEASURED", 9)
     monkeypatch.setattr(compression, "QUALITIES", (5, 50))
-    first = Stage("vqvae", VQVAEConfig(width=8, blocks=1, inner=5, vocabulary=16, code_dim=4), 32, 16)
+    first = Stage(
+        "vqvae", VQVAEConfig(width=8, residual_blocks=1, residual_channels=5, num_embeddings=16, embedding_dim=4), 32, 16
+    )
     study = {"one code per 4x4 pixels": Tokens("shapes", first, Stage("pixelcnn", PixelCNNConfig(layers=1), 32, 16), (16, 16))}
     told: list[str] = []
-    assert compression.compression_study(study, tmp_path, Choice("cpu", "float32", 1, False), told.append)
+    assert compression.compression_study(study, tmp_path, ComputeRequest("cpu", "float32", 1, False), told.append)
     facts = read_json(tmp_path / "results.json")
     assert facts["models"]["one code per 4x4 pixels"]["exact"] == 9
     assert [len(curve) for curve in facts["codecs"].values()] == [2, 2]
@@ -90,5 +97,5 @@ def test_the_study_trains_compresses_and_writes_its_tables(tmp_path: Path, monke
         with Pillow.open(tmp_path / name) as picture:
             assert min(picture.size) > 100
     assert not compression.compression_study(
-        study, tmp_path / "other", Choice("cpu", "float32", 1, False), told.append, stop=lambda: True
+        study, tmp_path / "other", ComputeRequest("cpu", "float32", 1, False), told.append, stop=lambda: True
     )

@@ -9,23 +9,24 @@ from typing import Any
 import numpy as np
 import pytest
 
+from anamorph import demo
 from anamorph.cli.main import main
 from anamorph.core.errors import UserError
 from anamorph.core.files import read_json
-from anamorph.experiments import demo, likelihoods, mnist_probes
+from anamorph.experiments import likelihoods, mnist_probes
 from anamorph.experiments.tokens import Stage, Tokens, token_study
-from anamorph.models.alae import ALAEConfig
-from anamorph.models.autoencoder import AutoencoderConfig
-from anamorph.models.vae import VAEConfig
-from anamorph.models.vqvae import VQVAEConfig
-from anamorph.models.vqvae2 import VQVAE2Config
-from anamorph.nn.laws import LawConfig
-from anamorph.priors.pixelcnn import PixelCNNConfig
+from anamorph.models.adversarial_autoencoders.alae import ALAEConfig
+from anamorph.models.autoencoders.autoencoder import AutoencoderConfig
+from anamorph.models.autoencoders.vae import VAEConfig
+from anamorph.models.autoregressive.pixelcnn import PixelCNNConfig
+from anamorph.models.quantized.vqvae import VQVAEConfig
+from anamorph.models.quantized.vqvae2 import VQVAE2Config
+from anamorph.nn.pixel_likelihood import LikelihoodConfig
 from anamorph.runs import new_settings
+from anamorph.training.autotune import ComputeRequest
 from anamorph.training.folder import RunFolder
-from anamorph.training.machine import Choice
 
-HERE = Choice("cpu", "float32", 1, False)
+HERE = ComputeRequest("cpu", "float32", 1, False)
 
 
 def test_the_demonstration_trains_shows_and_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,7 +41,7 @@ def test_the_demonstration_trains_shows_and_measures(tmp_path: Path, monkeypatch
     assert shown.table["1-NN accuracy on held-out digits"][1] == "99.0%"
     assert main(["demo", "--out", str(tmp_path)]) == 0  # already trained: shown again
     other = RunFolder(tmp_path / "other")
-    new_settings("alae", "digits", 512, config=ALAEConfig(width=8), choice=HERE).write(other)
+    new_settings("alae", "digits", 512, config=ALAEConfig(width=8), compute=HERE).write(other)
     with pytest.raises(UserError, match="not the demo's"):
         next(demo.train_demo(other))
 
@@ -81,19 +82,26 @@ def test_the_probes_of_mnist_fill_their_table(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(UserError, match="not of 900: choose another"):
         mnist_probes.mnist_probes(tmp_path / "out", HERE, told.append, images=900)
     assert not mnist_probes.mnist_probes(tmp_path / "stopped", HERE, told.append, images=600, stop=lambda: True)
-    assert RunFolder(tmp_path / "stopped" / "alae-0").seen() > 0
+    assert RunFolder(tmp_path / "stopped" / "alae-0").images_seen() > 0
 
 
 def test_a_study_of_codes_trains_both_stages_and_measures(tmp_path: Path) -> None:
-    small: Any = {"width": 8, "layers": 2, "head": 8}
-    narrow: Any = {"width": 8, "inner": 4, "vocabulary": 8, "code_dim": 4, "blocks": 1, "stride": 2}
+    small: Any = {"width": 8, "layers": 2, "head_channels": 8}
+    narrow: Any = {
+        "width": 8,
+        "residual_channels": 4,
+        "num_embeddings": 8,
+        "embedding_dim": 4,
+        "residual_blocks": 1,
+        "stride": 2,
+    }
     for name, first, prior in (
         (
             "flat",
             Stage("vqvae", VQVAEConfig(**narrow, likelihood="logistic"), 64, 16),
-            PixelCNNConfig(width=8, layers=2, head=8),
+            PixelCNNConfig(width=8, layers=2, head_channels=8),
         ),
-        ("deep", Stage("vqvae2", VQVAE2Config(**narrow), 64, 16), PixelCNNConfig(**small, told=4)),
+        ("deep", Stage("vqvae2", VQVAE2Config(**narrow), 64, 16), PixelCNNConfig(**small, condition_channels=4)),
     ):
         study = Tokens("digits", first, Stage("pixelcnn", prior, 64, 16))
         said: list[str] = []
@@ -111,14 +119,14 @@ def test_likelihood_experiments_fill_their_tables(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(likelihoods, "MEASURED", 100)
     monkeypatch.setattr(likelihoods, "WEIGHTS", 20)
     monkeypatch.setattr(likelihoods, "SOURCE", "digits")
-    law: Any = {"likelihood": "pixelcnn", "law": LawConfig(features=3, width=4, layers=2)}
+    law: Any = {"likelihood": "pixelcnn", "likelihood_config": LikelihoodConfig(condition_channels=3, width=4, layers=2)}
     stages = {
         "vae": Stage("vae", VAEConfig(z_dim=4, widths=(16,), **law), 32, 16),
-        "vqvae": Stage("vqvae", VQVAEConfig(width=8, vocabulary=8, code_dim=4, stride=2, **law), 32, 16),
+        "vqvae": Stage("vqvae", VQVAEConfig(width=8, num_embeddings=8, embedding_dim=4, stride=2, **law), 32, 16),
     }
     monkeypatch.setattr(likelihoods, "COLLAPSE", stages)
     monkeypatch.setattr(
-        likelihoods, "BINARY", Stage("vae", VAEConfig(z_dim=4, widths=(16,), binarise=True, warm_up=20), 64, 16)
+        likelihoods, "BINARY", Stage("vae", VAEConfig(z_dim=4, widths=(16,), binarise=True, kl_warmup=20), 64, 16)
     )
     assert likelihoods.vae_mnist(tmp_path / "vae", HERE, print)
     facts = read_json(tmp_path / "vae/results.json")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from anamorph.core.files import read_json
 from anamorph.experiments.family import FAMILIES, Entrant, Family, Leg, family_comparison
-from anamorph.models.autoencoder import AutoencoderConfig
-from anamorph.models.vae import VAEConfig
-from anamorph.priors.mixture import MixtureConfig
+from anamorph.models.autoencoders.autoencoder import AutoencoderConfig
+from anamorph.models.autoencoders.vae import VAEConfig
+from anamorph.models.mixtures.gaussian_mixture import MixtureConfig
 from trained import HERE
 
 TINY = {
@@ -21,7 +21,7 @@ TINY = {
             "autoencoder + mixture": Entrant(
                 (
                     Leg("autoencoder", AutoencoderConfig(z_dim=4, width=16), 0.5, 2000, 32),
-                    Leg("mixture", MixtureConfig(components=2), 0.5, 2000, 32),
+                    Leg("mixture", MixtureConfig(num_components=2), 0.5, 2000, 32),
                 )
             ),
         },

@@ -9,19 +9,19 @@ import torch
 
 from anamorph.core.files import read_json
 from anamorph.data.open import open_source
-from anamorph.data.wanted import Wanted
+from anamorph.data.read_options import ReadOptions
 from anamorph.experiments import speech
 from anamorph.experiments.speech import DIGIT, Heard, Speech, others_of, speech_study
 from anamorph.experiments.tokens import Stage
-from anamorph.metrics.factors import accuracy, train_reader
-from anamorph.models.audio_vqvae import AudioVQVAEConfig
-from anamorph.nn.dilated import DilatedConfig
-from anamorph.priors.wavenet import WaveNetConfig
-from anamorph.training.machine import Choice
+from anamorph.metrics.factors import accuracy, train_factor_classifier
+from anamorph.models.autoregressive.wavenet import WaveNetConfig
+from anamorph.models.quantized.audio_vqvae import AudioVQVAEConfig
+from anamorph.nn.wavenet_layers import WaveNetSizes
+from anamorph.training.autotune import ComputeRequest
 from sounds import recordings
 
-NET = DilatedConfig(layers=2, cycle=2, width=4, inner=4, skip=6, head=6)
-WANTED = Wanted(window=512, names="{digit}_{speaker}_*")
+NET = WaveNetSizes(layers=2, dilation_cycle=2, residual_channels=4, gate_channels=4, skip_channels=6, head_channels=6)
+WANTED = ReadOptions(window=512, name_pattern="{digit}_{speaker}_*")
 
 
 def test_a_reader_tells_tones_apart_by_their_spectrograms(tmp_path: Path) -> None:
@@ -29,7 +29,7 @@ def test_a_reader_tells_tones_apart_by_their_spectrograms(tmp_path: Path) -> Non
     heard = Heard(source)
     assert heard.take(0, 2).signals.shape == (2, *heard.signal.shape)
     assert float(heard.take(0, 8).signals.abs().max()) <= 1
-    reader = train_reader(heard, 1200)
+    reader = train_factor_classifier(heard, 1200)
     assert reader is not None
     assert accuracy(reader, heard, source.size)[DIGIT] > 0.9
 
@@ -48,13 +48,18 @@ def test_the_study_says_what_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyP
     study = Speech(
         str(recordings(tmp_path / "data", 48)),
         WANTED,
-        Stage("audio_vqvae", AudioVQVAEConfig(width=6, vocabulary=8, code_dim=4, told=4, speakers=3, decoder=NET), 16, 8),
-        Stage("wavenet", WaveNetConfig(net=NET, classes=4, label=DIGIT), 16, 8),
+        Stage(
+            "audio_vqvae",
+            AudioVQVAEConfig(width=6, num_embeddings=8, embedding_dim=4, condition_channels=4, num_speakers=3, decoder=NET),
+            16,
+            8,
+        ),
+        Stage("wavenet", WaveNetConfig(network=NET, num_classes=4, label=DIGIT), 16, 8),
         heard=64,
         measured=4,
     )
     told: list[str] = []
-    here = Choice("cpu", "float32", 1, False)
+    here = ComputeRequest("cpu", "float32", 1, False)
     assert not speech_study(study, tmp_path / "out", here, told.append, stop=lambda: True)
     assert speech_study(study, tmp_path / "out", here, told.append)
     found = read_json(tmp_path / "out" / "results.json")

@@ -10,17 +10,17 @@ import torch
 from torch import Tensor
 
 from anamorph.core.errors import UserError
-from anamorph.core.model import Lacking
+from anamorph.core.model import UnsupportedOperation
 from anamorph.core.random import Seeded
 from anamorph.core.signal import Batch, Image, Label
 from anamorph.data.images import Images, InMemory, images_of
 from anamorph.data.open import open_source
+from anamorph.features.batches import features_of, features_of_source, quantise_8bit, reconstructed, sampled
 from anamorph.features.compact import CompactClassifier, CompactNetwork
 from anamorph.features.learn import accuracy, contrast, train_classifier, train_contrastive, views
 from anamorph.features.network import FeatureNetwork, image_distance
-from anamorph.features.pixels import PrincipalPixels, RawPixels, fit_principal, seen_as
-from anamorph.features.stored import read_network, write_network
-from anamorph.features.stream import as_bytes_see, drawn, features_of, features_of_source, reconstructed
+from anamorph.features.network_files import read_network, write_network
+from anamorph.features.pixels import PrincipalPixels, RawPixels, fit_principal, network_image
 from small import images, make_run
 
 
@@ -33,8 +33,8 @@ def test_pixels_are_themselves_and_large_ones_are_seen_smaller() -> None:
     network = RawPixels(Image(2, 6, 4))
     assert torch.equal(network(x), x.flatten(1))
     assert (network.name, network.width) == ("pixels", 48)
-    assert seen_as(Image(3, 64, 128)) == Image(3, 16, 32)
-    assert seen_as(Image(1, 28, 28)) == Image(1, 28, 28)
+    assert network_image(Image(3, 64, 128)) == Image(3, 16, 32)
+    assert network_image(Image(1, 28, 28)) == Image(1, 28, 28)
     halved = RawPixels(Image(2, 3, 2))(x)
     assert halved.shape == (3, 12)
     assert "3x2" in RawPixels(Image(2, 3, 2)).resizer
@@ -155,7 +155,7 @@ class Counting:
 
 
 def test_each_image_is_looked_at_once_by_every_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    from anamorph.features import stream
+    from anamorph.features import batches as stream
 
     monkeypatch.setattr(stream, "BATCH", 16)
     source, told = Counting(images().in_order()), []
@@ -186,17 +186,17 @@ def test_samples_and_reconstructions_are_decoded_once() -> None:
         return out
 
     model.decode = counted  # type: ignore[method-assign]
-    samples = list(drawn(model, 300, Seeded(0)))
+    samples = list(sampled(model, 300, Seeded(0)))
     assert count == 300
     assert sum(len(s.images) for s in samples) == 300
-    assert torch.equal(samples[0].images, next(iter(drawn(model, 300, Seeded(0)))).images)
+    assert torch.equal(samples[0].images, next(iter(sampled(model, 300, Seeded(0)))).images)
     again = list(reconstructed(model, images().in_order(), 40))
     assert torch.equal(
         torch.cat([r.originals for r in again if r.originals is not None]), images().in_order().take(0, 40).signals
     )
-    with pytest.raises(Lacking, match="samples needs a model that draws"):
-        next(drawn(make_run("autoencoder").model, 2, Seeded(0)))
-    with pytest.raises(Lacking, match="reconstructions needs a model that encodes"):
+    with pytest.raises(UnsupportedOperation, match="samples needs a model that samples"):
+        next(sampled(make_run("autoencoder").model, 2, Seeded(0)))
+    with pytest.raises(UnsupportedOperation, match="reconstructions needs a model that encodes"):
         next(reconstructed(make_run("gan").model, images(), 2))
 
 
@@ -204,7 +204,7 @@ def test_images_as_files_hold_them() -> None:
     """The official conversion, at its ties and beyond its range."""
     x = torch.tensor([-1.2, -1.0, -0.999, -0.5, 0.0, 0.002, 0.5, 0.9999, 1.0, 1.3])
     wanted = torch.tensor([0, 0, 0, 64, 128, 128, 191, 255, 255, 255])
-    torch.testing.assert_close(as_bytes_see(x), wanted / 127.5 - 1)
+    torch.testing.assert_close(quantise_8bit(x), wanted / 127.5 - 1)
 
 
 def test_a_network_without_a_distance_of_its_own_has_that_of_its_features() -> None:

@@ -16,7 +16,7 @@ from anamorph.features.backbones import VGG16Features
 from anamorph.features.inception import InceptionV3, resized_as_tensorflow_1
 from anamorph.features.network import FeatureNetwork
 from anamorph.features.perceptual import LPIPS, SMALLEST, lpips
-from anamorph.interop.features import HEADS, PUBLISHED, Published, read_heads, read_published
+from anamorph.interop.published_features import HEADS, PUBLISHED, Published, read_heads, read_published
 
 
 @pytest.fixture(scope="module")

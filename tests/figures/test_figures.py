@@ -13,7 +13,7 @@ from PIL import Image as Pillow
 
 from anamorph.core.errors import UserError
 from anamorph.figures.bars import save_bars, save_ranked
-from anamorph.figures.codebook import Quantised, save_codebooks
+from anamorph.figures.codebook import CodebookView, save_codebooks
 from anamorph.figures.curves import save_curves
 from anamorph.figures.grid import LARGEST_SIDE, Row, as_picture, rows_of, save_grid, save_picture, sheet
 from anamorph.figures.matrix import save_matrices
@@ -78,7 +78,7 @@ def test_a_sheet_is_drawn_as_svg_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", [".webp", ".png"])
 def test_a_film_runs_forth_and_back(tmp_path: Path, kind: str) -> None:
     frames = torch.linspace(-1, 1, 5).view(5, 1, 1, 1).expand(5, 3, 8, 10)
-    save_video(tmp_path / f"film{kind}", frames, rate=10)
+    save_video(tmp_path / f"film{kind}", frames, frames_per_second=10)
     with Pillow.open(tmp_path / f"film{kind}") as film:
         assert (film.n_frames, film.size) == (8, (250, 200))  # type: ignore[attr-defined]
         seen = []
@@ -91,7 +91,7 @@ def test_a_film_runs_forth_and_back(tmp_path: Path, kind: str) -> None:
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # imageio-ffmpeg's own pipes
 def test_a_film_as_mp4_shows_the_same_frames(tmp_path: Path) -> None:
     frames = torch.linspace(-1, 1, 5).view(5, 1, 1, 1).expand(5, 3, 17, 33)
-    save_video(tmp_path / "film.mp4", frames, rate=10)
+    save_video(tmp_path / "film.mp4", frames, frames_per_second=10)
     reader = read_frames(str(tmp_path / "film.mp4"))
     facts = next(reader)
     assert facts["fps"] == 10
@@ -156,13 +156,13 @@ def test_codebooks_are_drawn_with_what_they_stand_for(tmp_path: Path) -> None:
     pictures = []
     for number, shown in enumerate((counts, counts + 1)):  # with and without codes that nothing chooses
         path = tmp_path / f"{number}.png"
-        save_codebooks(path, {"codes": Quantised(outputs, vectors, shown)}, "some")
+        save_codebooks(path, {"codes": CodebookView(outputs, vectors, shown)}, "some")
         with Pillow.open(path) as picture:
             pictures.append(np.asarray(picture.convert("RGB")).astype(int))
     red = [((p[..., 0] > 200) & (p[..., 1] < 70)).sum() for p in pictures]
     assert red[0] > 20
     assert red[1] == 0
-    save_codebooks(tmp_path / "one.png", {"codes": Quantised(torch.ones(3, 1), torch.zeros(2, 1), torch.tensor([3, 0]))})
+    save_codebooks(tmp_path / "one.png", {"codes": CodebookView(torch.ones(3, 1), torch.zeros(2, 1), torch.tensor([3, 0]))})
     with Pillow.open(tmp_path / "one.png") as picture:
         assert picture.size[0] > 100
 

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from anamorph.cli.main import main
 from anamorph.core.errors import UserError
-from anamorph.core.model import Chooses, Encodes
-from anamorph.interop.pixelsnail import places, read_priors
-from anamorph.interop.vqvae2 import read_vqvae2
-from anamorph.priors.compose import Chain, WithPrior
-from anamorph.priors.pixelsnail import PixelSNAIL, PixelSNAILConfig
+from anamorph.core.model import Encodes, HasPrior
+from anamorph.interop.import_pixelsnail import places, read_priors
+from anamorph.interop.import_vqvae2 import read_vqvae2
+from anamorph.models.autoregressive.pixelsnail import PixelSNAIL, PixelSNAILConfig
+from anamorph.models.two_stage import ChainedPrior, TwoStageModel
 from anamorph.runs import load
 from commands import fails
 from reference import committed
@@ -42,8 +42,17 @@ def prior_files(folder: Path, first: Path) -> tuple[list[Path], list[PixelSNAIL]
     """Checkpoints of priors for its codes, as the original writes them, and what they should compute."""
     model = load(first)
     torch.manual_seed(0)
-    coarse = PixelSNAILConfig(width=16, inner=6, kernel=3, blocks=1, residual=1, heads=8)
-    fine = PixelSNAILConfig(width=8, inner=6, kernel=3, blocks=2, residual=1, attend=0, told=4, told_blocks=1)
+    coarse = PixelSNAILConfig(width=16, residual_channels=6, kernel_size=3, blocks=1, residual_blocks=1, attention_heads=8)
+    fine = PixelSNAILConfig(
+        width=8,
+        residual_channels=6,
+        kernel_size=3,
+        blocks=2,
+        residual_blocks=1,
+        attention_max_positions=0,
+        condition_channels=4,
+        condition_blocks=1,
+    )
     top, bottom = model.spaces
     nets = [PixelSNAIL([top], [], coarse), PixelSNAIL([bottom], [top], fine)]
     paths = [folder / "top.pt", folder / "bottom.pt"]
@@ -75,12 +84,12 @@ def test_priors_of_its_codes_draw_and_are_trained_further(
     words = ["import", "pixelsnail", *map(str, paths), "--codes-of", str(first), "--out", run]
     assert main(words) == 0
     model = load(run)
-    assert isinstance(model, WithPrior)
-    assert isinstance(model, Chooses)
-    codes = {s.name: torch.randint(s.vocabulary or 0, (3, *s.shape)) for s in model.spaces}
-    assert isinstance(model.prior, Chain)
+    assert isinstance(model, TwoStageModel)
+    assert isinstance(model, HasPrior)
+    codes = {s.name: torch.randint(s.num_codes or 0, (3, *s.shape)) for s in model.spaces}
+    assert isinstance(model.prior, ChainedPrior)
     wanted = sum((net.log_prob(codes, codes) for net in nets), torch.zeros(3))
-    torch.testing.assert_close(model.log_prob_of(codes), wanted.detach(), atol=1e-3, rtol=1e-5)
+    torch.testing.assert_close(model.code_log_prob(codes), wanted.detach(), atol=1e-3, rtol=1e-5)
     assert main(["sample", run, "--n", "2", "--top-k", "5"]) == 0
     assert main(["resume", run, "--images", "16", "--source", "digits"]) == 0
     fails(["import", "pixelsnail", str(paths[0]), "--codes-of", str(first), "--out", run + "2"], "name a file for each", capsys)

@@ -21,11 +21,11 @@ from anamorph.core.errors import UserError
 from anamorph.core.model import LatentModel
 from anamorph.core.signal import Image
 from anamorph.edit.truncate import truncate
-from anamorph.interop.alae import NETWORKS, places, read_alae
-from anamorph.interop.imported import write_run
-from anamorph.interop.stylegan import official_names, read_stylegan
-from anamorph.models.stylealae import StyleALAE
-from anamorph.models.stylegan import StyleGAN
+from anamorph.interop.import_alae import NETWORKS, places, read_alae
+from anamorph.interop.import_stylegan import official_names, read_stylegan
+from anamorph.interop.imported_run import write_run
+from anamorph.models.adversarial.stylegan import StyleGAN
+from anamorph.models.adversarial_autoencoders.stylealae import StyleALAE
 from anamorph.runs import load, settings_of
 from anamorph.training.folder import RunFolder
 from reference import Case, committed, full
@@ -59,15 +59,15 @@ def test_an_official_checkpoint_computes_what_the_official_code_does(golden: Pat
         torch.testing.assert_close(got, t[key], atol=ATOL, rtol=1e-5)
 
     close(w["w"], "w")
-    close(model.centre["w"], "dlatent_avg")
+    close(model.w_mean["w"], "dlatent_avg")
     close(model.decode(w, "off"), "image/no_trunc/noise_false")
     for cutoff in (3, 8):
-        close(model.decode(truncate(w, model.centre, 0.7, cutoff), "off"), f"image/trunc0.7_cutoff{cutoff}/noise_false")
+        close(model.decode(truncate(w, model.w_mean, 0.7, cutoff), "off"), f"image/trunc0.7_cutoff{cutoff}/noise_false")
     key = "image/trunc0.7_cutoff8/noise_true"
     maps = {f"noise.{i}": t[f"{key}/randn/{i}"] for i in range(model.layers)}
-    close(model.decode(truncate(w, model.centre, 0.7, 8) | maps), key)
+    close(model.decode(truncate(w, model.w_mean, 0.7, 8) | maps), key)
     close(model.encode(t["img"])["w"][:, :1], "encode/Z")
-    close(model.score(t["img"]), "encode/d")
+    close(model.critic_logits(t["img"]), "encode/d")
     close(model.decode(model.encode(t["img"]), "off"), "recon/noise_false")
     raw = imported(golden, tmp_path / "raw", "--raw")
     close(raw.decode(raw.map(t["z"]), "off"), "nonema/image/no_trunc/noise_false")
@@ -93,7 +93,7 @@ def test_an_imported_run_samples_reconstructs_and_is_trained_further(
     assert capsys.readouterr().err.count("say on what, and how much") == 2
     assert main(["resume", run, "--images", "32", "--source", "digits-of-nobody"]) == 2
     assert main(["resume", run, "--images", "32", "--source", "shapes"]) == 0
-    assert RunFolder(run).seen() == 32
+    assert RunFolder(run).images_seen() == 32
     assert main(["resume", run, "--images", "48", "--source", "shapes"]) == 0  # the same command again
     assert main(["resume", run, "--images", "64", "--source", "digits"]) == 2
     assert "stays so" in capsys.readouterr().err
@@ -209,9 +209,9 @@ def test_a_file_that_is_cut_short_leaves_no_run_behind(tmp_path: Path, capsys: p
 
 
 def test_its_places_are_all_of_a_models_parameters() -> None:
-    from anamorph.models.stylealae import StyleALAEConfig
+    from anamorph.models.adversarial_autoencoders.stylealae import StyleALAEConfig
 
-    model = StyleALAE(Image(3, 16, 16), StyleALAEConfig(w_dim=8, channels=64, most_channels=8))
+    model = StyleALAE(Image(3, 16, 16), StyleALAEConfig(w_dim=8, channel_base=64, channel_max=8))
     assert {place.target for place in places(model).values()} >= set(model.parameters())
 
 

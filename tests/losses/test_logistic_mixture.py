@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from anamorph.losses.likelihood import logistic_mixture_log_prob, logistic_mixture_sample
+from anamorph.losses.log_prob import logistic_mixture_log_prob, logistic_mixture_sample
 from reference import committed
 
 CASES = pytest.mark.parametrize("name", ["logistic_mixture_gray", "logistic_mixture_rgb"])

@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Normal, kl_divergence
 
 from anamorph.core.random import Seeded
-from anamorph.losses.adversarial import Game, critic_loss, generator_loss
-from anamorph.losses.likelihood import bernoulli_log_prob, gaussian_kl, gaussian_log_prob, iwae
-from anamorph.losses.penalty import slope_penalty, wasserstein_penalty
+from anamorph.losses.adversarial import AdversarialSettings, critic_loss, generator_loss
+from anamorph.losses.log_prob import bernoulli_log_prob, gaussian_kl, gaussian_log_prob, iwae
+from anamorph.losses.penalty import gradient_norm_penalty, wasserstein_penalty
 
 REAL, FAKE = torch.tensor([[0.3, -1.0], [2.0, 0.5]]), torch.tensor([[-0.2, 0.1], [1.0, 1.0]])
 
@@ -24,34 +24,34 @@ def score(x: Tensor) -> Tensor:
 
 
 def test_logistic_losses_are_cross_entropies() -> None:
-    outcome = critic_loss(score, REAL, FAKE, Game(), Seeded(0))
+    outcome = critic_loss(score, REAL, FAKE, AdversarialSettings(), Seeded(0))
     wanted = -torch.log(torch.sigmoid(score(REAL))).mean() - torch.log(1 - torch.sigmoid(score(FAKE))).mean()
     torch.testing.assert_close(outcome.total(), wanted)
     assert list(outcome.terms) == ["adversarial"]
-    torch.testing.assert_close(outcome.watch["real"], score(REAL).mean())
+    torch.testing.assert_close(outcome.metrics["real"], score(REAL).mean())
     torch.testing.assert_close(generator_loss(score(FAKE), "logistic"), -torch.log(torch.sigmoid(score(FAKE))).mean())
     torch.testing.assert_close(generator_loss(score(FAKE), "saturating"), torch.log(1 - torch.sigmoid(score(FAKE))).mean())
 
 
 def test_wasserstein_losses_are_differences_of_means() -> None:
-    outcome = critic_loss(score, REAL, FAKE, Game("wasserstein"), Seeded(0))
+    outcome = critic_loss(score, REAL, FAKE, AdversarialSettings("wasserstein"), Seeded(0))
     torch.testing.assert_close(outcome.terms["adversarial"], score(FAKE).mean() - score(REAL).mean())
     assert list(outcome.terms) == ["adversarial", "slope"]
     torch.testing.assert_close(generator_loss(score(FAKE), "wasserstein"), -score(FAKE).mean())
 
 
 def test_r1_is_the_mean_squared_slope_on_real_examples() -> None:
-    scores, penalty = slope_penalty(score, REAL)
+    scores, penalty = gradient_norm_penalty(score, REAL)
     slope = torch.tensor([2.0, -1.0]) + 2 * REAL
     torch.testing.assert_close(penalty, slope.square().sum(1).mean())
     torch.testing.assert_close(scores, score(REAL))
-    outcome = critic_loss(score, REAL, FAKE, Game(r1=10.0), Seeded(0))
+    outcome = critic_loss(score, REAL, FAKE, AdversarialSettings(r1=10.0), Seeded(0))
     torch.testing.assert_close(outcome.terms["r1"], 5 * penalty)
 
 
 def test_r1_is_differentiable_in_the_critic() -> None:
     weight = torch.tensor([2.0, -1.0], requires_grad=True)
-    _, penalty = slope_penalty(lambda x: x @ weight, REAL)
+    _, penalty = gradient_norm_penalty(lambda x: x @ weight, REAL)
     (gradient,) = torch.autograd.grad(penalty, weight)
     torch.testing.assert_close(gradient, 2 * weight.detach())
 

@@ -17,7 +17,7 @@ from anamorph.metrics.latent import active_units, code_usage, smoothness
 
 def test_usage_is_counted() -> None:
     found = code_usage(torch.tensor([[[0, 0], [1, 1]], [[2, 2], [3, 3]]]), 8)
-    assert (found.used, found.vocabulary) == (4, 8)
+    assert (found.used, found.num_codes) == (4, 8)
     assert found.perplexity == pytest.approx(4)
     assert found.counts.tolist() == [2, 2, 2, 2, 0, 0, 0, 0]
     skewed = code_usage(torch.tensor([0, 0, 0, 1]), 2)

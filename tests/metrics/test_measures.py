@@ -10,10 +10,10 @@ from anamorph.core.config import to_plain
 from anamorph.core.errors import UserError
 from anamorph.core.random import Seeded
 from anamorph.core.signal import Image
-from anamorph.features.network import Compares
+from anamorph.features.batches import Decoded
+from anamorph.features.feature_set import FeatureSet
+from anamorph.features.network import DistanceNetwork
 from anamorph.features.pixels import RawPixels
-from anamorph.features.sets import FeatureSet
-from anamorph.features.stream import Decoded
 from anamorph.metrics.frechet import frechet_of_features
 from anamorph.metrics.measure import Measure
 from anamorph.metrics.reciprocity import latent_measures, measures_of_pairs, reconstruction_measures
@@ -67,7 +67,7 @@ def test_measures_of_samples_are_those_of_their_features() -> None:
         fid(real, other)
 
 
-class Mean(Compares):
+class Mean(DistanceNetwork):
     """The difference of mean brightness."""
 
     name, resizer, width = "mean", "none", 1

@@ -9,7 +9,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from anamorph.core.errors import UserError
-from anamorph.core.model import Draws, Encodes
+from anamorph.core.model import Encodes, Samples
 from anamorph.core.random import Seeded
 from anamorph.metrics.probes import linear_svm_accuracy, logistic_accuracy, nearest_neighbour_accuracy, neighbours_accuracy
 from anamorph.metrics.reconstruction import latent_error, reconstruction_error
@@ -74,9 +74,9 @@ def test_reconstruction_error_is_the_mean_square() -> None:
 def test_latent_error_is_the_mean_distance() -> None:
     model = make_run("alae").model
     assert isinstance(model, Encodes)
-    assert isinstance(model, Draws)
+    assert isinstance(model, Samples)
     with torch.no_grad():
-        w = model.draw(50, Seeded(0, "x"))["w"]
+        w = model.sample(50, Seeded(0, "x"))["w"]
         wanted = (model.encode(model.decode({"w": w}))["w"] - w).norm(dim=1).mean()
     found = latent_error(model, 50, Seeded(0, "x"))
     assert found["latent_error"] == pytest.approx(float(wanted), rel=1e-4)
@@ -85,8 +85,8 @@ def test_latent_error_is_the_mean_distance() -> None:
 
 
 def test_measures_name_the_capability_that_is_missing() -> None:
-    with pytest.raises(UserError, match="a reconstruction error needs a model that encodes; GAN only draws"):
+    with pytest.raises(UserError, match="a reconstruction error needs a model that encodes; GAN only samples"):
         reconstruction_error(make_run("gan").model, images(), 8)
-    with pytest.raises(UserError, match="a latent error needs a model that draws; Autoencoder only encodes"):
+    with pytest.raises(UserError, match="a latent error needs a model that samples; Autoencoder only encodes"):
         latent_error(make_run("autoencoder").model, 8, Seeded(0, "x"))
     assert batch(2).signals.shape[0] == 2

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from anamorph.core.errors import UserError
-from anamorph.core.model import Draws, Lacking, Maps, Noise
+from anamorph.core.model import HasMapping, Noise, Samples, UnsupportedOperation
 from anamorph.core.random import Random, Replay, Seeded
 from anamorph.core.signal import Image
 from anamorph.core.space import Codes, Space
-from anamorph.metrics.path_length import PathSpec, face_crop, path_length, slerp, summary, to_viewing_size
+from anamorph.metrics.path_length import PathLengthSettings, face_crop, path_length, slerp, summary, to_viewing_size
 from reference import committed
 from small import make_run
 
@@ -22,25 +22,25 @@ def squared(a: Tensor, b: Tensor) -> Tensor:
     return (a - b).square().flatten(1).sum(1)
 
 
-class Linear(Maps):
+class Linear(HasMapping):
     """w = 2 z, x = w A."""
 
     signal = Image(1, 2, 3)
     spaces = (Space("w", (4,)),)
-    prior = Space("z", (4,))
+    z_space = Space("z", (4,))
 
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("matrix", torch.randn(4, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(3)))
 
     @property
-    def centre(self) -> Codes:
+    def w_mean(self) -> Codes:
         return {"w": torch.zeros(4, dtype=torch.float64)}
 
     def map(self, z: Tensor, labels: object = None) -> Codes:
         return {"w": 2 * z}
 
-    def draw(self, n: int, random: Random, labels: object = None) -> Codes:
+    def sample(self, n: int, random: Random, labels: object = None) -> Codes:
         return self.map(random.normal(n, 4))
 
     def decode(self, codes: Codes, noise: Noise = "fixed") -> Tensor:
@@ -64,7 +64,7 @@ def test_golden_arc_crop_and_mean() -> None:
 def test_a_line_through_a_linear_generator_has_the_length_of_its_ends() -> None:
     model, n = Linear(), 50
     z, t = torch.randn(2 * n, 4, dtype=torch.float64), torch.rand(n, dtype=torch.float64)
-    spec = PathSpec("w", epsilon=1e-3, crop=False, lowest=0, highest=100)
+    spec = PathLengthSettings("w", epsilon=1e-3, crop=False, lowest=0, highest=100)
     found = path_length(model, squared, n, Replay([z, t]), spec)
     wanted = squared(2 * z[0::2] @ model.get_buffer("matrix"), 2 * z[1::2] @ model.get_buffer("matrix"))
     torch.testing.assert_close(found.distances, wanted)
@@ -76,7 +76,7 @@ def test_an_arc_has_the_length_of_its_angle() -> None:
     model, n = Linear(), 40
     model.get_buffer("matrix").copy_(torch.eye(4, 6))
     z = torch.randn(2 * n, 4, dtype=torch.float64)
-    spec = PathSpec("z", "end", crop=False, lowest=0, highest=100)
+    spec = PathLengthSettings("z", "end", crop=False, lowest=0, highest=100)
     found = path_length(model, squared, n, Replay([z, torch.rand(n, dtype=torch.float64)]), spec)
     angle = torch.acos(torch.nn.functional.cosine_similarity(z[0::2], z[1::2]))
     torch.testing.assert_close(found.distances, 4 * 4 * angle**2, rtol=1e-5, atol=1e-9)  # w = 2 z, at length 2
@@ -93,7 +93,9 @@ def test_the_end_is_the_beginning_of_the_path() -> None:
             return super().decode(codes, noise)
 
     model, z = Watching(), torch.randn(20, 4, dtype=torch.float64)
-    path_length(model, squared, 10, Replay([z, torch.rand(10, dtype=torch.float64)]), PathSpec("w", "end", crop=False))
+    path_length(
+        model, squared, 10, Replay([z, torch.rand(10, dtype=torch.float64)]), PathLengthSettings("w", "end", crop=False)
+    )
     torch.testing.assert_close(model.seen[0], 2 * z[0::2])
     torch.testing.assert_close(model.seen[1], 2 * (z[0::2] + 1e-4 * (z[1::2] - z[0::2])))
 
@@ -109,20 +111,20 @@ def test_large_images_are_averaged_and_small_ones_are_whole() -> None:
 @pytest.mark.parametrize("case", ["stylegan", "alae", "alae-eta", "vae", "gan", "stylealae"])
 def test_models_that_draw_have_one_in_either_space(case: str) -> None:
     model = make_run(case).model.eval()
-    assert isinstance(model, Draws)
+    assert isinstance(model, Samples)
     for space in ("z", "w"):
         for sampling in ("full", "end"):
-            found = path_length(model, squared, 5, Seeded(0), PathSpec(space, sampling))
+            found = path_length(model, squared, 5, Seeded(0), PathLengthSettings(space, sampling))
             assert math.isfinite(found.mean)
             assert found.mean > 0
 
 
 def test_what_has_no_path_is_refused() -> None:
-    with pytest.raises(Lacking, match="a path length needs a model that draws"):
+    with pytest.raises(UnsupportedOperation, match="a path length needs a model that samples"):
         path_length(make_run("autoencoder").model, squared, 5, Seeded(0))
     with pytest.raises(UserError, match="1 pairs are too few"):
         path_length(Linear(), squared, 1, Seeded(0))
     with pytest.raises(UserError, match="not finite"):
         path_length(Linear(), lambda a, b: squared(a, b) * math.nan, 5, Seeded(0))
     with pytest.raises(UserError, match="0 < epsilon < 1"):
-        PathSpec(epsilon=0)
+        PathLengthSettings(epsilon=0)

@@ -10,7 +10,7 @@ import torch
 from anamorph.core.errors import UserError
 from anamorph.core.signal import Audio
 from anamorph.metrics.sound import log_spectral_distance, spectral_error
-from anamorph.models.autoencoder import Autoencoder, AutoencoderConfig
+from anamorph.models.autoencoders.autoencoder import Autoencoder, AutoencoderConfig
 from small import make_run
 from sounds import source_of
 

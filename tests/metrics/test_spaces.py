@@ -7,17 +7,17 @@ import torch
 from torch import Tensor
 
 from anamorph.core.errors import UserError
-from anamorph.core.model import Lacking, LatentModel
+from anamorph.core.model import LatentModel, UnsupportedOperation
 from anamorph.core.random import Seeded
 from anamorph.core.signal import Image
-from anamorph.features.network import Classifies
+from anamorph.features.network import ClassifierNetwork
 from anamorph.features.pixels import RawPixels
-from anamorph.metrics.path_length import PathSpec
+from anamorph.metrics.path_length import PathLengthSettings
 from anamorph.metrics.spaces import linear_separability, perceptual_path_length, probes
 from small import make_run
 
 
-class Brightness(Classifies):
+class Brightness(ClassifierNetwork):
     """How bright the first pixel is, by rank; and a class that is always the same."""
 
     name, resizer, width = "brightness", "none", 1
@@ -35,7 +35,9 @@ def model(case: str) -> LatentModel:
 
 
 def test_path_length_says_how_it_was_taken() -> None:
-    measure, found = perceptual_path_length(model("alae"), RawPixels(Image(2, 6, 4)), 20, Seeded(0), PathSpec("z", crop=False))
+    measure, found = perceptual_path_length(
+        model("alae"), RawPixels(Image(2, 6, 4)), 20, Seeded(0), PathLengthSettings("z", crop=False)
+    )
     assert measure.label == "ppl_z_full[pixels]"
     assert measure.value == found.mean > 0
     assert (
@@ -57,7 +59,7 @@ def test_separability_of_both_spaces_or_of_the_one_there_is() -> None:
     assert [m.name for m in linear_separability(model("vae"), Brightness(), 40, Seeded(0))] == ["separability_z"]
     with pytest.raises(UserError, match="pixels knows no classes"):
         linear_separability(model("alae"), RawPixels(Image(2, 6, 4)), 40, Seeded(0))
-    with pytest.raises(Lacking, match="a separability needs a model that draws"):
+    with pytest.raises(UnsupportedOperation, match="a separability needs a model that samples"):
         linear_separability(model("autoencoder"), Brightness(), 40, Seeded(0))
 
 

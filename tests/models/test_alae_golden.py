@@ -13,11 +13,11 @@ from anamorph.core.recipe import Phase
 from anamorph.core.signal import Batch, Image
 from anamorph.core.stage import Constant, Stage
 from anamorph.edit.truncate import truncate
-from anamorph.models.alae import ALAE, ALAEConfig, recipe
-from anamorph.training.compiled import Compiled
-from anamorph.training.gradients import gradients
-from anamorph.training.loop import descend
-from anamorph.training.run import Machine, Run
+from anamorph.models.adversarial_autoencoders.alae import ALAE, ALAEConfig, recipe
+from anamorph.training.compiled import CompiledStep
+from anamorph.training.gradients import compute_gradients
+from anamorph.training.loop import train_phase
+from anamorph.training.run import ComputeSettings, Run
 from reference import Case, committed, full
 
 LOSSES = {"critic": "loss_d", "generator": "loss_g", "reciprocity": "lae"}
@@ -51,14 +51,14 @@ class Origin:
         model = ALAE(self.image, self.config)
         for name, parameter in self.names(model).items():
             parameter.copy_(case.parameter(name)[: len(parameter)])
-        model.mean.mean.copy_(case.tensors["param/dlatent_avg.buff"][0])
+        model.w_mean_tracker.mean.copy_(case.tensors["param/dlatent_avg.buff"][0])
         return model
 
 
 REFERENCE = Origin("c2_mlp_mnist_ref", ALAEConfig(), Image(1, 28, 28), "mapping_tl", "mapping_fl")
 RELEASED = Origin(
     "c_mlp_mnist_fc",
-    ALAEConfig(pixel_range="signed", inner=28, code_slope=0.2, generator_slope=0.2),
+    ALAEConfig(pixel_range="signed", resolution=28, code_slope=0.2, generator_slope=0.2),
     Image(1, 32, 32),
     "mapping_d",
     "mapping_f",
@@ -95,7 +95,7 @@ def test_forward_passes_of_the_paper_code_agree() -> None:
     case.close(model.embed(t["x"]), "enc/short", ATOL)
     case.close(model.encode(t["x"] * 2 - 1)["w"], "enc/short", ATOL)
     case.close(model.features(t["x"] * 2 - 1), "enc/long", ATOL)
-    case.close(model.score(t["x"]), "disc", ATOL)
+    case.close(model.critic_logits(t["x"]), "disc", ATOL)
 
 
 def test_forward_passes_of_the_released_classes_agree() -> None:
@@ -107,9 +107,9 @@ def test_forward_passes_of_the_released_classes_agree() -> None:
     case.close(model.generator(t["w"][:, 0]).view(-1, 1, 28, 28), "dec/raw28", ATOL)
     for size in (32, 28):
         case.close(model.encode(t[f"img/{size}"])["w"], f"enc/{size}", ATOL)
-        case.close(model.score(t[f"img/{size}"]), f"disc/{size}", ATOL)
+        case.close(model.critic_logits(t[f"img/{size}"]), f"disc/{size}", ATOL)
     case.close(model.features(t["img/32"]), "enc/long_feature_32", ATOL)
-    codes = truncate({"w": t["w"][:, 0]}, model.centre, 0.7)
+    codes = truncate({"w": t["w"][:, 0]}, model.w_mean, 0.7)
     case.close(model.decode(codes), "trunc/psi0.7/image", ATOL)
     for side in (4, 8, 16):  # the generator alone, resized to other images
         other = ALAE(Image(1, side, side), RELEASED.config)
@@ -124,7 +124,7 @@ def test_losses_and_gradients_agree(origin: Origin) -> None:
     for phase in recipe(model).phases:
         loss = LOSSES[phase.name]
         z = draws(case, f"loss/{loss}")[:1]
-        outcome, found = gradients(phase, batch(origin, case.tensors[key]), Stage(0, 4), Replay(z), Machine())
+        outcome, found = compute_gradients(phase, batch(origin, case.tensors[key]), Stage(0, 4), Replay(z), ComputeSettings())
         case.close(outcome.total(), f"loss/{loss}", LOSS_ATOL)
         by_parameter = dict(zip(phase.parameters, found, strict=True))
         norms = case.facts["grad_norms"][loss]
@@ -140,8 +140,8 @@ def test_losses_and_gradients_agree(origin: Origin) -> None:
 @pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["eager", "compiled"])
 def test_two_training_iterations_agree(origin: Origin, compiled: bool) -> None:
     case, model = load(origin)
-    run = _Replayed(model, recipe(model), Constant(4), machine=Machine(compiled=compiled))
-    whole = Compiled(run) if compiled else None
+    run = _Replayed(model, recipe(model), Constant(4), compute=ComputeSettings(compiled=compiled))
+    whole = CompiledStep(run) if compiled else None
     for iteration in range(2):
         key = f"train/it{iteration}"
         run.noise = dict(zip(LOSSES, draws(case, key), strict=True))
@@ -149,10 +149,10 @@ def test_two_training_iterations_agree(origin: Origin, compiled: bool) -> None:
         if whole:
             outcomes = whole.step(run.recipe.phases, x, stage)
         else:
-            outcomes = {phase.name: descend(run, phase, x, stage) for phase in run.recipe.phases}
+            outcomes = {phase.name: train_phase(run, phase, x, stage) for phase in run.recipe.phases}
         for name, loss in LOSSES.items():
             case.close(outcomes[name].total(), f"{key}/{loss}", LOSS_ATOL)
-        torch.testing.assert_close(model.centre["w"], case.tensors[f"{key}/dlatent_avg"][0], atol=ATOL, rtol=0)
+        torch.testing.assert_close(model.w_mean["w"], case.tensors[f"{key}/dlatent_avg"][0], atol=ATOL, rtol=0)
         for name, parameter in origin.names(model).items():
             wanted = case.tensors[f"{key}/after/{name}"]
             got = parameter.detach()

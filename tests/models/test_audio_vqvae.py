@@ -9,27 +9,35 @@ import pytest
 import torch
 
 from anamorph.catalog import build, build_with_prior
-from anamorph.core.classes import complete
 from anamorph.core.errors import UserError
-from anamorph.core.model import Encodes, Lacking, Scores, code_space, code_spaces, require
+from anamorph.core.labels import add_labels
+from anamorph.core.model import Encodes, HasLikelihood, UnsupportedOperation, code_space, code_spaces, require
 from anamorph.core.random import Seeded
 from anamorph.core.signal import Audio, Batch, Image
 from anamorph.core.space import Codes
 from anamorph.core.stage import Constant, Stage
-from anamorph.models.audio_vqvae import AudioVQVAE, AudioVQVAEConfig
-from anamorph.nn.dilated import DilatedConfig
-from anamorph.nn.dilated_walk import NetWalk
-from anamorph.nn.scale import from_mu_law, to_mu_law
-from anamorph.priors.wavenet import WaveNetConfig
+from anamorph.models.autoregressive.wavenet import WaveNetConfig
+from anamorph.models.quantized.audio_vqvae import AudioVQVAE, AudioVQVAEConfig
+from anamorph.nn.value_ranges import from_mu_law, to_mu_law
+from anamorph.nn.wavenet_decoder import WaveNetDecoder
+from anamorph.nn.wavenet_layers import WaveNetSizes
 from anamorph.training.loop import train
-from anamorph.training.run import Machine, Run
+from anamorph.training.run import ComputeSettings, Run
 
 SOUND = Audio(1, 192, 8000)
-DECODER = DilatedConfig(layers=4, cycle=4, width=6, inner=5, skip=7, head=8)
+DECODER = WaveNetSizes(layers=4, dilation_cycle=4, residual_channels=6, gate_channels=5, skip_channels=7, head_channels=8)
 CONFIG = AudioVQVAEConfig(
-    stride=32, width=6, blocks=1, vocabulary=11, code_dim=3, decoder=DECODER, told=4, speakers=3, kmeans=False
+    stride=32,
+    width=6,
+    residual_blocks=1,
+    num_embeddings=11,
+    embedding_dim=3,
+    decoder=DECODER,
+    condition_channels=4,
+    num_speakers=3,
+    kmeans_init=False,
 )
-LAW = WaveNetConfig(net=DECODER)
+LAW = WaveNetConfig(network=DECODER)
 
 
 def small(config: AudioVQVAEConfig = CONFIG) -> AudioVQVAE:
@@ -49,7 +57,7 @@ def test_a_code_stands_for_64_samples_by_default() -> None:
 
 
 def test_the_encoder_looks_at_the_samples_of_a_code_and_as_far_to_either_side() -> None:
-    model = small(AudioVQVAEConfig(stride=32, width=6, blocks=0, code_dim=3, decoder=DECODER))
+    model = small(AudioVQVAEConfig(stride=32, width=6, residual_blocks=0, embedding_dim=3, decoder=DECODER))
     x = sounds(1).requires_grad_()
     for t in range(1, 5):
         (slope,) = torch.autograd.grad(model.project(model.encoder(x))[0, :, t].sum(), x)
@@ -61,7 +69,7 @@ def test_the_encoder_looks_at_the_samples_of_a_code_and_as_far_to_either_side() 
 def test_an_encoder_of_spectra_looks_as_far_to_either_side_of_a_codes_samples() -> None:
     """At each frame it sees a window of 256 samples, and of two frames each the mean, at three codes; and what is loudest."""
     sound = Audio(1, 1024, 8000)
-    config = AudioVQVAEConfig(stride=32, hears="spectrum", width=6, blocks=0, code_dim=3, decoder=DECODER)
+    config = AudioVQVAEConfig(stride=32, encoder_input="spectrum", width=6, residual_blocks=0, embedding_dim=3, decoder=DECODER)
     model, _ = build("audio_vqvae", sound, config, 0)
     assert isinstance(model, AudioVQVAE)
     x = torch.rand(1, 1, 1024, generator=torch.Generator().manual_seed(1)) / 10
@@ -82,14 +90,14 @@ def test_the_decoder_is_told_of_a_code_from_its_first_sample_on_and_nothing_of_l
     ids = to_mu_law(x)
     vectors = model.codebook.lookup(torch.randint(11, (1, 1, 6), generator=torch.Generator().manual_seed(2)))
     speaker = torch.zeros(1, dtype=torch.long)
-    before = model.decoder(ids, speaker, model.tell(vectors))
+    before = model.decoder(ids, speaker, model.condition(vectors))
     other = vectors.clone()
     other[:, :, 3] += 1
-    changed = (model.decoder(ids, speaker, model.tell(other)) != before).any(-1)[0, 0].nonzero().flatten()
+    changed = (model.decoder(ids, speaker, model.condition(other)) != before).any(-1)[0, 0].nonzero().flatten()
     assert int(changed[0]) == 32 * (3 - 2)
     louder = x.clone()
     louder[..., 100] = 0.9 if x[..., 100] < 0 else -0.9
-    changed = (model.decoder(to_mu_law(louder), speaker, model.tell(vectors)) != before).any(-1)[0, 0].nonzero().flatten()
+    changed = (model.decoder(to_mu_law(louder), speaker, model.condition(vectors)) != before).any(-1)[0, 0].nonzero().flatten()
     assert int(changed[0]) == 101
 
 
@@ -103,11 +111,11 @@ def test_another_speaker_with_the_same_codes_is_another_sound() -> None:
     with pytest.raises(UserError, match=r"needs to know who speaks: give codes of speaker \[\] 0\.\.2"):
         model.decode(codes)
     with pytest.raises(UserError, match="decodes 'speaker', which the data does not tell"):
-        complete(model, codes, {"digit": torch.zeros(4)}, "the data")
-    spoken = [model.decode(complete(model, codes, {"speaker": torch.full((4,), who)}, "the data")) for who in (0, 0, 2)]
+        add_labels(model, codes, {"digit": torch.zeros(4)}, "the data")
+    spoken = [model.decode(add_labels(model, codes, {"speaker": torch.full((4,), who)}, "the data")) for who in (0, 0, 2)]
     assert torch.equal(spoken[0], spoken[1])
     assert not torch.equal(spoken[0], spoken[2])
-    kept = complete(model, {**codes, "speaker": torch.ones(4)}, {"speaker": torch.zeros(4)}, "the data")
+    kept = add_labels(model, {**codes, "speaker": torch.ones(4)}, {"speaker": torch.zeros(4)}, "the data")
     assert torch.equal(kept["speaker"], torch.ones(4))
     assert model.classes == {"speaker": 3}
     assert code_space(model).name == "codes"
@@ -129,7 +137,7 @@ def test_what_is_decoded_is_drawn_and_a_function_of_codes_or_of_random_numbers()
 
 @torch.no_grad()
 def test_an_encoder_of_spectra_does_not_hear_how_loud_a_sound_is() -> None:
-    model = small(replace(CONFIG, hears="spectrum"))
+    model = small(replace(CONFIG, encoder_input="spectrum"))
     x = sounds()
     loud, soft = model.project(model.encoder(x)), model.project(model.encoder(0.1 * x))
     torch.testing.assert_close(loud, soft, atol=1e-4, rtol=1e-4)
@@ -139,14 +147,14 @@ def test_an_encoder_of_spectra_does_not_hear_how_loud_a_sound_is() -> None:
 @torch.no_grad()
 def test_noise_is_in_what_the_decoder_reads_while_training_and_never_in_what_it_is_to_say() -> None:
     x, speaker = sounds(), torch.zeros(4, dtype=torch.long)
-    quiet, noisy = small(), small(replace(CONFIG, noise=3.0))
+    quiet, noisy = small(), small(replace(CONFIG, input_noise=3.0))
     vectors = quiet.codebook.lookup(quiet.encode(x)["codes"])
-    wanted = quiet.score(x, vectors, speaker)
-    assert torch.equal(quiet.score(x, vectors, speaker, Seeded(0, "noise")), wanted)
-    assert torch.equal(noisy.score(x, vectors, speaker), wanted)
-    found = noisy.score(x, vectors, speaker, Seeded(0, "noise"))
+    wanted = quiet.log_likelihood(x, vectors, speaker)
+    assert torch.equal(quiet.log_likelihood(x, vectors, speaker, Seeded(0, "noise")), wanted)
+    assert torch.equal(noisy.log_likelihood(x, vectors, speaker), wanted)
+    found = noisy.log_likelihood(x, vectors, speaker, Seeded(0, "noise"))
     assert not torch.equal(found, wanted)
-    before = quiet.decoder.log_prob(to_mu_law(x), quiet.decoder(to_mu_law(x), speaker, quiet.tell(vectors)))
+    before = quiet.decoder.log_prob(to_mu_law(x), quiet.decoder(to_mu_law(x), speaker, quiet.condition(vectors)))
     torch.testing.assert_close(before, wanted)
     torch.testing.assert_close(found, wanted, rtol=0.05, atol=0)  # what follows is as likely, about, after nearly the same
 
@@ -155,18 +163,18 @@ def test_noise_is_in_what_the_decoder_reads_while_training_and_never_in_what_it_
 @pytest.mark.parametrize("components", [0, 3])
 def test_a_sound_is_explained_sample_by_sample(components: int) -> None:
     """log p(x | codes) by the walk, a sample at a time, is what `explain` says of all at once."""
-    model = small(AudioVQVAEConfig(**{**CONFIG.__dict__, "components": components}))
+    model = small(AudioVQVAEConfig(**{**CONFIG.__dict__, "mixture_components": components}))
     x, speaker = sounds(2), torch.tensor([2, 0])
     codes: Codes = {**model.encode(x), "speaker": speaker}
     ids = to_mu_law(x)
-    walk = NetWalk(model.decoder, 2, 192, speaker, model.tell(model.codebook.lookup(codes["codes"])))
+    walk = WaveNetDecoder(model.decoder, 2, 192, speaker, model.condition(model.codebook.lookup(codes["codes"])))
     walk.row(0)
     total = torch.zeros(2)
     for t in range(192):
         each = walk.logits(0, t, ids[:, :, t])[:, 0].log_softmax(-1)
         total += each.gather(1, ids[:, :, t])[:, 0]
         walk.put(0, t, ids[:, :, t])
-    torch.testing.assert_close(model.explain(x, codes), total, rtol=1e-4, atol=1e-2)
+    torch.testing.assert_close(model.decoder_log_likelihood(x, codes), total, rtol=1e-4, atol=1e-2)
 
 
 def test_signals_that_do_not_fit_are_refused() -> None:
@@ -184,44 +192,44 @@ def test_signals_that_do_not_fit_are_refused() -> None:
         build("audio_vqvae", Image(1, 32, 32), CONFIG, 0)
     with pytest.raises(UserError, match=r"pixelcnn is for images, got sounds of .*: choose one of .*wavenet"):
         build_with_prior("pixelcnn", small(), None, 0)
-    for wrong in ({"stride": 48}, {"vocabulary": 1}, {"rate": 0.0}, {"speakers": -1}, {"noise": -1.0}):
+    for wrong in ({"stride": 48}, {"num_embeddings": 1}, {"learning_rate": 0.0}, {"num_speakers": -1}, {"input_noise": -1.0}):
         with pytest.raises(UserError):
             AudioVQVAEConfig(**wrong)
 
 
 @torch.no_grad()
 def test_with_a_prior_it_draws_sounds_of_speakers_and_scores_them() -> None:
-    law = WaveNetConfig(net=DECODER, classes=10, label="digit")
+    law = WaveNetConfig(network=DECODER, num_classes=10, label="digit")
     model, recipe = build_with_prior("wavenet", small(), law, 0)
     assert model.classes == {"digit": 10, "speaker": 3}
     labels = {"digit": torch.tensor([3, 4]), "speaker": torch.tensor([1, 2])}
-    codes = model.draw(2, Seeded(0, "draw"), labels)
+    codes = model.sample(2, Seeded(0, "draw"), labels)
     assert torch.equal(codes["speaker"], labels["speaker"])
     assert model.decode(codes).shape == (2, 1, 192)
-    free = model.draw(64, Seeded(0, "draw"))
+    free = model.sample(64, Seeded(0, "draw"))
     assert set(free["speaker"].tolist()) == {0, 1, 2}
     with pytest.raises(UserError, match=r"0\.\.2"):
-        model.draw(2, Seeded(0, "draw"), {"speaker": torch.tensor([0, 3])})
+        model.sample(2, Seeded(0, "draw"), {"speaker": torch.tensor([0, 3])})
     x = sounds(2)
-    scorer = require(model, Scores, "a likelihood")
+    scorer = require(model, HasLikelihood, "a likelihood")
     found = scorer.log_prob(x, labels)
     assert found.kind == "bound"
-    first = require(model.first, Encodes, "codes")
-    torch.testing.assert_close(found.terms["prior"], model.log_prob_of(first.encode(x), labels))
+    first = require(model.first_stage, Encodes, "codes")
+    torch.testing.assert_close(found.terms["prior"], model.code_log_prob(first.encode(x), labels))
     with pytest.raises(UserError, match="decodes 'speaker', which the data does not tell"):
         scorer.log_prob(x, {"digit": labels["digit"]})
     (phase,) = recipe.phases
     outcome = phase.loss(Batch(x, labels), Stage(0, 2), Seeded(0, "loss"))
-    torch.testing.assert_close(outcome.watch["nats"], -found.terms["prior"].mean())
+    torch.testing.assert_close(outcome.metrics["nats"], -found.terms["prior"].mean())
 
 
 def test_the_voice_may_be_what_the_codes_are_drawn_for_too() -> None:
-    model, _ = build_with_prior("wavenet", small(), WaveNetConfig(net=DECODER, classes=3, label="speaker"), 0)
+    model, _ = build_with_prior("wavenet", small(), WaveNetConfig(network=DECODER, num_classes=3, label="speaker"), 0)
     assert model.classes == {"speaker": 3}
-    codes = model.draw(2, Seeded(0, "draw"), {"speaker": torch.tensor([1, 2])})
+    codes = model.sample(2, Seeded(0, "draw"), {"speaker": torch.tensor([1, 2])})
     assert codes["speaker"].tolist() == [1, 2]
-    with pytest.raises(Lacking):
-        require(small(), Scores, "a likelihood")
+    with pytest.raises(UnsupportedOperation):
+        require(small(), HasLikelihood, "a likelihood")
 
 
 class Tones:
@@ -238,28 +246,30 @@ class Tones:
 
 @pytest.mark.parametrize(("hears", "spectrum"), [("samples", 0.0), ("samples", 1.0), ("spectrum", 1.0)])
 def test_it_learns_tones(hears: Literal["samples", "spectrum"], spectrum: float) -> None:
-    decoder = DilatedConfig(layers=4, cycle=4, width=16, inner=16, skip=24, head=24)
+    decoder = WaveNetSizes(
+        layers=4, dilation_cycle=4, residual_channels=16, gate_channels=16, skip_channels=24, head_channels=24
+    )
     config = AudioVQVAEConfig(
         stride=32,
-        hears=hears,
+        encoder_input=hears,
         width=16,
-        blocks=1,
-        vocabulary=16,
-        code_dim=8,
+        residual_blocks=1,
+        num_embeddings=16,
+        embedding_dim=8,
         decoder=decoder,
-        told=8,
-        rate=0.01,
-        spectrum=spectrum,
+        condition_channels=8,
+        learning_rate=0.01,
+        spectrum_weight=spectrum,
     )
     model, recipe = build("audio_vqvae", SOUND, config, 0)
     assert isinstance(model, AudioVQVAE)
     assert (model.spectrum is None) == (spectrum == 0)
     before = after = 0.0
     errors: list[float] = []
-    for tick in train(Run(model, recipe, Constant(8), 0, Machine()), Tones()):
-        before = before or tick.terms["reconstruction/nats_per_sample"]
-        after = tick.terms["reconstruction/nats_per_sample"]
-        errors += [tick.terms["reconstruction/spectrum"]] if spectrum else []
+    for tick in train(Run(model, recipe, Constant(8), 0, ComputeSettings()), Tones()):
+        before = before or tick.losses["reconstruction/nats_per_sample"]
+        after = tick.losses["reconstruction/nats_per_sample"]
+        errors += [tick.losses["reconstruction/spectrum"]] if spectrum else []
         if tick.step == 40:
             break
     assert after < before - 1
@@ -270,7 +280,7 @@ def test_it_learns_tones(hears: Literal["samples", "spectrum"], spectrum: float)
 @torch.no_grad()
 def test_the_spectrum_is_of_the_moments_that_codes_stand_for() -> None:
     """Sound in one of six codes' time: a perfect reader would have to say so there."""
-    model = small(replace(CONFIG, spectrum=1.0))
+    model = small(replace(CONFIG, spectrum_weight=1.0))
     x = torch.zeros(1, 1, 192)
     x[..., 96:128] = torch.sin(torch.arange(32) / 8000 * 6.2832 * 1000)
     assert model.spectrum is not None
@@ -285,26 +295,37 @@ def test_the_spectrum_is_of_the_moments_that_codes_stand_for() -> None:
 
 @torch.no_grad()
 def test_a_spectrum_needs_no_speakers() -> None:
-    model = small(replace(CONFIG, spectrum=1.0, speakers=0))
+    model = small(replace(CONFIG, spectrum_weight=1.0, num_speakers=0))
     assert float(model.spectral_error(sounds(), torch.zeros(4, 1, 6, 3), None)) > 0
 
 
 def test_after_a_few_hundred_sounds_what_is_loaded_has_learned_as_well() -> None:
     """What is loaded is the average of the weights: with a half-life of 10,000 from the start, little would come through."""
-    decoder = DilatedConfig(layers=4, cycle=4, width=16, inner=16, skip=24, head=24)
-    config = AudioVQVAEConfig(stride=32, width=16, blocks=1, vocabulary=16, code_dim=8, decoder=decoder, told=8, rate=0.01)
+    decoder = WaveNetSizes(
+        layers=4, dilation_cycle=4, residual_channels=16, gate_channels=16, skip_channels=24, head_channels=24
+    )
+    config = AudioVQVAEConfig(
+        stride=32,
+        width=16,
+        residual_blocks=1,
+        num_embeddings=16,
+        embedding_dim=8,
+        decoder=decoder,
+        condition_channels=8,
+        learning_rate=0.01,
+    )
     model, recipe = build("audio_vqvae", SOUND, config, 0)
-    run = Run(model, recipe, Constant(64), 0, Machine())
+    run = Run(model, recipe, Constant(64), 0, ComputeSettings())
     x = Tones().take(0, 64).signals
 
     @torch.no_grad()
     def nats(found: torch.nn.Module) -> float:
         assert isinstance(found, AudioVQVAE)
-        return -float(found.explain(x, found.encode(x)).mean()) / 192
+        return -float(found.decoder_log_likelihood(x, found.encode(x)).mean()) / 192
 
-    before = nats(run.average.model)
+    before = nats(run.ema.model)
     for tick in train(run, Tones()):
         if tick.step == 60:
             break
-    own, average = nats(run.model), nats(run.average.model)
+    own, average = nats(run.model), nats(run.ema.model)
     assert before - average > 0.5 * (before - own) > 0.5

@@ -13,14 +13,14 @@ from anamorph.core.random import Seeded
 from anamorph.core.signal import Batch, Image
 from anamorph.core.space import check_codes
 from anamorph.core.stage import Stage
-from anamorph.losses.likelihood import iwae
-from anamorph.models.alae import ALAE, ALAEConfig, recipe
-from anamorph.models.gan import GAN, GANConfig
-from anamorph.models.gan import recipe as gan_recipe
-from anamorph.models.vae import VAE, VAEConfig, binarised
-from anamorph.models.vae import recipe as vae_recipe
-from anamorph.models.vqvae import VQVAE, VQVAEConfig
-from anamorph.nn.laws import LawConfig, SharedGaussian
+from anamorph.losses.log_prob import iwae
+from anamorph.models.adversarial.gan import GAN, GANConfig
+from anamorph.models.adversarial.gan import recipe as gan_recipe
+from anamorph.models.adversarial_autoencoders.alae import ALAE, ALAEConfig, recipe
+from anamorph.models.autoencoders.vae import VAE, VAEConfig, binarised
+from anamorph.models.autoencoders.vae import recipe as vae_recipe
+from anamorph.models.quantized.vqvae import VQVAE, VQVAEConfig
+from anamorph.nn.pixel_likelihood import LikelihoodConfig, SharedGaussian
 
 IMAGE = Image(2, 6, 4)
 
@@ -40,17 +40,17 @@ def test_eta_is_fixed_off_or_fresh() -> None:
     fresh = model.decode(codes, Seeded(0, "a"))
     assert torch.equal(fresh, model.decode(codes, Seeded(0, "a")))
     assert not torch.allclose(fresh, model.decode(codes, Seeded(1, "a")))
-    assert model.draw(4, Seeded(0, "b")).keys() == {"w", "eta"}
+    assert model.sample(4, Seeded(0, "b")).keys() == {"w", "eta"}
 
 
 @pytest.mark.parametrize("objective", ["logistic", "wasserstein", "saturating"])
 def test_the_objective_is_a_setting_of_alae(objective: str) -> None:
-    model = alae(objective=objective)
+    model = alae(adversarial_loss=objective)
     critic, generator, _ = recipe(model).phases
     batch = Batch(torch.rand(8, *IMAGE.shape) * 2 - 1)
     terms = critic.loss(batch, Stage(0, 8), Seeded(0, "c")).terms
     assert set(terms) == {"adversarial", "slope" if objective == "wasserstein" else "r1"}
-    score = model.score(model.generate(model.draw(8, Seeded(0, "g"))))
+    score = model.critic_logits(model.generate(model.sample(8, Seeded(0, "g"))))
     wanted = {
         "logistic": torch.nn.functional.softplus(-score).mean(),
         "saturating": -torch.nn.functional.softplus(score).mean(),
@@ -65,7 +65,7 @@ def test_the_penalty_of_alae_is_taken_in_its_own_range() -> None:
     batch = Batch(torch.rand(8, *IMAGE.shape) * 2 - 1)
     inside = recipe(model).phases[0].loss(batch, Stage(0, 8), Seeded(0, "c")).terms["r1"]
     x = batch.signals.requires_grad_()
-    (slope,) = torch.autograd.grad(model.score((x + 1) / 2).sum(), x)
+    (slope,) = torch.autograd.grad(model.critic_logits((x + 1) / 2).sum(), x)
     torch.testing.assert_close(inside, 4 * model.config.r1 / 2 * slope.square().flatten(1).sum(1).mean())
 
 
@@ -73,7 +73,7 @@ def test_reciprocity_moves_f_only_through_the_image() -> None:
     model = alae()
     phase = recipe(model).phases[2]
     outcome = phase.loss(Batch(torch.zeros(4, *IMAGE.shape)), Stage(0, 4), Seeded(0, "r"))
-    w = model.draw(4, Seeded(0, "r"))["w"]
+    w = model.sample(4, Seeded(0, "r"))["w"]
     torch.testing.assert_close(outcome.total(), (model.embed(model.generate({"w": w})) - w).square().mean())
     for parameter in model.generator.parameters():
         parameter.data.zero_()  # then the image does not depend on w, and neither does the loss, but for its detached target
@@ -83,7 +83,7 @@ def test_reciprocity_moves_f_only_through_the_image() -> None:
 
 
 def test_images_of_another_size_are_resized_inside_when_asked() -> None:
-    model = alae(inner=8)
+    model = alae(resolution=8)
     x = torch.rand(2, *IMAGE.shape)
     assert model.encode(x)["w"].shape == (2, 5)
     assert model.decode({"w": torch.randn(2, 5)}).shape == (2, *IMAGE.shape)
@@ -92,7 +92,7 @@ def test_images_of_another_size_are_resized_inside_when_asked() -> None:
 
 @pytest.mark.parametrize(("objective", "terms"), [("logistic", {"r1"}), ("saturating", {"r1"}), ("wasserstein", {"slope"})])
 def test_the_objective_is_a_setting_of_gan(objective: str, terms: set[str]) -> None:
-    model = GAN(IMAGE, GANConfig(width=16, z_dim=3, objective=objective))  # type: ignore[arg-type]
+    model = GAN(IMAGE, GANConfig(width=16, z_dim=3, adversarial_loss=objective))  # type: ignore[arg-type]
     critic = gan_recipe(model).phases[0]
     outcome = critic.loss(Batch(torch.zeros(4, *IMAGE.shape)), Stage(0, 4), Seeded(0, "c"))
     assert set(outcome.terms) == {"adversarial", *terms}
@@ -119,16 +119,18 @@ def test_more_importance_weights_tighten_the_bound() -> None:
     model = VAE(IMAGE, VAEConfig(z_dim=3, widths=(8,)))
     x = torch.rand(64, *IMAGE.shape) * 2 - 1
     with torch.no_grad():
-        bounds = [float(iwae(model.log_weights(x, k, Seeded(0, k))).mean()) for k in (1, 10, 100)]
+        bounds = [float(iwae(model.importance_log_weights(x, k, Seeded(0, k))).mean()) for k in (1, 10, 100)]
     assert bounds[0] < bounds[1] < bounds[2]
 
 
 def test_the_gaussian_variance_has_a_floor() -> None:
-    model = VAE(IMAGE, VAEConfig(z_dim=3, widths=(8,), likelihood="gaussian", law=LawConfig(log_var_floor=-6.0)))
+    model = VAE(
+        IMAGE, VAEConfig(z_dim=3, widths=(8,), likelihood="gaussian", likelihood_config=LikelihoodConfig(log_var_floor=-6.0))
+    )
     with torch.no_grad():
         model.decoder.get_parameter("layers.1.bias").fill_(-100.0)
-        nats = model.explain(torch.full((1, *IMAGE.shape), -100.0), {"z": torch.zeros(1, 3)})
-    torch.testing.assert_close(nats, torch.full_like(nats, IMAGE.values * -0.5 * (math.log(2 * math.pi) - 6.0)))
+        nats = model.decoder_log_likelihood(torch.full((1, *IMAGE.shape), -100.0), {"z": torch.zeros(1, 3)})
+    torch.testing.assert_close(nats, torch.full_like(nats, IMAGE.num_values * -0.5 * (math.log(2 * math.pi) - 6.0)))
 
 
 @pytest.mark.parametrize("likelihood", ["logistic", "pixelcnn", "shared"])
@@ -137,12 +139,12 @@ def test_other_laws_of_pixels_draw_what_they_score(likelihood: str) -> None:
     """Their own samples are likelier than noise; discrete ones are of 256 values."""
     torch.manual_seed(0)
     model = VAE(Image(1, 6, 4), VAEConfig(z_dim=3, widths=(8,), likelihood=likelihood))  # type: ignore[arg-type]
-    if isinstance(model.law, SharedGaussian):
-        model.law.error.mean.fill_(0.01)
+    if isinstance(model.likelihood, SharedGaussian):
+        model.likelihood.error.mean.fill_(0.01)
     codes = {"z": torch.randn(200, 3)}
     drawn = model.decode(codes, Seeded(0, "x"))
     noise = torch.randint(0, 256, drawn.shape) / 127.5 - 1
-    assert float(model.explain(drawn, codes).mean()) > float(model.explain(noise, codes).mean())
+    assert float(model.decoder_log_likelihood(drawn, codes).mean()) > float(model.decoder_log_likelihood(noise, codes).mean())
     assert torch.equal(model.decode(codes), model.decode(codes))
 
 
@@ -151,10 +153,10 @@ def test_other_laws_of_pixels_draw_what_they_score(likelihood: str) -> None:
     [
         (ALAEConfig, {"w_dim": 0}),
         (ALAEConfig, {"eta_dim": -1}),
-        (ALAEConfig, {"inner": 0}),
+        (ALAEConfig, {"resolution": 0}),
         (GANConfig, {"z_dim": 0}),
         (VAEConfig, {"widths": (4, 0)}),
-        (VAEConfig, {"samples": 0}),
+        (VAEConfig, {"importance_samples": 0}),
     ],
 )
 def test_sizes_that_make_no_sense_are_refused(config: type, settings: dict[str, object]) -> None:
@@ -175,14 +177,14 @@ def test_the_kl_of_the_vae_is_weighed_as_asked() -> None:
             for commit in phase.commit:
                 commit()
         outcome = phase.loss(x, Stage(0, 8), Seeded(0, "z")).detached()
-        return float(outcome.terms["kl"]), float(outcome.watch["kl_unweighted"])
+        return float(outcome.terms["kl"]), float(outcome.metrics["kl_unweighted"])
 
     plain, unweighted = kl()
     assert plain == pytest.approx(unweighted)
     assert kl(beta=3.0)[0] == pytest.approx(3 * plain)
-    assert kl(warm_up=32)[0] == 0
-    assert kl(1, warm_up=32)[0] == pytest.approx(plain / 4)
-    assert kl(9, warm_up=32)[0] == pytest.approx(plain)
+    assert kl(kl_warmup=32)[0] == 0
+    assert kl(1, kl_warmup=32)[0] == pytest.approx(plain / 4)
+    assert kl(9, kl_warmup=32)[0] == pytest.approx(plain)
     assert kl(free_bits=10.0)[0] == pytest.approx(30)
 
 
@@ -198,9 +200,17 @@ def test_pixels_are_drawn_black_or_white_anew_at_every_step() -> None:
 
 def test_a_model_with_codes_side_by_side_or_in_stages_or_of_scalars_returns_from_them() -> None:
     x = torch.rand(3, 1, 8, 16) * 2 - 1
-    for settings in ({"maps": 3}, {"quantizer": "residual", "maps": 3}, {"quantizer": "scalar", "levels": (5, 4, 3)}):
-        model = VQVAE(Image(1, 8, 16), VQVAEConfig(width=6, inner=4, vocabulary=60, code_dim=4, **settings))
+    for settings in (
+        {"codes_per_position": 3},
+        {"quantizer": "residual", "codes_per_position": 3},
+        {"quantizer": "scalar", "fsq_levels": (5, 4, 3)},
+    ):
+        model = VQVAE(
+            Image(1, 8, 16), VQVAEConfig(width=6, residual_channels=4, num_embeddings=60, embedding_dim=4, **settings)
+        )
         codes = model.encode(x)
         assert check_codes(codes, model.spaces) == 3
-        assert model.spaces[0].shape == (settings.get("maps", 1), 2, 4)
-        torch.testing.assert_close(model.decode(codes), model.law.draw(model.reconstruct(model.quantize(x).vectors), "fixed"))
+        assert model.spaces[0].shape == (settings.get("codes_per_position", 1), 2, 4)
+        torch.testing.assert_close(
+            model.decode(codes), model.likelihood.sample(model.reconstruct(model.quantize(x).vectors), "fixed")
+        )

@@ -14,15 +14,15 @@ from anamorph.core.recipe import Phase
 from anamorph.core.signal import Batch, Image
 from anamorph.core.stage import Constant, Stage
 from anamorph.edit.truncate import truncate
-from anamorph.interop.alae import places
-from anamorph.interop.fit import Place, fit
-from anamorph.models.stylealae import Encoder, StyleALAE, StyleALAEConfig, recipe
-from anamorph.nn.mapping import mixed
-from anamorph.nn.resample import fade
-from anamorph.training.average import Average
-from anamorph.training.gradients import gradients
-from anamorph.training.loop import descend
-from anamorph.training.run import Machine, Run
+from anamorph.interop.import_alae import places
+from anamorph.interop.load_tensors import Place, load_tensors
+from anamorph.models.adversarial_autoencoders.stylealae import Encoder, StyleALAE, StyleALAEConfig, recipe
+from anamorph.nn.mapping_network import mix_styles
+from anamorph.nn.resample import fade_in
+from anamorph.training.ema import EMA
+from anamorph.training.gradients import compute_gradients
+from anamorph.training.loop import train_phase
+from anamorph.training.run import ComputeSettings, Run
 from reference import Case, committed, full
 
 EVERY = pytest.mark.parametrize("name", ["committed", "a_style_tiny16", "b_style_fused128", "d_style_gray32"])
@@ -67,12 +67,12 @@ def load(name: str) -> Loaded:
     c = case.facts["config"]
     side = 2 ** (c["layer_count"] + 1)
     config = StyleALAEConfig(
-        w_dim=c["latent"], mapping_layers=c["mapping_layers"], channels=c["startf"] * side, most_channels=c["maxf"]
+        w_dim=c["latent"], mapping_layers=c["mapping_layers"], channel_base=c["startf"] * side, channel_max=c["maxf"]
     )
     model = StyleALAE(Image(c["channels"], side, side), config)
     found = {_renamed(key): place for key, place in places(model).items()}
     weights = {key.removeprefix("param/"): t for key, t in case.tensors.items() if key.startswith("param/")}
-    fit(found, {key: t for key, t in weights.items() if not key.endswith("blur.weight")}, name)
+    load_tensors(found, {key: t for key, t in weights.items() if not key.endswith("blur.weight")}, name)
     return Loaded(case, model, found)
 
 
@@ -141,31 +141,31 @@ def test_forward_passes_agree_at_every_level_and_blend(name: str) -> None:
         view = model.at(at.stage(lod, blend))
         at.close(view.encode(t[f"img/lod{lod}"])["w"][:, :1], key)
     for key, lod, blend, _ in _variants(t, "disc"):
-        at.close(model.score(t[f"img/lod{lod}"], at.depth - 1 - lod, blend), key)
+        at.close(model.critic_logits(t[f"img/lod{lod}"], at.depth - 1 - lod, blend), key)
     for key, lod, blend, _ in _variants(t, "blend_input"):
-        case.close(fade(t[f"img/lod{lod}"], blend), key, atol=1e-6)
+        case.close(fade_in(t[f"img/lod{lod}"], blend), key, atol=1e-6)
 
 
 @EVERY
 def test_truncation_mixing_and_the_mean_agree(name: str) -> None:
     at = load(name)
     model, t = at.model, at.case.tensors
-    codes, start = model.map(t["z"]), model.mean.mean.clone()
+    codes, start = model.map(t["z"]), model.w_mean_tracker.mean.clone()
     for key in [k for k in t if k.startswith("trunc/psi") and k.endswith("styles")]:
         psi, cutoff = key.split("/")[1].removeprefix("psi").split("_cutoff")
-        cut = truncate(codes, model.centre, float(psi), int(cutoff))
+        cut = truncate(codes, model.w_mean, float(psi), int(cutoff))
         at.close(cut["w"], key)
         at.close(model.decode(cut, "off"), key.replace("styles", "image"))
-    model.mean.gather(codes["w"])
-    model.mean.commit()
-    at.close(model.centre["w"], "avg_update/beta0.995/buff_after")
-    model.mean.mean.copy_(start)
+    model.w_mean_tracker.gather(codes["w"])
+    model.w_mean_tracker.commit()
+    at.close(model.w_mean["w"], "avg_update/beta0.995/buff_after")
+    model.w_mean_tracker.mean.copy_(start)
     for key, facts in at.case.facts["python_random"].items():
         if key.startswith("mix/"):
             z, other = (model.map(drawn)["w"] for drawn in replayed(at.case, key))
             chosen = [torch.tensor([fact["value"]]) for fact in facts]
             layers = 2 * (int(key.removeprefix("mix/lod")) + 1)
-            at.close(mixed(z, other, Replay(chosen), 0.9, layers), f"{key}/styles")
+            at.close(mix_styles(z, other, Replay(chosen), 0.9, layers), f"{key}/styles")
 
 
 @EVERY
@@ -177,14 +177,14 @@ def test_losses_and_gradients_agree(name: str, tag: str) -> None:
     lod = at.depth - 1 if where == "top" else int(where[3:])
     stage = at.stage(lod, float(blend))
     batch = Batch(t[f"img/lod{lod}"])
-    torch.testing.assert_close(fade(batch.signals, stage.blend), t[f"loss/{tag}/x"], atol=1e-6, rtol=0)
+    torch.testing.assert_close(fade_in(batch.signals, stage.alpha), t[f"loss/{tag}/x"], atol=1e-6, rtol=0)
     for phase in recipe(model).phases:
         key = f"loss/{tag}/{LOSSES[phase.name]}"
         numbers = _alone(at, key, phase.name, model.layers_at(stage.level))
         if (name, tag, phase.name) in NUDGED:
             generator = torch.Generator().manual_seed(NUDGED[name, tag, phase.name])
             numbers = [n + 3e-7 * torch.randn(n.shape, generator=generator) for n in numbers]
-        outcome, found = gradients(phase, batch, stage, Replay(numbers), Machine())
+        outcome, found = compute_gradients(phase, batch, stage, Replay(numbers), ComputeSettings())
         at.close(outcome.total(), key)
         by_parameter: dict[Tensor, Tensor | None] = dict(zip(phase.parameters, found, strict=True))
         norms = at.case.facts["grad_norms"][key]
@@ -235,7 +235,7 @@ def test_training_iterations_agree(name: str, tag: str) -> None:
     stage = at.stage(at.depth - 1, float(tag.split("_blend")[1]), batch=4)
     run = _Replayed(model, recipe(model), Constant(4))
     for adam in run.recipe.optimizers.values():
-        adam.rate = 0.002
+        adam.learning_rate = 0.002
     iterations = sum(f"train/{tag}/it{i}/loss_d" in t for i in range(5))
     assert iterations == (2 if (name, tag) == ("a_style_tiny16", "top_blend1") else 1)
     for i in range(iterations):
@@ -243,9 +243,9 @@ def test_training_iterations_agree(name: str, tag: str) -> None:
         numbers = draws(at.case, key, model.layers)
         run.numbers = {phase: [n.double() if n.is_floating_point() else n for n in its] for phase, its in numbers.items()}
         for phase in run.recipe.phases:
-            outcome = descend(run, phase, Batch(t[f"{key}/x_raw"].double()), stage)
+            outcome = train_phase(run, phase, Batch(t[f"{key}/x_raw"].double()), stage)
             at.case.close(outcome.total().float(), f"{key}/{LOSSES[phase.name]}", atol=1e-5)
-        at.case.close(model.centre["w"].float(), f"{key}/dlatent_avg", atol=5e-6)
+        at.case.close(model.w_mean["w"].float(), f"{key}/dlatent_avg", atol=5e-6)
         far = total = 0
         for parameter_name, place in at.places.items():
             if f"{key}/after/{parameter_name}" in t and isinstance(place.target, nn.Parameter):
@@ -262,7 +262,7 @@ def ablated(name: str, reads: str) -> tuple[Case, Encoder, float]:
     case = full("alae/f_ablation_parts")
     c = case.facts["configs"][name]
     side = 2 ** (c["layer_count"] + 1)
-    config = StyleALAEConfig(w_dim=c["latent_size"], channels=c["startf"] * side, most_channels=c["maxf"])
+    config = StyleALAEConfig(w_dim=c["latent_size"], channel_base=c["startf"] * side, channel_max=c["maxf"])
     encoder: Any = Encoder(Image(c["channels"], side, side), config, reads)
     found: dict[str, Place] = {}
     for kind in ("weight", "bias"):
@@ -280,7 +280,7 @@ def ablated(name: str, reads: str) -> tuple[Case, Encoder, float]:
                 found[f"encode_block.{i}.bias_{number}"] = Place(conv.bias)
     start = f"{name}/param/"
     theirs = {key.removeprefix(start): t for key, t in case.tensors.items() if key.startswith(start)}
-    fit(found, {key: t for key, t in theirs.items() if key in found}, name)
+    load_tensors(found, {key: t for key, t in theirs.items() if key in found}, name)
     unused = {f"encode_block.{len(encoder.blocks) - 1}.bias_2", "fc2.weight", "fc2.bias"}  # dense has a bias of its own
     assert {key for key in theirs if key not in found and not key.endswith("blur.weight")} <= unused
     return case, encoder, 5e-6
@@ -304,7 +304,7 @@ def test_the_encoders_of_the_ablations_agree(name: str, reads: str, key: str) ->
         case.close(encoder(x, level, float(blend[5:])).unsqueeze(1), where, atol)
         if name == "EncoderWithFC":
             weight, bias = (case.tensors[f"{name}/param/fc2.{kind}"] for kind in ("weight", "bias"))
-            features = encoder.read(x, level, float(blend[5:]))[1]
+            features = encoder.read_blocks(x, level, float(blend[5:]))[1]
             case.close(torch.nn.functional.linear(features, weight, bias), where.replace("styles", "fc2"), atol)
         checked += 1
     assert checked == 5
@@ -315,7 +315,7 @@ def test_the_mapping_of_the_ablations_agrees() -> None:
     case = full("alae/f_ablation_parts")
     w_dim = case.tensors["MappingDefault/z"].shape[1]
     mapping: Any = StyleALAE(
-        Image(3, 8, 8), StyleALAEConfig(w_dim=w_dim, mapping_layers=3, mapping_rate=0.01, channels=64)
+        Image(3, 8, 8), StyleALAEConfig(w_dim=w_dim, mapping_layers=3, mapping_lr_multiplier=0.01, channel_base=64)
     ).mapping
     for i, layer in enumerate(mapping.net.layers, 1):
         for kind in ("weight", "bias"):
@@ -333,7 +333,7 @@ def test_the_average_follows_as_the_originals(name: str) -> None:
     for tag in sorted({key.split("/")[1] for key in t if key.startswith("ema/")}):
         last = max(int(key.split("/")[2][2:]) for key in t if key.startswith(f"train/{tag}/it"))
         for batch in (512, 4):
-            average = Average(at.model, half_life=10_000)
+            average = EMA(at.model, half_life=10_000)
             followed = {id(its): mine for its, mine in zip(at.model.parameters(), average.model.parameters(), strict=True)}
             with torch.no_grad():
                 for key, place in at.places.items():
@@ -344,7 +344,7 @@ def test_the_average_follows_as_the_originals(name: str) -> None:
                         assert after is not None
                         followed[id(place.target)].copy_(before)
                         place.target.copy_(after)
-            average.follow(average.share(batch, seen=10**9))
+            average.update(average.weight(batch, seen=10**9))
             for key, place in at.places.items():
                 if f"ema/{tag}/batch{batch}/after/{key}" in t:
                     wanted = place.converted(t[f"ema/{tag}/batch{batch}/after/{key}"])

@@ -14,14 +14,14 @@ from anamorph.core.random import Replay
 from anamorph.core.signal import Batch, Image
 from anamorph.core.stage import Stage
 from anamorph.edit.truncate import truncate
-from anamorph.interop.fit import Place, fit
-from anamorph.interop.stylegan import discriminator_places, generator_places
+from anamorph.interop.import_stylegan import discriminator_places, generator_places
+from anamorph.interop.load_tensors import Place, load_tensors
 from anamorph.losses.penalty import wasserstein_penalty
-from anamorph.models.stylegan import StyleGAN, StyleGANConfig, recipe
-from anamorph.nn.equalized import rate_coefficients
-from anamorph.nn.resample import double, fade, halve
-from anamorph.training.gradients import gradients
-from anamorph.training.run import Machine
+from anamorph.models.adversarial.stylegan import StyleGAN, StyleGANConfig, recipe
+from anamorph.nn.equalized import lr_multipliers_of
+from anamorph.nn.resample import downsample, fade_in, upsample
+from anamorph.training.gradients import compute_gradients
+from anamorph.training.run import ComputeSettings
 from reference import Case, committed, full
 
 CASES = ("committed", "r16", "r16_cond", "r16_rgba_map1", "r32", "r32_fused_true", "r32_no_const", "r64", "r128_auto_fused")
@@ -59,13 +59,13 @@ def config(facts: dict[str, Any]) -> StyleGANConfig:
         w_dim=c["w_dim"],
         mapping_width=c["mapping_fmaps"],
         mapping_layers=c["mapping_layers"],
-        channels=2 * c["fmap_base_official"],
-        most_channels=c["fmap_max"],
-        classes=c["label_size"],
-        constant=c["const_input_layer"],
+        channel_base=2 * c["fmap_base_official"],
+        channel_max=c["fmap_max"],
+        num_classes=c["label_size"],
+        constant_input=c["const_input_layer"],
         flipped_from=flipped,
-        group=c["mbstd_group_size"],
-        mapping_rate=c["lrmul"],
+        mbstd_group_size=c["mbstd_group_size"],
+        mapping_lr_multiplier=c["lrmul"],
     )
 
 
@@ -76,7 +76,7 @@ def load(name: str) -> Loaded:
     model = StyleGAN(Image(c["image_channels"], side, side), config(case.facts))
     found = {f"G.{key}": place for key, place in generator_places(model).items()}
     found |= {f"D.{key}": place for key, place in discriminator_places(model).items()}
-    fit(found, {key: t for key, t in case.tensors.items() if key in found}, name)
+    load_tensors(found, {key: t for key, t in case.tensors.items() if key in found}, name)
     return Loaded(case, model, found)
 
 
@@ -93,10 +93,10 @@ def test_styles_agree(name: str) -> None:
     at.close(w["w"][:, 0], "w")
     at.close(model.map(t["z2"], at.labels)["w"][:, 0], "w2")
     for key, psi, layers in (("psi0.7_cut8", 0.7, 8), ("psi0.5_all", 0.5, None), ("psi-0.5_cut4", -0.5, 4)):
-        at.close(truncate(w, model.centre, psi, layers)["w"], f"wp_{key}")
-    model.mean.gather(w["w"])
-    model.mean.commit()
-    at.close(model.mean.mean[0], "w_avg_after_update")
+        at.close(truncate(w, model.w_mean, psi, layers)["w"], f"wp_{key}")
+    model.w_mean_tracker.gather(w["w"])
+    model.w_mean_tracker.commit()
+    at.close(model.w_mean_tracker.mean[0], "w_avg_after_update")
 
 
 @EVERY
@@ -105,7 +105,7 @@ def test_images_agree(name: str) -> None:
     t, model = at.case.tensors, at.model
     codes = model.map(t["z"], at.labels)
     at.close(model.decode(codes), "image_psi1")
-    at.close(model.decode(truncate(codes, model.centre, 0.7, 8)), "image_psi0.7_cut8")
+    at.close(model.decode(truncate(codes, model.w_mean, 0.7, 8)), "image_psi0.7_cut8")
     cut = at.case.facts["mixing_cutoff"]
     other = model.map(t["z2"], at.labels)["w"]
     at.close(model.decode({"w": torch.cat([codes["w"][:, :cut], other[:, cut:]], 1)}), "image_mixed")
@@ -113,7 +113,7 @@ def test_images_agree(name: str) -> None:
     at.close(model.decode(codes | drawn), "image_noise")
     for key in [k for k in t if k.startswith("image_lod")]:
         s = stage(float(key.removeprefix("image_lod")))
-        at.close(double(model.at(s).decode(codes), s.level), key)
+        at.close(upsample(model.at(s).decode(codes), s.level), key)
 
 
 @EVERY
@@ -126,7 +126,7 @@ def test_scores_and_penalties_agree(name: str) -> None:
         at.close(d(t["real"][:n], classes=part).unsqueeze(1), f"score_batch{n}")
     for key in [k for k in t if k.startswith("score_lod")]:
         s = stage(float(key.removeprefix("score_lod")))
-        at.close(d(halve(t["real"], s.level), s.level, s.blend, classes).unsqueeze(1), key)
+        at.close(d(downsample(t["real"], s.level), s.level, s.alpha, classes).unsqueeze(1), key)
     real = t["real"].requires_grad_()
     (slope,) = torch.autograd.grad(d(real, classes=classes).sum(), real)
     at.close(slope, "r1_grad")
@@ -149,7 +149,7 @@ def test_losses_and_gradients_agree(name: str) -> None:
     batch = Batch(t["real"][:n], labels)
     critic, generator = recipe(model).phases
     for phase, key, net in ((critic, "d_loss_per_sample", "D"), (generator, "g_loss_per_sample", "G")):
-        outcome, found = gradients(phase, batch, Stage(0, n), Replay(draws), Machine())
+        outcome, found = compute_gradients(phase, batch, Stage(0, n), Replay(draws), ComputeSettings())
         assert float(outcome.total()) == pytest.approx(float(t[key].mean()), rel=1e-5)
         by_parameter: dict[Tensor, Tensor | None] = dict(zip(phase.parameters, found, strict=True))
         for parameter_name, place in at.places.items():
@@ -168,18 +168,18 @@ def test_real_images_are_faded_as_by_the_original() -> None:
         s = stage(float(key.removeprefix("out_lod")))
         source = t["x_uint8"][:, :, : 16 >> s.level, : 16 >> s.level].float() / 127.5 - 1
         source = torch.where(t["mirror_u"] < 0.5, source, source.flip(3))
-        torch.testing.assert_close(double(fade(source, s.blend), s.level), t[key], atol=2e-6, rtol=0)
+        torch.testing.assert_close(upsample(fade_in(source, s.alpha), s.level), t[key], atol=2e-6, rtol=0)
 
 
 ABLATION_NOISE = 5 * 1.4e-6
 """Five times the float32 noise of the images of case r16, relative to the largest value; these cases name none."""
 ABLATIONS = {
-    "tuned_baseline": StyleGANConfig(styles=False, norm="pixel", mapping_layers=0, constant=False, noise=False),
-    "traditional_8": StyleGANConfig(styles=False, norm="pixel", constant=False, noise=False),
-    "mapping_and_styles": StyleGANConfig(constant=False, noise=False),
+    "tuned_baseline": StyleGANConfig(styles=False, norm="pixel", mapping_layers=0, constant_input=False, noise=False),
+    "traditional_8": StyleGANConfig(styles=False, norm="pixel", constant_input=False, noise=False),
+    "mapping_and_styles": StyleGANConfig(constant_input=False, noise=False),
     "remove_traditional_input": StyleGANConfig(noise=False),
     "stylebased_0": StyleGANConfig(mapping_layers=0),
-    "noblur_relu": StyleGANConfig(smooth=False, slope=0.0),
+    "noblur_relu": StyleGANConfig(blur=False, slope=0.0),
 }
 
 
@@ -190,9 +190,9 @@ def test_rows_of_the_papers_tables_agree(name: str) -> None:
     c, t = case.facts["config"], case.tensors
     w_dim = c["dlatent_size"]
     sizes = {"z_dim": c["latent_size"], "w_dim": w_dim, "mapping_width": c["mapping_fmaps"]}
-    given = replace(ABLATIONS[name], **sizes, channels=2 * c["fmap_base"], most_channels=c["fmap_max"])
+    given = replace(ABLATIONS[name], **sizes, channel_base=2 * c["fmap_base"], channel_max=c["fmap_max"])
     model = StyleGAN(Image(c["num_channels"], c["resolution"], c["resolution"]), given)
-    coefficients = rate_coefficients(model)
+    coefficients = lr_multipliers_of(model)
     with torch.no_grad():
         for key, parameter in _official(model).items():
             value = t[f"tf.{key}"]
@@ -201,14 +201,14 @@ def test_rows_of_the_papers_tables_agree(name: str) -> None:
             parameter.copy_(value.reshape(parameter.shape) * coefficients[parameter])
         for i in range(model.layers if given.noise else 0):
             getattr(model.synthesis, f"noise_{i}").copy_(t[f"tf.synthesis/noise{i}"])
-        model.mean.mean.copy_(t["tf.dlatent_avg"])
+        model.w_mean_tracker.mean.copy_(t["tf.dlatent_avg"])
     codes = model.map(t["z"])
     for key in [k for k in t if k.startswith("image_lod")]:
         s = stage(float(key.removeprefix("image_lod")))
         atol = ABLATION_NOISE * float(t[key].abs().max())
-        torch.testing.assert_close(double(model.at(s).decode(codes), s.level).detach(), t[key].float(), atol=atol, rtol=0)
+        torch.testing.assert_close(upsample(model.at(s).decode(codes), s.level).detach(), t[key].float(), atol=atol, rtol=0)
     if "image_psi0.7" in t:
-        image = model.decode(truncate(codes, model.centre, 0.7, 8)).detach()
+        image = model.decode(truncate(codes, model.w_mean, 0.7, 8)).detach()
         atol = ABLATION_NOISE * float(image.abs().max())
         torch.testing.assert_close(image, t["image_psi0.7"].float(), atol=atol, rtol=0)
 

@@ -11,11 +11,11 @@ import torch
 from anamorph.core.random import Seeded
 from anamorph.core.signal import Batch, Image
 from anamorph.core.stage import Stage
-from anamorph.interop.fit import Place, fit
-from anamorph.interop.vqvae2 import _sizes, places
-from anamorph.models.vqvae2 import VQVAE2, recipe
-from anamorph.training.gradients import gradients, route
-from anamorph.training.run import Machine
+from anamorph.interop.import_vqvae2 import _sizes, places
+from anamorph.interop.load_tensors import Place, load_tensors
+from anamorph.models.quantized.vqvae2 import VQVAE2, recipe
+from anamorph.training.gradients import compute_gradients, route
+from anamorph.training.run import ComputeSettings
 from reference import Case, committed, full
 
 ATOL = 1e-4  # five times the suggested 2e-5
@@ -28,8 +28,8 @@ def model_of(case: Case) -> VQVAE2:
     x = case.tensors["input.x"]
     state = {name.removeprefix("state."): t for name, t in case.tensors.items() if name.startswith("state.")}
     _, config = _sizes("the case", state, tuple(x.shape[2:]))  # type: ignore[arg-type]
-    model = VQVAE2(Image(x.shape[1], *x.shape[2:]), replace(config, rate=3e-4))
-    fit(places(model), state, "the case")
+    model = VQVAE2(Image(x.shape[1], *x.shape[2:]), replace(config, learning_rate=3e-4))
+    load_tensors(places(model), state, "the case")
     return model
 
 
@@ -50,7 +50,7 @@ def test_codes_reconstructions_and_losses_agree(load: Any, name: str) -> None:
     case.close(model.decode(codes), "output.decode_code", ATOL)
     found = model.quantize(t["input.x"])
     case.close(model.reconstruct([q.vectors for q in found]), "output.dec", ATOL)
-    case.close(torch.stack([q.commitment for q in found]).sum().view(1), "output.diff", ATOL)
+    case.close(torch.stack([q.commitment_loss for q in found]).sum().view(1), "output.diff", ATOL)
     random = {"top": t["input.random_code_t"].unsqueeze(1), "bottom": t["input.random_code_b"].unsqueeze(1)}
     case.close(model.decode(random), "output.decode_random_codes", ATOL)
 
@@ -63,7 +63,7 @@ def test_running_codebooks_agree(load: Any, name: str) -> None:
     at = places(model)
     for step in range(2):
         found = model.quantize(t["input.train_x"][step], Seeded(0, "unused"))
-        case.close(torch.stack([q.commitment for q in found]).sum().view(1), f"output.ema.step{step}.latent_loss", ATOL)
+        case.close(torch.stack([q.commitment_loss for q in found]).sum().view(1), f"output.ema.step{step}.latent_loss", ATOL)
         for level in model.coarse_first:
             level.codebook.commit()
         for key in (f"quantize_{level}.{kind}" for level in "tb" for kind in ("embed", "cluster_size", "embed_avg")):
@@ -78,7 +78,9 @@ def test_two_training_steps_agree(load: Any, name: str) -> None:
     made, at = recipe(model), places(model)
     (phase,) = made.phases
     for step in range(2):
-        outcome, found = gradients(phase, Batch(t["input.train_x"][step]), Stage(0, 2), Seeded(0, "unused"), Machine())
+        outcome, found = compute_gradients(
+            phase, Batch(t["input.train_x"][step]), Stage(0, 2), Seeded(0, "unused"), ComputeSettings()
+        )
         case.close(outcome.total(), f"output.train.step{step}.loss", ATOL)
         if step == 0:
             mine = dict(zip(map(id, phase.parameters), found, strict=True))
@@ -88,7 +90,7 @@ def test_two_training_steps_agree(load: Any, name: str) -> None:
                 wanted = own(t[f"output.train.grad0.{key}"], at[key])
                 torch.testing.assert_close(mine[id(at[key].target)], wanted, atol=ATOL, rtol=1e-4, msg=key)
         for adam, its in route(made, phase, found):
-            adam.step(its, 1.0, made.idle)
+            adam.step(its, 1.0, made.missing_gradient)
         for commit in phase.commit:
             commit()
     after = [key for key in at if f"output.train.final.{key}" in t]

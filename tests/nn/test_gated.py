@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from anamorph.core.errors import UserError
-from anamorph.core.prior import Taste
+from anamorph.core.prior import SamplingSettings
 from anamorph.core.random import Seeded
 from anamorph.nn.gated import GatedNet
-from anamorph.nn.gated_skips import SkipNet
-from anamorph.nn.gated_square import FixedNorm, SquareNet
-from anamorph.nn.walk import draw_ids, pick
+from anamorph.nn.incremental import sample_from_logits, sample_ids
+from gated_skips import SkipNet
+from gated_square import FixedNorm, SquareNet
 from reference import Case, committed, full
 
 ATOL = 1.5e-4  # five times the suggested 3e-5
@@ -50,9 +50,9 @@ def skips(case: Case) -> SkipNet:
         c["color_levels"],
         width=c["hidden_fmaps"],
         layers=c["hidden_layers"],
-        first=c["causal_ksize"],
-        kernel=c["hidden_ksize"],
-        head=c["out_hidden_fmaps"],
+        first_kernel_size=c["causal_ksize"],
+        kernel_size=c["hidden_ksize"],
+        head_channels=c["out_hidden_fmaps"],
         classes=len(state["label_embedding.weight"]),
     )
     names = {
@@ -82,9 +82,9 @@ def square(case: Case) -> SquareNet:
         2 ** c["n_bits"],
         width=c["n_channels"],
         layers=c["n_res_layers"],
-        first=state["input_conv.weight"].shape[2],
-        kernel=c["kernel_size"],
-        head=c["n_out_conv_channels"],
+        first_kernel_size=state["input_conv.weight"].shape[2],
+        kernel_size=c["kernel_size"],
+        head_channels=c["n_out_conv_channels"],
         classes=c["n_cond_classes"],
         normed=c["norm_layer"],
     )
@@ -151,16 +151,16 @@ def test_they_are_drawn_from_place_by_place(
     walked(net, ids, label)
     n, _, height, width = ids.shape
     chances = Seeded(0, "draw").uniform(*ids.shape)
-    drawn = draw_ids(net.walk(n, height, width, label), chances, Taste())
+    drawn = sample_ids(net.decoder(n, height, width, label), chances, SamplingSettings())
     naive = torch.zeros_like(ids)
     for r, c, m in itertools.product(range(height), range(width), range(ids.shape[1])):
-        naive[:, m, r, c] = pick(net(naive, label)[:, m, r, c], chances[:, m, r, c], Taste())
+        naive[:, m, r, c] = sample_from_logits(net(naive, label)[:, m, r, c], chances[:, m, r, c], SamplingSettings())
     assert torch.equal(drawn, naive)
 
 
 def walked(net: Net, ids: Tensor, label: Tensor | None) -> None:
     wanted = net(ids, label)
-    walk = net.walk(len(ids), ids.shape[2], ids.shape[3], label)
+    walk = net.decoder(len(ids), ids.shape[2], ids.shape[3], label)
     for r in range(ids.shape[2]):
         walk.row(r)
         for c in range(ids.shape[3]):
@@ -172,7 +172,13 @@ def walked(net: Net, ids: Tensor, label: Tensor | None) -> None:
 
 
 HEIGHT, WIDTH = 5, 6
-SIZES = {"width": 24, "layers": 7, "first": 5, "kernel": 3, "head": 24}  # so wide that no ReLU hides a whole channel
+SIZES = {
+    "width": 24,
+    "layers": 7,
+    "first_kernel_size": 5,
+    "kernel_size": 3,
+    "head_channels": 24,
+}  # so wide that no ReLU hides a whole channel
 
 
 def nets(channels: int) -> dict[str, Net]:
@@ -205,7 +211,7 @@ def missed(name: str, place: Place, channels: int) -> set[Place]:
     """What a net of that name does not see, of all that comes before: as its docstring tells."""
     r, c, m = place
     if name == "square":
-        first, others = SIZES["first"] // 2, SIZES["kernel"] // 2
+        first, others = SIZES["first_kernel_size"] // 2, SIZES["kernel_size"] // 2
         edges = {row: c + first + (r - row - 1) * others for row in range(r)}
         return {(row, column, k) for row, edge in edges.items() for column in range(edge + 1, WIDTH) for k in range(channels)}
     if name == "skips" and channels > 1:
@@ -225,6 +231,6 @@ def test_what_a_net_sees_is_all_that_comes_before_but_what_it_says(name: str, ch
 
 @pytest.mark.parametrize("make", [GatedNet, SkipNet, SquareNet])
 def test_features_that_cannot_take_turns_are_refused(make: Callable[..., Net]) -> None:
-    for wrong in ({"width": 25}, {"head": 25}):
+    for wrong in ({"width": 25}, {"head_channels": 25}):
         with pytest.raises(UserError, match="3 maps of codes need a width and a head that are multiples of it"):
             make(3, 4, **(SIZES | wrong))

@@ -8,13 +8,13 @@ import torch
 from anamorph.nn import resample
 from anamorph.nn.equalized import Linear, pixel_norm
 from anamorph.nn.mlp import MLP, leaky
-from anamorph.nn.running import RunningMean
-from anamorph.nn.scale import from_range, to_range
+from anamorph.nn.running_stats import RunningMean
+from anamorph.nn.value_ranges import from_range, to_range
 from reference import committed
 
 
 def test_a_linear_layer_starts_with_hes_constant_and_no_bias() -> None:
-    layer = Linear(400, 500, gain=1.5, rate=0.1)
+    layer = Linear(400, 500, gain=1.5, lr_multiplier=0.1)
     torch.testing.assert_close(layer.weight.std(), torch.tensor(1.5 / math.sqrt(400)), rtol=0.01, atol=0)
     assert not layer.bias.any()
     x = torch.randn(2, 400)

@@ -9,7 +9,7 @@ import torch
 
 from anamorph.core.random import Seeded
 from anamorph.nn.gated import GatedStacks
-from anamorph.nn.masked import MaskedConv, NormedConv, dropout, mask_of
+from anamorph.nn.masked import MaskedConv, WeightNormConv, dropout, mask_of
 from reference import committed
 
 
@@ -31,7 +31,7 @@ def test_what_is_masked_neither_acts_nor_counts_in_the_length_of_a_kernel() -> N
     mask = torch.ones(1, 1, 3, 3)
     mask[:, :, 2] = 0
     torch.manual_seed(0)
-    conv = NormedConv(2, 4, (3, 3), (1, 1, 1, 1), mask)
+    conv = WeightNormConv(2, 4, (3, 3), (1, 1, 1, 1), mask)
     plain = MaskedConv(2, 4, (3, 3), (1, 1, 1, 1), mask)
     plain.load_state_dict({"weight": conv.weight.detach(), "bias": conv.bias.detach()})  # type: ignore[union-attr]
     x = torch.randn(2, 2, 5, 4)
@@ -47,7 +47,7 @@ def test_what_is_masked_neither_acts_nor_counts_in_the_length_of_a_kernel() -> N
 def test_the_stacks_see_all_that_comes_before_and_nothing_else() -> None:
     """No blind spot: with enough layers, every earlier place is seen."""
     torch.manual_seed(0)
-    stacks = GatedStacks(3, 4, layers=6, first=5, kernel=3)
+    stacks = GatedStacks(3, 4, layers=6, first_kernel_size=5, kernel_size=3)
     x = torch.randn(1, 3, 5, 6)
     before = stacks(x)
     for place in range(30):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from anamorph.core.random import Seeded
-from anamorph.nn.quantize import LLOYD, Codebook, FiniteScalar, Residual, perplexity
+from anamorph.nn.quantize import LLOYD, Codebook, FiniteScalarQuantizer, ResidualQuantizer, perplexity
 from reference import Case, committed
 
 ATOL = 5e-5  # five times the suggested 1e-5
@@ -42,8 +42,8 @@ def test_running_means_agree(name: str) -> None:
         found = book(z, learning())
         assert torch.equal(found.ids, t[f"output.step{step}.ind"])
         near(found.vectors, t[f"output.step{step}.quantize"])
-        near(found.commitment, t[f"output.step{step}.diff"])
-        ((found.vectors * t["input.grad_weight"]).sum() + 0.25 * found.commitment).backward()
+        near(found.commitment_loss, t[f"output.step{step}.diff"])
+        ((found.vectors * t["input.grad_weight"]).sum() + 0.25 * found.commitment_loss).backward()
         assert z.grad is not None
         near(z.grad, t[f"output.step{step}.grad_input"])
         book.commit()
@@ -79,8 +79,8 @@ def test_running_means_that_forget_faster_agree() -> None:
         found = book(z, learning())
         assert torch.equal(found.ids, t[f"output.step{step}.indices"])
         near(found.vectors, t[f"output.step{step}.quantize"])
-        near(found.commitment, t[f"output.step{step}.commit_loss"])
-        ((found.vectors * t["input.grad_weight"]).sum() + found.commitment).backward()
+        near(found.commitment_loss, t[f"output.step{step}.commit_loss"])
+        ((found.vectors * t["input.grad_weight"]).sum() + found.commitment_loss).backward()
         assert z.grad is not None
         near(z.grad, t[f"output.step{step}.grad_input"])
         book.commit()
@@ -92,15 +92,15 @@ def test_running_means_that_forget_faster_agree() -> None:
 def test_a_codebook_that_learns_by_gradient_agrees() -> None:
     case = committed("quantize_loss")
     t, c = case.tensors, case.facts["config"]
-    book = Codebook(c["num_embeddings"], c["embedding_dim"], "loss")
+    book = Codebook(c["num_embeddings"], c["embedding_dim"], "gradient")
     book.vectors.data.copy_(t["state.embeddings"].t())
     z = t["input.inputs"].clone().requires_grad_()
     found = book(z)
     assert torch.equal(found.ids, t["output.encoding_indices"])
     near(found.vectors, t["output.quantize"])
-    near(found.commitment, t["output.e_latent_loss"])
-    near(found.learning, t["output.q_latent_loss"])
-    loss = found.learning + c["commitment_cost"] * found.commitment
+    near(found.commitment_loss, t["output.e_latent_loss"])
+    near(found.codebook_loss, t["output.q_latent_loss"])
+    loss = found.codebook_loss + c["commitment_cost"] * found.commitment_loss
     near(loss, t["output.loss"])
     ((found.vectors * t["input.grad_weight"]).sum() + loss).backward()
     assert z.grad is not None
@@ -113,23 +113,23 @@ def test_a_codebook_that_learns_by_gradient_agrees() -> None:
 def test_finite_scalars_agree() -> None:
     case = committed("finite_scalar")
     t = case.tensors
-    quantizer = FiniteScalar(case.facts["config"]["levels"])
+    quantizer = FiniteScalarQuantizer(case.facts["config"]["levels"])
     found = quantizer(t["input.x"])
     near(found.vectors, t["output.quantize"])
     assert torch.equal(found.ids, t["output.indices"].long())
     near(quantizer.lookup(found.ids), t["output.codes_from_indices"])
-    near(quantizer.lookup(torch.arange(quantizer.vocabulary)), t["output.implicit_codebook"])
+    near(quantizer.lookup(torch.arange(quantizer.num_embeddings)), t["output.implicit_codebook"])
 
 
 @pytest.mark.parametrize("levels", [(8, 5, 5), (2, 3), (4,), (7, 6, 2, 3)])
 def test_finite_scalars_return_from_their_ids(levels: tuple[int, ...]) -> None:
-    quantizer = FiniteScalar(levels)
-    ids = torch.arange(quantizer.vocabulary)
+    quantizer = FiniteScalarQuantizer(levels)
+    ids = torch.arange(quantizer.num_embeddings)
     vectors = quantizer.lookup(ids)
-    assert len(vectors.unique(dim=0)) == quantizer.vocabulary
+    assert len(vectors.unique(dim=0)) == quantizer.num_embeddings
     found = quantizer(torch.randn(5000, len(levels), generator=torch.Generator().manual_seed(0)) * 3)
     near(quantizer.lookup(found.ids), found.vectors)
-    assert len(found.ids.unique()) > quantizer.vocabulary // 2
+    assert len(found.ids.unique()) > quantizer.num_embeddings // 2
 
 
 def test_the_nearest_is_the_nearest_and_the_first_of_equals() -> None:
@@ -144,7 +144,7 @@ def test_the_nearest_is_the_nearest_and_the_first_of_equals() -> None:
 
 def test_each_stage_of_a_residual_brings_it_nearer() -> None:
     generator = torch.Generator().manual_seed(1)
-    quantizer = Residual([Codebook(64, 3) for _ in range(3)])
+    quantizer = ResidualQuantizer([Codebook(64, 3) for _ in range(3)])
     z = torch.randn(4, 50, 3, generator=generator)
     for stage in quantizer.stages:
         assert isinstance(stage, Codebook)
@@ -166,7 +166,9 @@ def blobs(k: int = 12, n: int = 600) -> torch.Tensor:
     return centres[torch.arange(n) % k] + 0.1 * torch.randn(n, 2, generator=generator)
 
 
-@pytest.mark.parametrize("settings", [{"kmeans": True}, {"restart": 0.1}, {"kmeans": True, "learning": "loss"}])
+@pytest.mark.parametrize(
+    "settings", [{"kmeans_init": True}, {"restart_threshold": 0.1}, {"kmeans_init": True, "update": "gradient"}]
+)
 def test_no_code_stays_unused(settings: Any) -> None:
     z, book = blobs(), Codebook(12, 2, **settings)
     for step in range(300):
@@ -175,8 +177,8 @@ def test_no_code_stays_unused(settings: Any) -> None:
     found = book(z)
     counts = torch.bincount(found.ids, minlength=12)
     assert int((counts > 0).sum()) >= 10
-    if settings.get("learning") != "loss":
-        assert float(found.commitment) < 1.0
+    if settings.get("update") != "gradient":
+        assert float(found.commitment_loss) < 1.0
     frozen = Codebook(12, 2)
     for step in range(300):
         frozen(z, Seeded(0, step))
@@ -186,7 +188,7 @@ def test_no_code_stays_unused(settings: Any) -> None:
 
 def test_what_is_put_elsewhere_stays_there() -> None:
     """Count and sum are put with the vector: else the next commit would undo it."""
-    book = Codebook(3, 2, restart=0.2)
+    book = Codebook(3, 2, restart_threshold=0.2)
     book.vectors[:] = torch.tensor([[0.0, 0.0], [100.0, 0.0], [0.0, 100.0]])
     book.sums.copy_(book.vectors)
     z = torch.zeros(30, 2)
@@ -197,7 +199,7 @@ def test_what_is_put_elsewhere_stays_there() -> None:
 
 
 def test_nothing_is_learned_but_at_a_commit_and_on_purpose() -> None:
-    book = Codebook(8, 3, kmeans=True, restart=0.1)
+    book = Codebook(8, 3, kmeans_init=True, restart_threshold=0.1)
     before = {name: value.clone() for name, value in book.state_dict().items()}
     book(torch.randn(20, 3), learning())
     assert all(torch.equal(before[name], value) for name, value in book.state_dict().items())

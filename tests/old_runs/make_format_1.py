@@ -26,33 +26,33 @@ from anamorph.catalog import build  # noqa: E402
 from anamorph.cli.main import main  # noqa: E402
 from anamorph.core.signal import Image  # noqa: E402
 from anamorph.core.stage import Growing  # noqa: E402
-from anamorph.data.wanted import Wanted  # noqa: E402
-from anamorph.interop.imported import Imported, write_run  # noqa: E402
-from anamorph.models.stylegan import StyleGANConfig  # noqa: E402
-from anamorph.nn.dilated import DilatedConfig  # noqa: E402
-from anamorph.priors.mixture import GaussianConfig, MixtureConfig  # noqa: E402
-from anamorph.priors.pixelcnn import PixelCNNConfig  # noqa: E402
-from anamorph.priors.pixelsnail import PixelSNAILConfig  # noqa: E402
-from anamorph.priors.wavenet import WaveNetConfig  # noqa: E402
+from anamorph.data.read_options import ReadOptions  # noqa: E402
+from anamorph.interop.imported_run import Imported, write_run  # noqa: E402
+from anamorph.models.adversarial.stylegan import StyleGANConfig  # noqa: E402
+from anamorph.models.autoregressive.pixelcnn import PixelCNNConfig  # noqa: E402
+from anamorph.models.autoregressive.pixelsnail import PixelSNAILConfig  # noqa: E402
+from anamorph.models.autoregressive.wavenet import WaveNetConfig  # noqa: E402
+from anamorph.models.mixtures.gaussian_mixture import GaussianConfig, MixtureConfig  # noqa: E402
+from anamorph.nn.wavenet_layers import WaveNetSizes  # noqa: E402
 from anamorph.runs import new_settings, open_training  # noqa: E402
-from anamorph.studio.session import Session  # noqa: E402
+from anamorph.studio.saved_session import Session  # noqa: E402
+from anamorph.training.autotune import ComputeRequest  # noqa: E402
 from anamorph.training.folder import RunFolder  # noqa: E402
-from anamorph.training.machine import Choice  # noqa: E402
 from signs import processor, seen, signs  # noqa: E402
 from small import CASES, DILATED  # noqa: E402
 from sounds import recordings  # noqa: E402
 
-CHOICE = Choice("cpu", "float32", 1, False)
+CHOICE = ComputeRequest("cpu", "float32", 1, False)
 FIRST, LAST = 32, 64
 """Images seen in the run as it is kept, and when what became of it was noted."""
-SOUNDS = Wanted(rate=1000, window=40, hop=40, names="{digit}_{speaker}_{take}")
-SMALL_PIXELCNN = PixelCNNConfig(width=6, layers=2, head=6, told=4)
-SMALL_WAVENET = WaveNetConfig(net=DILATED, told=4)
+SOUNDS = ReadOptions(sample_rate=1000, window=40, hop=40, name_pattern="{digit}_{speaker}_{take}")
+SMALL_PIXELCNN = PixelCNNConfig(width=6, layers=2, head_channels=6, condition_channels=4)
+SMALL_WAVENET = WaveNetConfig(network=DILATED, condition_channels=4)
 
 
-def wanted_of(case: str) -> Wanted:
+def wanted_of(case: str) -> ReadOptions:
     size = (8, 16) if case.startswith("style") else (16, 24) if case.startswith("vq") else (6, 4)
-    return Wanted(size=size, channels=1 if case in ("vae-free", "vqvae-scalar") else 3)
+    return ReadOptions(size=size, channels=1 if case in ("vae-free", "vqvae-scalar") else 3)
 
 
 def small_config(case: str) -> Any:
@@ -62,7 +62,7 @@ def small_config(case: str) -> Any:
 
 def cases() -> dict[str, dict[str, Any]]:
     """What `new_settings` is told, by the name of the run."""
-    growing = Growing((8, 4), (1.0, 0.5), first=24, fade=16, stable=16)
+    growing = Growing((8, 4), (1.0, 0.5), initial_images=24, fade_images=16, stable_images=16)
     found: dict[str, dict[str, Any]] = {}
     for case in CASES:
         name, sounds = CASES[case][0], case.startswith("audio")
@@ -74,46 +74,65 @@ def cases() -> dict[str, dict[str, Any]]:
             "growing": growing if case in ("stylealae", "stylegan") else None,
         }
     by_class = StyleGANConfig(
-        z_dim=3, w_dim=6, mapping_width=4, mapping_layers=2, channels=48, most_channels=5, classes=3, label="shape"
+        z_dim=3, w_dim=6, mapping_width=4, mapping_layers=2, channel_base=48, channel_max=5, num_classes=3, label="shape"
     )
     found["stylegan-classes"] = {**found["stylegan"], "config": by_class, "growing": None}
     found["alae-mirrored"] = {**found["alae"], "mirror": True, "labels": ("shape",)}
 
     def prior(name: str, of: str, config: Any, **more: Any) -> dict[str, Any]:
         sounds = of.startswith("audio")
-        more |= {} if sounds else {"wanted": Wanted(upscale=True)}
+        more |= {} if sounds else {"wanted": ReadOptions(upscale=True)}
         return {"model": name, "source": "recordings" if sounds else "digits", "config": config, "codes_of": of, **more}
 
     found["gaussian"] = prior("gaussian", "autoencoder", GaussianConfig())
-    found["mixture"] = prior("mixture", "autoencoder", MixtureConfig(components=2, classes=10))
+    found["mixture"] = prior("mixture", "autoencoder", MixtureConfig(num_components=2, num_classes=10))
     found["pixelcnn"] = prior("pixelcnn", "vqvae", SMALL_PIXELCNN)
-    found["pixelcnn-chain"] = prior("pixelcnn", "vqvae2", replace(SMALL_PIXELCNN, classes=10, dropout=0.1))
+    found["pixelcnn-chain"] = prior("pixelcnn", "vqvae2", replace(SMALL_PIXELCNN, num_classes=10, dropout=0.1))
     snail = PixelSNAILConfig(
-        width=8, inner=4, blocks=2, residual=1, attend=4, heads=2, told=4, told_blocks=1, head=1, classes=10
+        width=8,
+        residual_channels=4,
+        blocks=2,
+        residual_blocks=1,
+        attention_max_positions=4,
+        attention_heads=2,
+        condition_channels=4,
+        condition_blocks=1,
+        output_blocks=1,
+        num_classes=10,
     )
-    found["pixelsnail"] = prior("pixelsnail", "vqvae2", (replace(snail, attend=400), snail))
+    found["pixelsnail"] = prior("pixelsnail", "vqvae2", (replace(snail, attention_max_positions=400), snail))
     found["pixelcnn-pixels"] = {
         "model": "pixelcnn",
         "source": "shapes",
         "config": SMALL_PIXELCNN,
-        "wanted": Wanted(size=(6, 4), channels=3),
+        "wanted": ReadOptions(size=(6, 4), channels=3),
     }
     found["wavenet"] = prior("wavenet", "audio_vqvae", SMALL_WAVENET)
-    found["wavenet-speaker"] = prior("wavenet", "audio_vqvae", replace(SMALL_WAVENET, classes=3, label="speaker"))
-    normed = DilatedConfig(layers=2, cycle=2, width=4, inner=4, skip=4, head=4, scaled=False, normed=True, dropout=0.1)
+    found["wavenet-speaker"] = prior("wavenet", "audio_vqvae", replace(SMALL_WAVENET, num_classes=3, label="speaker"))
+    normed = WaveNetSizes(
+        layers=2,
+        dilation_cycle=2,
+        residual_channels=4,
+        gate_channels=4,
+        skip_channels=4,
+        head_channels=4,
+        scale_sums=False,
+        weight_norm=True,
+        dropout=0.1,
+    )
     found["wavenet-samples"] = {
         "model": "wavenet",
         "source": "recordings",
-        "config": WaveNetConfig(net=normed, components=2),
+        "config": WaveNetConfig(network=normed, mixture_components=2),
         "wanted": SOUNDS,
     }
     return found
 
 
 def train(run: Path, images: int) -> None:
-    RunFolder(run).amend({"images": images})
+    RunFolder(run).update_config({"images": images})
     with RunFolder(run).locked():
-        for _ in open_training(RunFolder(run)).pursue():
+        for _ in open_training(RunFolder(run)).run_to_end():
             pass
 
 
@@ -125,7 +144,7 @@ def last_tensors(run: Path) -> dict[str, Tensor]:
 
 def thin(run: Path, pictures: bool, best: bool) -> None:
     """Leave only what a run cannot do without."""
-    for path in RunFolder(run).saved()[1:]:
+    for path in RunFolder(run).checkpoint_files()[1:]:
         path.unlink()
     if not best:
         RunFolder(run).best.unlink(missing_ok=True)
@@ -157,7 +176,7 @@ def make(root: Path, out: Path) -> None:
     for name, told in found.items():
         run = root / name
         settings = new_settings(
-            told.pop("model"), told.pop("source"), FIRST, batch=8, seed=3, pictures=(), choice=CHOICE, **told
+            told.pop("model"), told.pop("source"), FIRST, batch=8, seed=3, pictures=(), compute=CHOICE, **told
         )
         settings.write(RunFolder(run))
         train(run, FIRST)

@@ -17,14 +17,14 @@ import torch
 
 from anamorph.coding.compress import decompress
 from anamorph.core.errors import UserError
-from anamorph.core.model import Draws
+from anamorph.core.model import Samples
 from anamorph.core.space import check_codes
 from anamorph.edit.directions import Directions
-from anamorph.priors.compose import WithPrior
+from anamorph.models.two_stage import TwoStageModel
 from anamorph.runs import load, open_training
-from anamorph.studio.facts import describe
-from anamorph.studio.points import Drawn, Look
-from anamorph.studio.session import Session
+from anamorph.studio.describe import describe
+from anamorph.studio.points import DecodeOptions, FromSeed
+from anamorph.studio.saved_session import Session
 from anamorph.training.folder import RunFolder
 from signs import Sign, processor, seen, signs
 from sounds import recordings
@@ -75,15 +75,15 @@ def test_an_old_run_opens_samples_resumes_and_shows(name: str, unpacked: Any) ->
     bench = bench_of(run)
     facts = describe(bench)
     assert facts["panels"]
-    if isinstance(bench.model, Draws):
-        codes = bench.codes([Drawn(seed=7)])
+    if isinstance(bench.model, Samples):
+        codes = bench.codes([FromSeed(seed=7)])
         assert check_codes(codes, bench.model.spaces) == 1
-        torch.testing.assert_close(bench.decode(codes, Look())[0].flatten(), now["samples"], atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(bench.decode(codes, DecodeOptions())[0].flatten(), now["samples"], atol=1e-4, rtol=1e-3)
     if "tensors" in expected:
         folder = RunFolder(run)
-        folder.amend({"images": expected["last"]})
+        folder.update_config({"images": expected["last"]})
         with folder.locked():
-            for _ in open_training(folder).pursue():
+            for _ in open_training(folder).run_to_end():
                 pass
         found = folder.latest()
         assert found is not None
@@ -104,7 +104,7 @@ def test_an_old_compressed_file_is_known(name: str, unpacked: Any) -> None:
     """Whether it can be unpacked depends on the processor; that it is of this model does not."""
     run, expected = unpacked(name)
     model = load(run)
-    assert isinstance(model, WithPrior)
+    assert isinstance(model, TwoStageModel)
     try:
         (found,) = decompress(model, [(run / "file.anam").read_bytes()])
     except UserError as error:

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from anamorph.core.space import Codes, Space
-from anamorph.interop.fit import fit
-from anamorph.interop.pixelsnail import _sizes, places
-from anamorph.priors.autoregressive import Autoregressive
-from anamorph.priors.pixelcnn import PixelCNN, PixelCNNConfig
-from anamorph.priors.pixelsnail import PixelSNAIL
+from anamorph.interop.import_pixelsnail import _sizes, places
+from anamorph.interop.load_tensors import load_tensors
+from anamorph.models.autoregressive.common import Autoregressive
+from anamorph.models.autoregressive.pixelcnn import PixelCNN, PixelCNNConfig
+from anamorph.models.autoregressive.pixelsnail import PixelSNAIL
 from reference import Case, committed, full
 
 ATOL = 2.5e-4  # five times the suggested 5e-5
@@ -33,7 +33,7 @@ def copy(module: nn.Module, state: dict[str, Tensor], prefix: str) -> None:
 def pixelcnn(case: Case) -> PixelCNN:
     c, state = case.facts["config"], state_of(case)
     grid = Space("codes", (1, *case.tensors["input.codes"].shape[1:]), c["input_dim"])
-    settings = PixelCNNConfig(width=c["dim"], layers=c["n_layers"], first=7, kernel=3, head=512)
+    settings = PixelCNNConfig(width=c["dim"], layers=c["n_layers"], first_kernel_size=7, kernel_size=3, head_channels=512)
     net = PixelCNN((grid,), (Space("class", (), c["n_classes"]),), settings)
     for i, layer in enumerate(net.net.stacks.layers):
         names: dict[str, Any] = {
@@ -55,7 +55,7 @@ def pixelcnn(case: Case) -> PixelCNN:
 def greedy(net: Autoregressive, n: int, given: Codes) -> Tensor:
     """The likeliest codes, one after the other."""
     ids = torch.zeros(n, *net.space.shape, dtype=torch.long)
-    walk = net.walk(n, given)
+    walk = net.decoder(n, given)
     for r in range(ids.shape[2]):
         walk.row(r)
         for c in range(ids.shape[3]):
@@ -87,7 +87,7 @@ def pixelsnail(case: Case) -> PixelSNAIL:
         given = [Space("top", (1, *case.tensors["input.condition"].shape[1:]), c["n_class"])]
     del state["background"]
     net = PixelSNAIL([grid], given, _sizes(Path("the case"), state))
-    fit(places(net), state, "the case")
+    load_tensors(places(net), state, "the case")
     return net
 
 
@@ -100,7 +100,7 @@ def test_pixelsnail_agrees(load: Callable[[str], Case], name: str) -> None:
     case = load(name)
     net, t = pixelsnail(case), case.tensors
     ids = t["input.x"].unsqueeze(1)
-    given = {"top": t["input.condition"].unsqueeze(1)} if net.given else {}
+    given = {"top": t["input.condition"].unsqueeze(1)} if net.conditions else {}
     case.close(net.logits(ids, given)[:, 0].movedim(-1, 1), "output.logits", ATOL)
     nats = net.log_prob({"codes": ids}, given)
     torch.testing.assert_close(-nats.sum() / ids.numel(), t["output.ce"], atol=ATOL, rtol=0)

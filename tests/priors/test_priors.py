@@ -11,29 +11,62 @@ import torch
 from torch import Tensor, nn
 
 from anamorph.core.errors import UserError
-from anamorph.core.model import Scores
-from anamorph.core.prior import Keep, Taste
+from anamorph.core.model import HasLikelihood
+from anamorph.core.prior import InpaintingMask, SamplingSettings
 from anamorph.core.random import Seeded
 from anamorph.core.signal import Audio, Image
 from anamorph.core.space import Codes, Space
-from anamorph.nn.dilated import DilatedConfig
-from anamorph.nn.walk import pick
-from anamorph.priors.autoregressive import Autoregressive
-from anamorph.priors.compose import Chain, MuLaw, Pixels, with_prior
-from anamorph.priors.pixelcnn import PixelCNN, PixelCNNConfig
-from anamorph.priors.pixelsnail import PixelSNAIL, PixelSNAILConfig
-from anamorph.priors.wavenet import WaveNet, WaveNetConfig
+from anamorph.models.autoregressive.common import Autoregressive
+from anamorph.models.autoregressive.pixelcnn import PixelCNN, PixelCNNConfig
+from anamorph.models.autoregressive.pixelsnail import PixelSNAIL, PixelSNAILConfig
+from anamorph.models.autoregressive.wavenet import WaveNet, WaveNetConfig
+from anamorph.models.two_stage import ChainedPrior, MuLaw, Pixels, two_stage
+from anamorph.nn.incremental import sample_from_logits
+from anamorph.nn.wavenet_layers import WaveNetSizes
 
 GRID, MAPS, TOP = Space("codes", (1, 4, 6), 5), Space("codes", (3, 4, 6), 5), Space("top", (1, 2, 3), 4)
 SEQUENCE, TRACKS, FRAMES = Space("codes", (24,), 5), Space("codes", (3, 16), 5), Space("top", (2, 4), 4)
 KIND = Space("kind", (), 3)
-CNN = PixelCNNConfig(width=6, layers=3, first=5, head=9, told=4, dropout=0.3)
-SNAIL = PixelSNAILConfig(width=16, inner=6, blocks=2, residual=1, head=1, heads=2, told=4, told_blocks=1)
-WAVE = WaveNetConfig(
-    net=DilatedConfig(layers=5, cycle=3, kernel=3, width=6, inner=5, skip=7, head=8, dropout=0.3, normed=True), told=4
+CNN = PixelCNNConfig(width=6, layers=3, first_kernel_size=5, head_channels=9, condition_channels=4, dropout=0.3)
+SNAIL = PixelSNAILConfig(
+    width=16,
+    residual_channels=6,
+    blocks=2,
+    residual_blocks=1,
+    output_blocks=1,
+    attention_heads=2,
+    condition_channels=4,
+    condition_blocks=1,
 )
-PLAIN_WAVE = WaveNetConfig(net=DilatedConfig(layers=8, cycle=4, width=6, inner=5, skip=7, head=8, dropout=0.3, scaled=False))
-CONVOLVES = PixelSNAILConfig(width=8, inner=6, kernel=3, blocks=2, residual=2, attend=0)
+WAVE = WaveNetConfig(
+    network=WaveNetSizes(
+        layers=5,
+        dilation_cycle=3,
+        kernel_size=3,
+        residual_channels=6,
+        gate_channels=5,
+        skip_channels=7,
+        head_channels=8,
+        dropout=0.3,
+        weight_norm=True,
+    ),
+    condition_channels=4,
+)
+PLAIN_WAVE = WaveNetConfig(
+    network=WaveNetSizes(
+        layers=8,
+        dilation_cycle=4,
+        residual_channels=6,
+        gate_channels=5,
+        skip_channels=7,
+        head_channels=8,
+        dropout=0.3,
+        scale_sums=False,
+    )
+)
+CONVOLVES = PixelSNAILConfig(
+    width=8, residual_channels=6, kernel_size=3, blocks=2, residual_blocks=2, attention_max_positions=0
+)
 PRIORS: dict[str, Callable[[], Autoregressive]] = {
     "pixelcnn": lambda: PixelCNN([GRID], [], CNN),
     "pixelcnn-maps": lambda: PixelCNN([MAPS], [], CNN),
@@ -44,7 +77,7 @@ PRIORS: dict[str, Callable[[], Autoregressive]] = {
     "wavenet": lambda: WaveNet([SEQUENCE], [], PLAIN_WAVE),
     "wavenet-maps": lambda: WaveNet([TRACKS], [], PLAIN_WAVE),
     "wavenet-told": lambda: WaveNet([TRACKS], [KIND, FRAMES], WAVE),
-    "wavenet-mixture": lambda: WaveNet([TRACKS], [KIND], replace(WAVE, components=3)),
+    "wavenet-mixture": lambda: WaveNet([TRACKS], [KIND], replace(WAVE, mixture_components=3)),
 }
 EVERY = pytest.mark.parametrize("name", PRIORS)
 
@@ -59,12 +92,12 @@ def prior(name: str) -> Autoregressive:
 
 def given(net: Autoregressive, n: int, seed: int = 1) -> Codes:
     generator = torch.Generator().manual_seed(seed)
-    return {s.name: torch.randint(s.vocabulary or 0, (n, *s.shape), generator=generator) for s in net.given}
+    return {s.name: torch.randint(s.num_codes or 0, (n, *s.shape), generator=generator) for s in net.conditions}
 
 
 def ids(net: Autoregressive, n: int, seed: int = 2) -> Tensor:
     shape = (n, *net.space.shape)
-    return torch.randint(net.space.vocabulary or 0, shape, generator=torch.Generator().manual_seed(seed))
+    return torch.randint(net.space.num_codes or 0, shape, generator=torch.Generator().manual_seed(seed))
 
 
 def on_grid(net: Autoregressive, x: Tensor) -> Tensor:
@@ -90,7 +123,7 @@ def test_a_code_is_seen_by_all_that_come_after_it_and_by_none_before(name: str) 
     for i, (m, r, c) in enumerate(places):
         other = x.clone()
         here = on_grid(net, other)[:, m, r, c]
-        here.copy_((here + 1) % (net.space.vocabulary or 1))
+        here.copy_((here + 1) % (net.space.num_codes or 1))
         changed = on_grid(net, (net.logits(other, told) != before).any(-1))[0]
         assert not any(bool(changed[place]) for place in places[: i + 1])
         reached += sum(bool(changed[place]) for place in places[i + 1 :])
@@ -106,7 +139,7 @@ def test_place_by_place_it_computes_what_it_computes_at_once(name: str) -> None:
     net, n = prior(name), 3
     told, x = given(net, n), ids(net, n)
     wanted, x = on_grid(net, net.logits(x, told)), on_grid(net, x)
-    walk = net.walk(n, told)
+    walk = net.decoder(n, told)
     for r in range(x.shape[2]):
         walk.row(r)
         for c in range(x.shape[3]):
@@ -121,14 +154,14 @@ def test_place_by_place_it_computes_what_it_computes_at_once(name: str) -> None:
 @EVERY
 def test_a_draw_is_what_drawing_naively_gives(name: str) -> None:
     net, n = prior(name), 4
-    told, taste = given(net, n), Taste(0.9, top_k=4, top_p=0.95)
-    drawn = net.draw(n, Seeded(3, "draw"), told, taste)["codes"]
+    told, taste = given(net, n), SamplingSettings(0.9, top_k=4, top_p=0.95)
+    drawn = net.sample(n, Seeded(3, "draw"), told, taste)["codes"]
     chances = on_grid(net, Seeded(3, "draw").uniform(n, *net.space.shape))
     naive = torch.zeros_like(drawn)
     for m, r, c in order(net):
         with torch.no_grad():
             logits = on_grid(net, net.logits(naive, told))[:, m, r, c]
-            on_grid(net, naive)[:, m, r, c] = pick(logits, chances[:, m, r, c], taste)
+            on_grid(net, naive)[:, m, r, c] = sample_from_logits(logits, chances[:, m, r, c], taste)
     assert torch.equal(drawn, naive)
     assert len(drawn.unique()) > 1
 
@@ -149,11 +182,11 @@ def test_codes_that_are_kept_are_kept_and_steer_the_others(name: str) -> None:
     told, x = given(net, n), ids(net, n)
     mask = torch.zeros(1, *net.space.shape, dtype=torch.bool)
     mask[(..., slice(2), slice(None)) if len(net.space.shape) == 3 else (..., slice(7))] = True
-    drawn = net.draw(n, Seeded(3, "draw"), told, keep=Keep({"codes": x}, {"codes": mask}))["codes"]
+    drawn = net.sample(n, Seeded(3, "draw"), told, mask=InpaintingMask({"codes": x}, {"codes": mask}))["codes"]
     assert torch.equal(drawn.where(mask, 0), x.where(mask, 0))
-    free = net.draw(n, Seeded(3, "draw"), told)["codes"]
+    free = net.sample(n, Seeded(3, "draw"), told)["codes"]
     assert not torch.equal(drawn.where(~mask, 0), free.where(~mask, 0))
-    everything = net.draw(n, Seeded(3, "draw"), told, keep=Keep({"codes": x}, {"codes": torch.ones_like(mask)}))
+    everything = net.sample(n, Seeded(3, "draw"), told, mask=InpaintingMask({"codes": x}, {"codes": torch.ones_like(mask)}))
     assert torch.equal(everything["codes"], x)
 
 
@@ -180,33 +213,35 @@ def test_taste_keeps_to_the_likeliest() -> None:
     logits = torch.tensor([[3.0, 2.0, 1.0, 0.0]]).log_softmax(1).expand(1000, -1)
     chance = torch.linspace(0, 1, 1001)[:-1]
 
-    def drawn(taste: Taste) -> list[int]:
-        return torch.bincount(pick(logits, chance, taste), minlength=4).tolist()
+    def drawn(taste: SamplingSettings) -> list[int]:
+        return torch.bincount(sample_from_logits(logits, chance, taste), minlength=4).tolist()
 
     shares = logits[0].softmax(0)
-    assert all(abs(count / 1000 - share) < 0.002 for count, share in zip(drawn(Taste()), shares.tolist(), strict=True))
-    assert drawn(Taste(top_k=2))[2:] == [0, 0]
-    assert drawn(Taste(top_k=1)) == [1000, 0, 0, 0]
-    assert drawn(Taste(top_p=0.7))[2:] == [0, 0]
-    assert drawn(Taste(top_p=0.01)) == [1000, 0, 0, 0]
-    assert drawn(Taste(temperature=0.1))[0] > 999 > drawn(Taste(temperature=10))[0]
+    assert all(
+        abs(count / 1000 - share) < 0.002 for count, share in zip(drawn(SamplingSettings()), shares.tolist(), strict=True)
+    )
+    assert drawn(SamplingSettings(top_k=2))[2:] == [0, 0]
+    assert drawn(SamplingSettings(top_k=1)) == [1000, 0, 0, 0]
+    assert drawn(SamplingSettings(top_p=0.7))[2:] == [0, 0]
+    assert drawn(SamplingSettings(top_p=0.01)) == [1000, 0, 0, 0]
+    assert drawn(SamplingSettings(temperature=0.1))[0] > 999 > drawn(SamplingSettings(temperature=10))[0]
     for wrong in ({"temperature": 0.0}, {"top_k": 0}, {"top_p": 0.0}, {"top_p": 1.5}, {"temperature": float("nan")}):
         with pytest.raises(UserError):
-            Taste(**wrong)
+            SamplingSettings(**wrong)
 
 
 def test_a_chain_draws_the_coarse_level_first_and_is_told_of_it() -> None:
     torch.manual_seed(0)
-    chain = Chain([PixelCNN([TOP], [KIND], CNN), PixelSNAIL([GRID], [TOP, KIND], SNAIL)]).eval()
+    chain = ChainedPrior([PixelCNN([TOP], [KIND], CNN), PixelSNAIL([GRID], [TOP, KIND], SNAIL)]).eval()
     assert chain.spaces == (TOP, GRID)
-    assert chain.given == (KIND,)
+    assert chain.conditions == (KIND,)
     told = {"kind": torch.tensor([0, 1, 2])}
-    codes = chain.draw(3, Seeded(0, "draw"), told)
+    codes = chain.sample(3, Seeded(0, "draw"), told)
     whole = chain.log_prob(codes, told)
-    first, second = chain.parts
+    first, second = chain.stages
     torch.testing.assert_close(whole, first.log_prob(codes, told) + second.log_prob(codes, told | codes))
     with pytest.raises(UserError, match="put the coarse ones first"):
-        Chain([second, first])
+        ChainedPrior([second, first])
 
 
 def test_a_prior_of_other_codes_is_refused() -> None:
@@ -214,7 +249,7 @@ def test_a_prior_of_other_codes_is_refused() -> None:
     with pytest.raises(
         UserError, match=r"a law of codes \[1, 4, 6\] 0\.\.4, and the model's codes are pixels \[1, 4, 6\] 0\.\.255"
     ):
-        with_prior(pixels, PixelCNN([GRID], [], CNN))
+        two_stage(pixels, PixelCNN([GRID], [], CNN))
     with pytest.raises(UserError, match="use pixelcnn, which takes several"):
         PixelSNAIL([MAPS], [], SNAIL)
     with pytest.raises(UserError, match="cannot be told of"):
@@ -229,7 +264,7 @@ def test_a_prior_of_other_codes_is_refused() -> None:
 
 def test_each_colour_has_as_many_channels() -> None:
     """Sizes that are no multiple of the number of colours grow to the next one."""
-    net = PixelCNN([Space("pixels", (3, 4, 6), 256)], [], PixelCNNConfig(width=64, layers=1, head=512)).net
+    net = PixelCNN([Space("pixels", (3, 4, 6), 256)], [], PixelCNNConfig(width=64, layers=1, head_channels=512)).net
     assert (net.stacks.width, net.hidden.out_channels) == (66, 513)
     assert PixelCNN([GRID], [], PixelCNNConfig(layers=1)).net.stacks.width == 64
 
@@ -238,26 +273,26 @@ def test_each_colour_has_as_many_channels() -> None:
 def test_pixels_with_a_prior_are_a_density_of_images() -> None:
     torch.manual_seed(0)
     pixels = Pixels(Image(2, 3, 4))
-    model = with_prior(pixels, PixelCNN(pixels.spaces, [KIND], PixelCNNConfig(width=6, layers=2, head=6)))
+    model = two_stage(pixels, PixelCNN(pixels.spaces, [KIND], PixelCNNConfig(width=6, layers=2, head_channels=6)))
     x = torch.randint(0, 256, (5, 2, 3, 4)) / 127.5 - 1
     torch.testing.assert_close(model.decode(model.encode(x)), x)
     kinds = {"kind": torch.arange(5) % 3}
-    assert isinstance(model, Scores)
+    assert isinstance(model, HasLikelihood)
     found = model.log_prob(x, kinds)
     assert found.kind == "exact"
     torch.testing.assert_close(found.nats, model.prior.log_prob(model.encode(x), kinds))
     assert bool((found.nats < 0).all())
-    assert model.decode(model.draw(2, Seeded(0, "draw"))).shape == (2, 2, 3, 4)
+    assert model.decode(model.sample(2, Seeded(0, "draw"))).shape == (2, 2, 3, 4)
     with pytest.raises(UserError, match=r"0\.\.2"):
-        model.draw(2, Seeded(0, "draw"), {"kind": torch.tensor([0, 3])})
-    assert not [name for name, p in model.first.named_parameters() if p.requires_grad]
-    assert isinstance(model.first, nn.Module)
+        model.sample(2, Seeded(0, "draw"), {"kind": torch.tensor([0, 3])})
+    assert not [name for name, p in model.first_stage.named_parameters() if p.requires_grad]
+    assert isinstance(model.first_stage, nn.Module)
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("components", [0, 2])
 def test_probabilities_of_all_sequences_sum_to_one(components: int) -> None:
-    net = WaveNet([Space("codes", (2, 3), 3)], [], replace(WAVE, components=components)).eval()
+    net = WaveNet([Space("codes", (2, 3), 3)], [], replace(WAVE, mixture_components=components)).eval()
     everything = torch.tensor(list(itertools.product(range(3), repeat=6))).view(-1, 2, 3)
     total = net.log_prob({"codes": everything}).double().exp().sum()
     torch.testing.assert_close(total, torch.ones((), dtype=torch.float64), atol=1e-5, rtol=0)
@@ -277,14 +312,14 @@ def test_a_log_probability_is_that_of_the_logits(name: str) -> None:
 def test_samples_with_a_prior_are_a_density_of_sounds(components: int) -> None:
     torch.manual_seed(0)
     sounds = MuLaw(Audio(1, 50, 1000))
-    model = with_prior(sounds, WaveNet(sounds.spaces, [KIND], replace(PLAIN_WAVE, components=components)))
+    model = two_stage(sounds, WaveNet(sounds.spaces, [KIND], replace(PLAIN_WAVE, mixture_components=components)))
     x = torch.rand(5, 1, 50) * 2 - 1
     again = model.decode(model.encode(x))
     assert float((again - x).abs().max()) < 0.05
     torch.testing.assert_close(model.decode(model.encode(again)), again)
     kinds = {"kind": torch.arange(5) % 3}
-    assert isinstance(model, Scores)
+    assert isinstance(model, HasLikelihood)
     found = model.log_prob(x, kinds)
     assert found.kind == "exact"
     torch.testing.assert_close(found.nats, model.prior.log_prob(model.encode(x), kinds))
-    assert model.decode(model.draw(2, Seeded(0, "draw"))).shape == (2, 1, 50)
+    assert model.decode(model.sample(2, Seeded(0, "draw"))).shape == (2, 1, 50)

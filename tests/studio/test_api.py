@@ -18,7 +18,7 @@ from PIL import Image as Pillow
 from anamorph.core.errors import UserError
 from anamorph.core.space import read_codes
 from anamorph.studio.limits import BODY_BYTES, UPLOAD_BYTES
-from anamorph.studio.points import Data, Drawn
+from anamorph.studio.points import FromData, FromSeed
 from anamorph.studio.service import Service, find_runs
 from studios import bench_of, pixels, png_of, studio_of
 
@@ -44,7 +44,7 @@ def test_runs_are_listed_and_described_by_what_they_can(client: httpx.Client) ->
 
 
 def test_a_picture_is_the_one_that_the_model_makes(client: httpx.Client, runs: Path) -> None:
-    seen = bench_of(runs / "styled").see([Drawn(seed=7)])[0]
+    seen = bench_of(runs / "styled").see([FromSeed(seed=7)])[0]
     picture = client.post("api/runs/styled/decode", json={"points": [SEED]})
     assert picture.headers["content-type"] == "image/png"
     expected = (seen.clamp(-1, 1) * 127.5 + 127.5).round().permute(1, 2, 0).numpy()
@@ -175,7 +175,7 @@ def test_requests_that_make_no_sense_are_told_why(client: httpx.Client) -> None:
     assert "at most 12 steps" in told("styled/interpolate", {"ends": [SEED] * 4, "steps": 20})
     assert "there are layers 0-5" in told("styled/mix", {"rows": [SEED], "columns": [SEED], "layers": [9]})
     assert "a temperature or top-p" in told("styled/draw", {"temperature": 0.5})
-    assert "needs a model that draws" in told("coded/draw", {})
+    assert "needs a model that samples" in told("coded/draw", {})
     assert "steps" in told("styled/project", {"target": SEED, "project": {"steps": 10**6}})
     deep = json.dumps(SEED)
     for _ in range(300):
@@ -188,10 +188,10 @@ def test_requests_that_make_no_sense_are_told_why(client: httpx.Client) -> None:
 
 def test_pictures_that_would_not_fit_into_memory_are_refused(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bench = bench_of(runs / "styled")
-    monkeypatch.setattr("anamorph.studio.evaluate.VALUES", 4 * 3 * 16 * 16)
-    assert len(bench.see([Drawn(seed=i) for i in range(4)])) == 4
+    monkeypatch.setattr("anamorph.studio.bench.VALUES", 4 * 3 * 16 * 16)
+    assert len(bench.see([FromSeed(seed=i) for i in range(4)])) == 4
     with pytest.raises(UserError, match="5 pictures of 16x16 with 3 channels at once: ask for at most 4"):
-        bench.see([Drawn(seed=i) for i in range(5)])
+        bench.see([FromSeed(seed=i) for i in range(5)])
 
 
 def test_a_projection_comes_closer(client: httpx.Client, runs: Path) -> None:
@@ -212,7 +212,7 @@ def test_a_map_places_codes_and_knows_neighbours(client: httpx.Client, runs: Pat
     assert len(facts["places"]) == len(facts["labels"]["shape"]["of"]) == 64
     assert client.get("api/runs/styled/map/atlas?n=64").headers["content-type"] == "image/webp"
     bench = bench_of(runs / "styled")
-    w = bench.codes([Data(index=i) for i in range(64)])["w"][:, 0]
+    w = bench.codes([FromData(index=i) for i in range(64)])["w"][:, 0]
     nearest = torch.cdist(w[:1], w)[0].argsort()[1:6].tolist()
     assert client.get("api/runs/styled/map/neighbours?index=0&n=64&k=5").json() == nearest
     assert "numbered from 0" in error(client.get("api/runs/styled/map/neighbours?index=64&n=64"))
@@ -267,7 +267,7 @@ def test_a_session_is_understood_or_refused(client: httpx.Client) -> None:
     session = {"run": "styled", "current": SEED, "pins": [{"point": {"kind": "data", "index": 1}, "group": "a"}]}
     assert client.post("api/sessions", json=session).json()["pins"][0]["group"] == "a"
     assert "no run" in error(client.post("api/sessions", json={**session, "run": "../styled"}))
-    assert "format" in error(client.post("api/sessions", json={**session, "format": 2}))
+    assert "format" in error(client.post("api/sessions", json={**session, "format": 3}))
     assert "pins.0.point" in error(client.post("api/sessions", json={**session, "pins": [{"point": {"kind": "x"}}]}))
 
 
@@ -275,7 +275,7 @@ def test_the_api_is_described(client: httpx.Client) -> None:
     said = client.get("api/openapi.json").json()
     routes = {path.rsplit("/", 1)[-1] for path in said["paths"]}
     assert {"encode", "decode", "draw", "edit", "mix", "interpolate", "project"} <= routes
-    assert {"Drawn", "Moved", "Mixed"} <= set(said["components"]["schemas"])
+    assert {"FromSeed", "Moved", "Mixed"} <= set(said["components"]["schemas"])
     decode, upload = said["paths"]["/api/runs/{run}/decode"]["post"], said["paths"]["/api/images"]["post"]
     assert {"image/png", "video/mp4", "application/octet-stream"} <= set(decode["responses"]["200"]["content"])
     assert set(upload["requestBody"]["content"]) == {"application/octet-stream"}

@@ -34,7 +34,7 @@ def _made_of(points: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     return st.one_of(
         st.fixed_dictionaries({"kind": st.just("mean"), "of": st.lists(points, max_size=3)}),
         st.fixed_dictionaries(
-            {"kind": st.just("told"), "of": points, "labels": st.lists(st.tuples(WORDS, NUMBERS), max_size=2)}
+            {"kind": st.just("relabel"), "of": points, "labels": st.lists(st.tuples(WORDS, NUMBERS), max_size=2)}
         ),
         st.fixed_dictionaries({"kind": st.just("truncate"), "of": points, "psi": NUMBERS}, optional={"layers": LAYERS}),
         st.fixed_dictionaries({"kind": st.just("move"), "of": points, "along": st.lists(step, max_size=3)}),

@@ -21,15 +21,15 @@ from anamorph.cli.main import main
 from anamorph.core.signal import Audio
 from anamorph.figures.wav import read_wav, write_wav
 from anamorph.metrics.sound import log_spectral_distance
-from anamorph.studio.points import Data, Drawn, Told
-from anamorph.studio.sounds import joined_sounds, shown_sound
+from anamorph.studio.points import FromData, FromSeed, Relabelled
+from anamorph.studio.sound_media import joined_sounds, shown_sound
 from sounds import RATE, recordings, tone
 from studios import bench_of, pixels, png_of
 
 Visit = Callable[..., Any]
 PLAIN = ["--threads", "1", "--compile", "off", "--precision", "float32", "--images", "32", "--batch", "8"]
-SMALL = {"layers": 2, "cycle": 2, "width": 4, "inner": 4, "skip": 6, "head": 6}
-OWN = {"width": 6, "vocabulary": 8, "code-dim": 4, "told": 4, "speakers": 3}
+SMALL = {"layers": 2, "dilation-cycle": 2, "residual-channels": 4, "gate-channels": 4, "skip-channels": 6, "head-channels": 6}
+OWN = {"width": 6, "num-embeddings": 8, "embedding-dim": 4, "condition-channels": 4, "num-speakers": 3}
 SEED = {"kind": "seed", "seed": 3}
 COUNT_PLAYED = """() => {
   window.ended = 0;
@@ -48,10 +48,10 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.set_num_threads(1)
     root = tmp_path_factory.mktemp("runs")
     data = str(recordings(tmp_path_factory.mktemp("data")))
-    source = ["--names", "{digit}_{speaker}_*", "--window", "1024"]
+    source = ["--name-pattern", "{digit}_{speaker}_*", "--window", "1024"]
     first = ["train", "audio_vqvae", data, *PLAIN, *source, *words(OWN), *words(SMALL, "model.decoder")]
     assert main([*first, "--out", str(root / "first")]) == 0
-    prior = ["train", "wavenet", data, *PLAIN, *words(SMALL, "model.net"), "--codes-of", str(root / "first")]
+    prior = ["train", "wavenet", data, *PLAIN, *words(SMALL, "model.network"), "--codes-of", str(root / "first")]
     assert main([*prior, "--out", str(root / "prior")]) == 0
     return root
 
@@ -94,9 +94,9 @@ def test_sounds_follow_one_another_after_a_pause() -> None:
 
 def test_what_the_page_is_told_of_a_model_of_sounds(client: httpx.Client) -> None:
     prior = client.get("api/runs/prior").json()
-    assert prior["signal"] | {"kind": "audio", "noun": "sound", "rate": RATE, "samples": 1024} == prior["signal"]
+    assert prior["signal"] | {"kind": "audio", "noun": "sound", "sample_rate": RATE, "samples": 1024} == prior["signal"]
     assert prior["panels"] == ["wall", "reconstruct", "training", "compare"]
-    assert prior["told"] == {"speaker": ["ada", "ben", "cleo"]}
+    assert prior["decoder_labels"] == {"speaker": ["ada", "ben", "cleo"]}
     assert prior["data"]["size"] > 0
 
 
@@ -105,7 +105,7 @@ def test_sounds_pictures_codes_and_lines_of_points(client: httpx.Client, runs: P
     asked = {"points": [SEED, {"kind": "data", "index": 1}]}
     found = client.post("api/runs/prior/decode", json=asked | {"as": "wav"})
     assert found.headers["content-type"] == "audio/wav"
-    made = bench.see([Drawn(seed=3), Data(index=1)]).clamp(-1, 1)
+    made = bench.see([FromSeed(seed=3), FromData(index=1)]).clamp(-1, 1)
     assert np.allclose(heard(found.content)[:, :1024], made[0], atol=1 / 16384)
     assert np.allclose(heard(found.content)[:, -1024:], made[1], atol=1 / 16384)
     assert pixels(client.post("api/runs/prior/decode", json=asked).content).shape[2] == 3
@@ -115,13 +115,13 @@ def test_sounds_pictures_codes_and_lines_of_points(client: httpx.Client, runs: P
 
 def test_the_same_codes_in_another_voice(client: httpx.Client, runs: Path) -> None:
     bench = bench_of(runs / "prior")
-    codes = [bench.codes([Told(of=Data(index=0), labels=(("speaker", i),))]) for i in range(3)]
+    codes = [bench.codes([Relabelled(of=FromData(index=0), labels=(("speaker", i),))]) for i in range(3)]
     assert [int(c["speaker"]) for c in codes] == [0, 1, 2]
     assert all(torch.equal(c["codes"], codes[0]["codes"]) for c in codes)
-    assert int(bench.codes([Data(index=0)])["speaker"]) == int(bench.held_out(0, 1).labels["speaker"])
-    told = {"kind": "told", "of": SEED, "labels": [["speaker", 1]]}
+    assert int(bench.codes([FromData(index=0)])["speaker"]) == int(bench.held_out(0, 1).labels["speaker"])
+    told = {"kind": "relabel", "of": SEED, "labels": [["speaker", 1]]}
     voices = [client.post("api/runs/prior/decode", json={"points": [p], "as": "wav"}).content for p in (SEED, told)]
-    own = int(bench.codes([Drawn(seed=3)])["speaker"])
+    own = int(bench.codes([FromSeed(seed=3)])["speaker"])
     assert (voices[0] == voices[1]) == (own == 1)
     wrong = {"points": [told | {"labels": [["speaker", 3]]}]}
     assert "speaker has classes 0-2, got 3" in error(client.post("api/runs/prior/decode", json=wrong))
@@ -171,7 +171,7 @@ def test_the_lines_write_what_was_heard(client: httpx.Client, runs: Path, tmp_pa
     write_wav(tmp_path / "mine.wav", torch.from_numpy(tone(0.2))[None], RATE)
     digest = client.post("api/images", content=(tmp_path / "mine.wav").read_bytes()).json()["digest"]
     file = {"kind": "file", "digest": digest, "name": "mine.wav"}
-    points = [SEED, {"kind": "data", "index": 0}, {"kind": "told", "of": file, "labels": [["speaker", 2]]}]
+    points = [SEED, {"kind": "data", "index": 0}, {"kind": "relabel", "of": file, "labels": [["speaker", 2]]}]
     lines = client.post("api/runs/prior/decode", json={"points": points, "as": "python"}).text
     wanted = heard(client.post("api/runs/prior/decode", json={"points": points, "as": "wav"}).content)
     (tmp_path / "lines.py").write_text(lines)
@@ -228,7 +228,7 @@ def test_models_of_sounds_are_compared_in_decibels(visit: Visit, runs: Path) -> 
     )
     said = float(page.locator(".compare-row .number").first.inner_text().split()[1])
     bench = bench_of(runs / "first")
-    points = [Data(index=i % bench.data.size) for i in range(6)]  # with their own speakers
+    points = [FromData(index=i % bench.data.size) for i in range(6)]  # with their own speakers
     x = torch.cat([bench.held_out(p.index, 1).signals for p in points])
     assert isinstance(bench.model.signal, Audio)
     wanted = log_spectral_distance(bench.see(points).clamp(-1, 1), x, RATE).mean()

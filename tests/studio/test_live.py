@@ -15,7 +15,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
 
-from anamorph.studio.evaluate import Bench
+from anamorph.studio.bench import Bench
 from anamorph.studio.limits import MESSAGE_BYTES
 from anamorph.studio.service import Service, find_runs
 from studios import bench_of, pixels, studio_of
@@ -55,9 +55,9 @@ def test_pictures_come_on_their_channel(live: ClientConnection, runs: Path) -> N
     send(live, channel=3, serial=8, run="styled", points=[SEED, {"kind": "data", "index": 0}])
     header, parts = read(live)
     assert (header["channel"], header["serial"], header["parts"][0][0]) == (3, 8, "image/webp")
-    from anamorph.studio.points import Data, Drawn
+    from anamorph.studio.points import FromData, FromSeed
 
-    seen = bench_of(runs / "styled").see([Drawn(seed=7), Data(index=0)])
+    seen = bench_of(runs / "styled").see([FromSeed(seed=7), FromData(index=0)])
     for part, image in zip(parts, seen, strict=True):
         assert abs(pixels(part) - (image.clamp(-1, 1) * 127.5 + 127.5).round().permute(1, 2, 0).numpy()).max() <= 1
 

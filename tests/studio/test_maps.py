@@ -9,16 +9,16 @@ import torch
 
 from anamorph.core.errors import UserError
 from anamorph.core.signal import Label
-from anamorph.studio.maps import Layout, Part, draw_map
+from anamorph.studio.maps import Layout, MapPart, draw_map
 
 LABEL = Label("cluster", ("a", "b", "c", "d"))
 
 
-def clusters(n: int = 96) -> Part:
+def clusters(n: int = 96) -> MapPart:
     """Four, far apart in four of eight dimensions, so that no plane holds them all apart."""
     which = torch.arange(n) % 4
     codes = 20 * torch.eye(8)[which] + torch.randn(n, 8, generator=torch.Generator().manual_seed(0))
-    return Part(codes, torch.zeros(n, 1, 4, 4), {"cluster": which.tolist()})
+    return MapPart(codes, torch.zeros(n, 1, 4, 4), {"cluster": which.tolist()})
 
 
 def apart(places: torch.Tensor, which: torch.Tensor) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from anamorph.core.space import read_codes
-from anamorph.studio.points import Drawn
+from anamorph.studio.points import FromSeed
 from anamorph.training.folder import RunFolder
 from studios import bench_of, pixels, png_of
 
@@ -84,7 +84,7 @@ def test_wall_shows_the_models_samples_and_takes_a_click(visit: Visit, runs: Pat
     page.wait_for_function("() => document.querySelectorAll('.tile canvas[data-shown]').length >= 16")
     bench = bench_of(runs / "styled")
     for nth in (0, 5):
-        assert abs(settled(page, ".tile canvas", nth) - shown(bench.see([Drawn(seed=1 + nth)])[0])).max() <= 1
+        assert abs(settled(page, ".tile canvas", nth) - shown(bench.see([FromSeed(seed=1 + nth)])[0])).max() <= 1
     changes(page, lambda: page.locator(".tile .slot").nth(5).click())
     assert (settled(page) == seen(page, ".tile canvas", 5)).all()
     changes(page, lambda: drag(page, ".controls input[type=range]", 0.2), ".tile canvas", 3)
@@ -171,7 +171,7 @@ def test_sliders_edit_and_hold_compares_and_reset_takes_back(visit: Visit, runs:
     assert value == pytest.approx(3.2, abs=0.2)
     from anamorph.studio.points import Along, Moved
 
-    point = Moved(of=Drawn(seed=1), along=(Along(directions="pca", which=0, steps=value),))
+    point = Moved(of=FromSeed(seed=1), along=(Along(directions="pca", which=0, steps=value),))
     assert abs(edited - shown(bench_of(runs / "styled").see([point])[0])).max() <= 1
     hold = page.locator("button:has-text('Hold to compare')")
     box = hold.bounding_box()
@@ -217,7 +217,7 @@ def test_mix_table_takes_layers_from_rows(visit: Visit, runs: Path) -> None:
     from anamorph.studio.points import Mixed
 
     first = settled(page, ".mix-cell canvas", 0)
-    point = Mixed(of=Drawn(seed=1), source=Drawn(seed=5), layers=(0, 1))
+    point = Mixed(of=FromSeed(seed=1), source=FromSeed(seed=5), layers=(0, 1))
     assert abs(first - shown(bench_of(runs / "styled").see([point])[0])).max() <= 1
     fine = changes(page, lambda: page.click("#panel .segments >> text=all"), ".mix-cell canvas", 0)
     assert abs(fine - settled(page, ".mix-head.row canvas", 0)).max() <= 1  # all layers: the row's image
@@ -378,7 +378,7 @@ def test_everything_is_saved_and_a_session_opens_again(visit: Visit, runs: Path,
 def test_a_lost_connection_comes_back_and_a_failing_model_is_told(
     visit: Visit, service: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from anamorph.studio.evaluate import Bench
+    from anamorph.studio.bench import Bench
 
     page = visit("styled", "edit")
     settled(page, ".big canvas")

@@ -10,11 +10,11 @@ from torch import Tensor
 from anamorph.core.errors import UserError
 from anamorph.core.signal import Signal
 from anamorph.studio.limits import WAITING
-from anamorph.studio.points import Data, Drawn, Look, Point
+from anamorph.studio.points import DecodeOptions, FromData, FromSeed, Point
 from anamorph.studio.worker import Closed, Worker
 from studios import bench_of
 
-S: list[Point] = [Drawn(seed=i) for i in range(8)]
+S: list[Point] = [FromSeed(seed=i) for i in range(8)]
 
 
 def count(_: Signal, images: Tensor) -> int:
@@ -37,7 +37,7 @@ def busy(worker: Worker) -> threading.Event:
 def test_those_who_wait_share_a_forward_pass(runs: Path) -> None:
     worker = Worker(lambda: bench_of(runs / "styled"), "test")
     go = busy(worker)
-    waiting = [worker.see([point], Look(), lambda _, images: images) for point in S]
+    waiting = [worker.see([point], DecodeOptions(), lambda _, images: images) for point in S]
     go.set()
     images = [found.result(20) for found in waiting]
     assert worker.passes == 1
@@ -54,9 +54,9 @@ def test_a_mistake_and_a_failure_are_told_to_who_asked_alone(runs: Path, caplog:
         raise ZeroDivisionError("by zero")
 
     fine, mistaken, broken = (
-        worker.see(S[:1], Look(), lambda _, images: images),
-        worker.see([Data(index=10**6)], Look(), lambda _, images: images),
-        worker.see(S[1:2], Look(), break_down),
+        worker.see(S[:1], DecodeOptions(), lambda _, images: images),
+        worker.see([FromData(index=10**6)], DecodeOptions(), lambda _, images: images),
+        worker.see(S[1:2], DecodeOptions(), break_down),
     )
     go.set()
     assert fine.result(20).shape == (1, 3, 16, 16)
@@ -65,7 +65,7 @@ def test_a_mistake_and_a_failure_are_told_to_who_asked_alone(runs: Path, caplog:
     with pytest.raises(RuntimeError, match="the model failed: ZeroDivisionError: by zero"):
         broken.result(20)
     assert "by zero" in caplog.text
-    assert worker.see(S[:2], Look(), count).result(20) == 2
+    assert worker.see(S[:2], DecodeOptions(), count).result(20) == 2
     worker.close()
 
 
@@ -73,7 +73,7 @@ def test_one_that_breaks_the_pass_does_not_break_that_of_others(runs: Path) -> N
     bench = bench_of(runs / "styled")
     real = bench.decode
 
-    def decode(codes: Any, look: Look) -> Tensor:
+    def decode(codes: Any, look: DecodeOptions) -> Tensor:
         if len(codes["w"]) != 1:
             raise MemoryError("too many")
         return real(codes, look)
@@ -81,7 +81,7 @@ def test_one_that_breaks_the_pass_does_not_break_that_of_others(runs: Path) -> N
     bench.decode = decode  # type: ignore[method-assign]
     worker = Worker(lambda: bench, "test")
     go = busy(worker)
-    fine, broken = worker.see(S[:1], Look(), count), worker.see(S[1:3], Look(), count)
+    fine, broken = worker.see(S[:1], DecodeOptions(), count), worker.see(S[1:3], DecodeOptions(), count)
     go.set()
     assert fine.result(20) == 1
     with pytest.raises(RuntimeError, match="MemoryError"):
@@ -93,7 +93,7 @@ def test_what_is_cancelled_is_not_worked_on_and_too_much_is_refused(runs: Path) 
     worker = Worker(lambda: bench_of(runs / "styled"), "test")
     go = busy(worker)
     told: list[int] = []
-    waiting = [worker.see(S[:1], Look(), lambda _, images: told.append(len(images))) for _ in range(WAITING)]
+    waiting = [worker.see(S[:1], DecodeOptions(), lambda _, images: told.append(len(images))) for _ in range(WAITING)]
     with pytest.raises(UserError, match="requests wait for this model already"):
         worker.ask(lambda bench: None)
     assert all(found.cancel() for found in waiting)
@@ -110,7 +110,7 @@ def test_a_model_that_cannot_be_loaded_is_told_to_all(tmp_path: Path) -> None:
     worker = Worker(broken, "test")
     for _ in range(2):
         with pytest.raises(UserError, match="no checkpoint yet"):
-            worker.see(S, Look(), count).result(20)
+            worker.see(S, DecodeOptions(), count).result(20)
     worker.close()
     with pytest.raises(Closed):
         worker.ask(lambda bench: None)

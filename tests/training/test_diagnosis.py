@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from anamorph.core.stage import Stage
-from anamorph.models.stylealae import StyleALAE
-from anamorph.models.vae import VAEConfig
+from anamorph.models.adversarial_autoencoders.stylealae import StyleALAE
+from anamorph.models.autoencoders.vae import VAEConfig
 from anamorph.runs import new_settings, open_training
 from anamorph.training import diagnosis, session
-from anamorph.training.diagnosis import STALLED_CHECKS, WON_CHECKS, Diagnosis, Seen
+from anamorph.training.autotune import ComputeRequest
+from anamorph.training.diagnosis import STALLED_CHECKS, WON_CHECKS, Diagnosis, TrainingData
 from anamorph.training.folder import RunFolder
-from anamorph.training.machine import Choice
 from small import BATCH, CASES, differing, images, make_run, state
 
 STAGE = Stage(0, BATCH)
@@ -24,13 +24,13 @@ STAGE = Stage(0, BATCH)
 def test_looking_changes_nothing(case: str) -> None:
     run, source = make_run(case), images(80, case=case)
     before, random = state(run), torch.get_rng_state()
-    numbers, warnings = Diagnosis().check(run, Seen(source, source), STAGE, {})
+    numbers, warnings = Diagnosis().check(run, TrainingData(source, source), STAGE, {})
     assert not differing(before, state(run))
     assert torch.equal(random, torch.get_rng_state())
     assert not warnings
     assert all(value >= 0 for value in numbers.values())
     assert ("check/diversity" in numbers) == (not case.startswith(("autoencoder", "vqvae", "audio")))
-    again, _ = Diagnosis().check(run, Seen(source, source), STAGE, {})
+    again, _ = Diagnosis().check(run, TrainingData(source, source), STAGE, {})
     assert again == numbers
 
 
@@ -41,8 +41,8 @@ def test_diversity_is_that_of_the_data_for_a_model_that_repeats_them() -> None:
         def decode(self, codes: object, noise: object = "fixed") -> torch.Tensor:
             return source.take(0, diagnosis.DRAWN).signals
 
-    run.average.model.__class__ = Repeats
-    assert Diagnosis().check(run, Seen(source, source), STAGE, {})[0]["check/diversity"] == pytest.approx(1.0)
+    run.ema.model.__class__ = Repeats
+    assert Diagnosis().check(run, TrainingData(source, source), STAGE, {})[0]["check/diversity"] == pytest.approx(1.0)
 
 
 def heard(looks: Diagnosis, **values: list[float]) -> list[list[str]]:
@@ -88,7 +88,7 @@ def test_a_loss_that_jumps_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "config", "told"), [("vae", VAEConfig(), 1), ("vae", VAEConfig(warm_up=640), 0), ("alae", None, 0)]
+    ("model", "config", "told"), [("vae", VAEConfig(), 1), ("vae", VAEConfig(kl_warmup=640), 0), ("alae", None, 0)]
 )
 def test_only_a_loss_that_is_to_become_small_is_watched(
     model: str, config: VAEConfig | None, told: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -97,10 +97,10 @@ def test_only_a_loss_that_is_to_become_small_is_watched(
     monkeypatch.setattr(Diagnosis, "_loss", lambda self, loss: "it has jumped")
     folder = RunFolder(tmp_path / "run")
     new_settings(
-        model, "digits", 320, config=config or CASES["alae"][1], batch=BATCH, choice=Choice("cpu", "float32", 1, False)
+        model, "digits", 320, config=config or CASES["alae"][1], batch=BATCH, compute=ComputeRequest("cpu", "float32", 1, False)
     ).write(folder)
     with folder.locked():
-        found = [text for status in open_training(folder).pursue() for text in status.warnings]
+        found = [text for status in open_training(folder).run_to_end() for text in status.warnings]
     assert found.count("it has jumped") == told
 
 
@@ -108,30 +108,35 @@ def test_a_warning_is_given_once_per_level(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(diagnosis, "_numbers", lambda *_: {"check/diversity": 0.9})
     run, source, looks = make_run("stylealae"), images(80, case="stylealae"), Diagnosis()
     given = [
-        len(looks.check(run, Seen(source, source), STAGE, {"critic/adversarial": 0.001})[1]) for _ in range(WON_CHECKS + 3)
+        len(looks.check(run, TrainingData(source, source), STAGE, {"critic/adversarial": 0.001})[1])
+        for _ in range(WON_CHECKS + 3)
     ]
     assert given == [0] * (WON_CHECKS - 1) + [1, 0, 0, 0]
     wasserstein = {"critic/adversarial": 0.001, "critic/slope": 0.1}
-    assert not any(Diagnosis(level=0, won=9).check(run, Seen(source, source), STAGE, wasserstein)[1] for _ in range(WON_CHECKS))
+    assert not any(
+        Diagnosis(level=0, won=9).check(run, TrainingData(source, source), STAGE, wasserstein)[1] for _ in range(WON_CHECKS)
+    )
     finer = Stage(1, BATCH)
-    given = [len(looks.check(run, Seen(source, source), finer, {"critic/adversarial": 0.001})[1]) for _ in range(WON_CHECKS)]
+    given = [
+        len(looks.check(run, TrainingData(source, source), finer, {"critic/adversarial": 0.001})[1]) for _ in range(WON_CHECKS)
+    ]
     assert given == [0] * (WON_CHECKS - 1) + [1]
 
 
 def test_a_training_logs_checks_and_warnings_and_a_resumed_one_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(diagnosis, "WON", 100.0)  # every discriminator wins
     monkeypatch.setattr(session, "CHECKS", 8)
-    machine = Choice("cpu", "float32", 1, False)
+    machine = ComputeRequest("cpu", "float32", 1, False)
 
     def trained(name: str, *stops: int) -> tuple[list[dict[str, object]], list[str]]:
         folder = RunFolder(tmp_path / name)
         told: list[str] = []
         config = CASES["alae"][1]
-        new_settings("alae", "digits", 640, config=config, batch=BATCH, choice=machine).write(folder)
+        new_settings("alae", "digits", 640, config=config, batch=BATCH, compute=machine).write(folder)
         with folder.locked():
             for end in (*stops, 640):
                 training = open_training(folder)
-                for status in training.pursue(lambda training=training, end=end: training.run.images >= end):  # type: ignore[misc]
+                for status in training.run_to_end(lambda training=training, end=end: training.run.images >= end):  # type: ignore[misc]
                     told += status.warnings
         spent = ("seconds", "cpu_seconds")
         return [{k: v for k, v in record.items() if k not in spent} for record in folder.metrics()], told

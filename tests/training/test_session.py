@@ -20,19 +20,20 @@ from anamorph.catalog import MODELS
 from anamorph.core.errors import UserError
 from anamorph.core.files import read_json, read_tensors, write_json
 from anamorph.data.arrays import load_arrays
-from anamorph.data.wanted import Wanted
-from anamorph.models.alae import ALAEConfig
-from anamorph.runs import holds_out, load, new_settings, open_data, open_training, settings_of, shown, train
+from anamorph.data.read_options import ReadOptions
+from anamorph.models.adversarial_autoencoders.alae import ALAEConfig
+from anamorph.run_data import has_held_out, open_data, preview_data
+from anamorph.runs import load, new_settings, open_training, settings_of, train
 from anamorph.training import session
+from anamorph.training.autotune import ComputeRequest
 from anamorph.training.folder import KEPT, RunFolder
-from anamorph.training.machine import Choice
-from anamorph.training.run import Diverged, Machine, Run
-from anamorph.training.session import Plan, Status, milestones
+from anamorph.training.run import ComputeSettings, Diverged, Run
+from anamorph.training.session import Status, TrainingPlan, picture_milestones
 from small import CASES, differing, images
 from sounds import recordings
 
 ALAE = ALAEConfig(width=16, w_dim=5, z_dim=3)
-HERE = Choice(device="cpu", precision="float32", threads=1, compiled=False)
+HERE = ComputeRequest(device="cpu", precision="float32", threads=1, compiled=False)
 TOTAL, SIZE = 400, 8
 
 
@@ -47,13 +48,13 @@ def data(folder: Path) -> Path:
 
 def start(folder: Path, name: str, total: int = TOTAL, config: object = ALAE) -> RunFolder:
     run = RunFolder(folder / name)
-    new_settings("alae", str(data(folder)), total, config=config, batch=SIZE, choice=HERE).write(run)
+    new_settings("alae", str(data(folder)), total, config=config, batch=SIZE, compute=HERE).write(run)
     return run
 
 
 def finish(run: RunFolder) -> dict[str, torch.Tensor]:
     with run.locked():
-        for _ in open_training(run).pursue():
+        for _ in open_training(run).run_to_end():
             pass
     found = run.latest()
     assert found is not None
@@ -70,9 +71,9 @@ def stop_after(run: RunFolder, steps: int) -> None:
     calls = count(1)
     with run.locked():
         training = open_training(run)
-        for _ in training.pursue(lambda: next(calls) > steps):
+        for _ in training.run_to_end(lambda: next(calls) > steps):
             pass
-    assert run.seen() == training.run.images > 0
+    assert run.images_seen() == training.run.images > 0
 
 
 @pytest.fixture(scope="module")
@@ -117,9 +118,9 @@ def test_a_training_stopped_again_and_again_goes_on_bitwise(tmp_path: Path, unbr
 def test_a_training_can_be_extended(tmp_path: Path) -> None:
     run = start(tmp_path, "run", total=40)
     finish(run)
-    run.amend({"images": 80})
+    run.update_config({"images": 80})
     finish(run)
-    assert run.seen() == logged(run)[-1]["images"] == 80
+    assert run.images_seen() == logged(run)[-1]["images"] == 80
 
 
 SCRIPT = """
@@ -139,7 +140,7 @@ def test_a_killed_training_goes_on_bitwise(tmp_path: Path, unbroken: RunFolder, 
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ})
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and process.poll() is None:
-        seen = [path for path in run.saved() if int(path.name[:12]) > 0]
+        seen = [path for path in run.checkpoint_files() if int(path.name[:12]) > 0]
         if (run.path / "lock").exists() if moment == "at once" else seen:
             break
         time.sleep(0.001)
@@ -163,12 +164,12 @@ def test_two_trainings_in_one_folder_are_refused(tmp_path: Path) -> None:
 def test_a_checkpoint_that_is_cut_short_is_passed_over(tmp_path: Path, unbroken: RunFolder) -> None:
     run = start(tmp_path, "run")
     stop_after(run, 20)
-    newest = run.saved()[0]
+    newest = run.checkpoint_files()[0]
     newest.write_bytes(newest.read_bytes()[:-100])
     with run.locked():
         training = open_training(run)
     assert str(newest) in training.problems[0]
-    assert training.run.images == run.seen() < int(newest.name[:12])
+    assert training.run.images == run.images_seen() < int(newest.name[:12])
     with pytest.warns(UserWarning, match="an older checkpoint is used"):
         load(run.path)
     finish(run)
@@ -178,7 +179,7 @@ def test_a_checkpoint_that_is_cut_short_is_passed_over(tmp_path: Path, unbroken:
 def test_when_no_checkpoint_can_be_read_that_is_said(tmp_path: Path) -> None:
     run = start(tmp_path, "run")
     stop_after(run, 3)
-    for path in run.saved():
+    for path in run.checkpoint_files():
         path.write_bytes(b"")
     with pytest.raises(UserError, match="no checkpoint of .* can be read"):
         open_training(run)
@@ -186,12 +187,12 @@ def test_when_no_checkpoint_can_be_read_that_is_said(tmp_path: Path) -> None:
         load(run.path)
 
 
-@pytest.mark.parametrize(("number", "word"), [(999, "newer"), (0, "older")])
-def test_a_run_of_another_version_is_refused(tmp_path: Path, number: int, word: str) -> None:
+@pytest.mark.parametrize("number", [999, 0])
+def test_a_run_of_an_unknown_format_is_refused(tmp_path: Path, number: int) -> None:
     run = start(tmp_path, "run")
     config = read_json(run.path / "config.json")
     write_json(run.path / "config.json", {**config, "format": number})
-    with pytest.raises(UserError, match=f"format {number}.*use an? {word}"):
+    with pytest.raises(UserError, match=f"format {number}.*reads formats 1 to "):
         open_training(run)
 
 
@@ -200,8 +201,8 @@ def test_a_checkpoint_of_another_version_is_refused(tmp_path: Path) -> None:
 
     run = start(tmp_path, "run")
     stop_after(run, 3)
-    tensors, facts = read_tensors(run.saved()[0])
-    write_tensors(run.saved()[0], tensors, {**facts, "format": "999"})
+    tensors, facts = read_tensors(run.checkpoint_files()[0])
+    write_tensors(run.checkpoint_files()[0], tensors, {**facts, "format": "999"})
     with pytest.raises(UserError, match="format 999"):
         open_training(run)
 
@@ -242,7 +243,7 @@ def test_settings_return_as_they_were(tmp_path: Path) -> None:
     run = start(tmp_path, "run")
     settings = settings_of(run)
     assert settings.config == ALAE
-    assert settings.machine == Machine("cpu", "float32", 1, False)
+    assert settings.compute == ComputeSettings("cpu", "float32", 1, False)
     assert settings.signal == images().signal.__class__(1, 6, 4)
     config = read_json(run.path / "config.json")
     assert set(config["versions"]) == {"anamorph", "torch", "python"}
@@ -252,7 +253,7 @@ def test_settings_return_as_they_were(tmp_path: Path) -> None:
 
 
 def test_a_diverged_training_keeps_its_last_good_checkpoint(tmp_path: Path) -> None:
-    run = start(tmp_path, "run", config=ALAEConfig(width=16, w_dim=5, z_dim=3, rate=1e6))
+    run = start(tmp_path, "run", config=ALAEConfig(width=16, w_dim=5, z_dim=3, learning_rate=1e6))
     with pytest.raises(Diverged, match=r"diverged|not finite"):
         finish(run)
     found = run.latest()
@@ -264,7 +265,7 @@ def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(session, "SAVE_SECONDS", -1.0)  # save at every step
     run = start(tmp_path, "run")
     stop_after(run, 5)
-    before = run.saved()[0]
+    before = run.checkpoint_files()[0]
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (before.stat().st_size // 2, hard))
     try:
@@ -272,7 +273,7 @@ def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path: Path, monkeypatch:
             finish(run)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert run.saved()[0] == before
+    assert run.checkpoint_files()[0] == before
     assert not list(run.checkpoints.glob(".*"))
     finish(run)
 
@@ -283,7 +284,7 @@ def test_checkpoints_are_thinned_to_the_newest_two_and_some_at_pictures(
     monkeypatch.setattr(session, "SAVE_SECONDS", -1.0)
     run = start(tmp_path, "run")
     finish(run)
-    saved = run.saved()
+    saved = run.checkpoint_files()
     assert len(saved) <= KEPT + 2
     kept = [path for path in saved if "-kept" in path.name]
     assert kept[0] == saved[0]
@@ -292,9 +293,9 @@ def test_checkpoints_are_thinned_to_the_newest_two_and_some_at_pictures(
 
 
 def test_pictures_are_made_at_the_milestones(unbroken: RunFolder) -> None:
-    assert milestones(6400) == (0, 100, 400, 800, 1600, 3200, 4800, 6400)
+    assert picture_milestones(6400) == (0, 100, 400, 800, 1600, 3200, 4800, 6400)
     strips = sorted(int(path.stem) for path in (unbroken.pictures / "strips").iterdir())
-    wanted = sorted({min(-(-m // SIZE) * SIZE, TOTAL) for m in milestones(TOTAL)})
+    wanted = sorted({min(-(-m // SIZE) * SIZE, TOTAL) for m in picture_milestones(TOTAL)})
     assert strips == wanted
     for name in ("timeline.png", "curves.png"):
         assert (unbroken.pictures / name).stat().st_size > 0
@@ -322,13 +323,13 @@ def test_a_loaded_model_is_the_average(unbroken: RunFolder) -> None:
     model, found = load(unbroken.path), unbroken.latest()
     assert found is not None
     for name, value in model.state_dict().items():
-        assert torch.equal(value, found[0][f"average/{name}"])
+        assert torch.equal(value, found[0][f"ema/{name}"])
     assert not any(p.requires_grad for p in model.parameters())
 
 
 def test_the_plan_is_a_function_of_the_total() -> None:
-    assert Plan.of(5000) == Plan(5000, milestones(5000), 5)
-    assert Plan.of(5000, (1, 2)).pictures == (1, 2)
+    assert TrainingPlan.of(5000) == TrainingPlan(5000, picture_milestones(5000), 5)
+    assert TrainingPlan.of(5000, (1, 2)).pictures == (1, 2)
 
 
 def test_every_model_can_be_started_by_name(tmp_path: Path) -> None:
@@ -336,25 +337,25 @@ def test_every_model_can_be_started_by_name(tmp_path: Path) -> None:
         out, wanted = tmp_path / name, None
         source = "digits" if name.startswith(("style", "vq")) else str(data(tmp_path))
         if "image" not in MODELS[name].signals:
-            source, wanted = str(recordings(tmp_path / "sounds")), Wanted(window=192, names="{digit}_{speaker}_*")
-        statuses = list(train(name, source, 16, out, config=config, batch=SIZE, wanted=wanted))
+            source, wanted = str(recordings(tmp_path / "sounds")), ReadOptions(window=192, name_pattern="{digit}_{speaker}_*")
+        statuses = list(train(name, source, 16, out, config=config, batch=SIZE, read_options=wanted))
         assert statuses[-1].images == 16
-        assert list(train(name, source, 16, out, batch=SIZE, wanted=wanted)) == []
-        (*_, last) = train(name, source, 24, out, config=config, batch=SIZE, wanted=wanted)
+        assert list(train(name, source, 16, out, batch=SIZE, read_options=wanted)) == []
+        (*_, last) = train(name, source, 24, out, config=config, batch=SIZE, read_options=wanted)
         assert last.images == settings_of(RunFolder(out)).images == 24
 
 
 def test_sounds_that_are_read_otherwise_are_another_run(tmp_path: Path) -> None:
     source, config = str(recordings(tmp_path / "sounds")), dict(CASES.values())["autoencoder"]
-    wanted = Wanted(window="0.05s")  # 200 samples
+    wanted = ReadOptions(window="0.05s")  # 200 samples
 
-    def again(wanted: Wanted) -> list[Status]:
-        return list(train("autoencoder", source, 8, tmp_path / "run", config=config, batch=8, wanted=wanted))
+    def again(wanted: ReadOptions) -> list[Status]:
+        return list(train("autoencoder", source, 8, tmp_path / "run", config=config, batch=8, read_options=wanted))
 
     assert len(again(wanted)) > 0
-    assert again(Wanted(window=200)) == []
+    assert again(ReadOptions(window=200)) == []
     with pytest.raises(UserError, match="holds a run of window 200, which is not what was asked"):
-        again(Wanted(window=100))
+        again(ReadOptions(window=100))
 
 
 def test_another_run_in_the_folder_is_refused(tmp_path: Path) -> None:
@@ -383,17 +384,17 @@ def test_nothing_is_left_of_what_could_not_begin_or_was_killed(tmp_path: Path) -
 def test_pictures_show_held_out_images_where_there_are_some(tmp_path: Path) -> None:
     path = data(tmp_path)
     for suffix, held in (("", True), (":train", True), (":all", False)):
-        settings = new_settings("alae", f"{path}{suffix}", 8, config=ALAE, batch=SIZE, choice=HERE)
-        trained, seen = (source.in_order().take(0, source.size) for source in (open_data(settings), shown(settings)))
+        settings = new_settings("alae", f"{path}{suffix}", 8, config=ALAE, batch=SIZE, compute=HERE)
+        trained, seen = (source.in_order().take(0, source.size) for source in (open_data(settings), preview_data(settings)))
         common = {x.numpy().tobytes() for x in trained.signals} & {x.numpy().tobytes() for x in seen.signals}
-        assert holds_out(settings) == held == (not common)
+        assert has_held_out(settings) == held == (not common)
 
 
 def test_images_are_shown_in_one_order_that_is_not_the_folders(tmp_path: Path) -> None:
     settings = settings_of(start(tmp_path, "run"))
-    first, again = (shown(settings).take(0, 4).signals for _ in range(2))
+    first, again = (preview_data(settings).take(0, 4).signals for _ in range(2))
     assert torch.equal(first, again)
-    assert not torch.equal(first, shown(settings).in_order().take(0, 4).signals)
+    assert not torch.equal(first, preview_data(settings).in_order().take(0, 4).signals)
 
 
 def test_a_run_is_made_by_its_settings_alone(tmp_path: Path) -> None:

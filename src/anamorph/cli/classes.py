@@ -19,7 +19,7 @@ def class_numbers(run: Path, texts: Sequence[str], known: Mapping[str, int], not
     known: how many classes each label has. nothing: what is told of an unknown label, as in "the model draws no".
     Raises: UserError for a label that is not known, or a class that it does not have.
     """
-    from anamorph.runs import class_names
+    from anamorph.run_data import class_names
 
     found: dict[str, int] = {}
     for text in texts:

@@ -36,30 +36,32 @@ class Compare(Common):
 def main(words: Sequence[str]) -> int:
     options = parse(Compare, "compare", words)
 
-    from anamorph.cli.telling import Telling
-    from anamorph.evaluation.compare import Column, compared, names_of
+    from anamorph.cli.stacked_progress import StackedProgress
+    from anamorph.evaluation.compare import Column, compare_runs, names_of
     from anamorph.evaluation.comparison import markdown, write_comparison
     from anamorph.evaluation.evaluate import chosen, evaluate
-    from anamorph.evaluation.networks import choose
+    from anamorph.evaluation.evaluated_run import evaluated_run, open_for_evaluation
+    from anamorph.evaluation.networks import choose_networks
     from anamorph.evaluation.report import write_report
-    from anamorph.evaluation.subject import opened, subject_of
 
     names, steps = names_of(options.runs), chosen(options.metrics)
-    options.settle()
+    options.apply_threads()
     columns, eyes = [], None
-    with options.computing(), Telling() as tell:
+    with options.computing(), StackedProgress() as tell:
         for name, run in zip(names, options.runs, strict=True):
             with tell("reading images") as progress:
-                model, data = opened(run, options.data, options.n, options.device, progress)
+                model, data = open_for_evaluation(run, options.data, options.n, options.device, progress)
             if eyes is None:
                 with tell("learning to look") as progress:
-                    eyes = choose(options.features, data.train.source, data.held.source, progress).to(options.device)
-            subject = subject_of(run, data, eyes, options.n, options.seed, options.device, model)
+                    eyes = choose_networks(options.features, data.train.source, data.held_out.source, progress).to(
+                        options.device
+                    )
+            subject = evaluated_run(run, data, eyes, options.n, options.seed, options.device, model)
             note(f"{name}: {subject.images:,} of {subject.settings.images:,} images, against {data.split}")
             record, looks = evaluate(subject, steps, tell, lambda text, name=name: note(f"{name}: {text}"))  # type: ignore[misc]
             write_report(record, looks)
             columns.append(Column(name, record, looks))
-    found = compared(columns, options.seed)
+    found = compare_runs(columns, options.seed)
     paths = write_comparison(found, columns, options.out or Path("comparison"))
     emit(
         options.json,

@@ -16,8 +16,8 @@ from anamorph.core.errors import UserError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from anamorph.data.examples import Examples
-    from anamorph.priors.compose import WithPrior
+    from anamorph.data.dataset import Dataset
+    from anamorph.models.two_stage import TwoStageModel
 
 __all__ = ["SUFFIX", "free", "main"]
 
@@ -59,25 +59,25 @@ def main(words: Sequence[str]) -> int:
     if not options.images:
         raise UserError("name the images to compress: files, data:12, or a source such as digits:test")
 
-    from anamorph.cli.picking import as_source
+    from anamorph.cli.image_arguments import as_source
     from anamorph.coding.compress import compress
     from anamorph.coding.container import unpack
-    from anamorph.coding.lanes import laws_of
-    from anamorph.core.files import replacing
+    from anamorph.coding.lockstep import distributions_of
+    from anamorph.core.files import atomic_write
     from anamorph.core.signal import Image
     from anamorph.runs import load
 
-    model, _ = laws_of(load(options.run))
+    model, _ = distributions_of(load(options.run))
     source = as_source(model, options.run, options.images)
     together = source is not None or (options.out is not None and options.out.suffix == SUFFIX)
     paths = free(_places(options, source is not None), options.overwrite)
     asked = _read(model, options) if source is None else _whole(model, source, options)
     labels = asked.labels | _labels(model, options, len(asked.signals))
     with report_progress("coding") as progress:
-        files = compress(model, asked.signals, labels, together=together, originals=asked.originals, progress=progress)
+        files = compress(model, asked.signals, labels, joint=together, originals=asked.originals, progress=progress)
     told = []
     for path, data in zip(paths, files, strict=True):
-        with replacing(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_bytes(data)
         packed = unpack(data)
         bits = 8 * len(data) / (packed.count * math.prod(model.signal.shape[1:]))
@@ -109,24 +109,24 @@ def _places(options: Compress, source: bool) -> list[Path]:
     if source:
         return [(out or options.run) / f"compressed{SUFFIX}"]
 
-    from anamorph.cli.picking import NAME
+    from anamorph.cli.image_arguments import NAME
 
     stems = [word.replace(":", "-") if NAME.fullmatch(word) else Path(word).stem for word in options.images]
     folders = [options.run if NAME.fullmatch(word) else Path(word).parent for word in options.images]
     return [(out or folder) / f"{stem}{SUFFIX}" for folder, stem in zip(folders, stems, strict=True)]
 
 
-def _read(model: WithPrior, options: Compress) -> _Asked:
+def _read(model: TwoStageModel, options: Compress) -> _Asked:
     """Raises: UserError for a file that is not as the model takes it, unless it is to be fitted."""
     import torch
 
-    from anamorph.cli.picking import NAME, read
+    from anamorph.cli.image_arguments import NAME, read_arguments
 
     found, sizes = [], []
     fitted = False
     for word in options.images:
         if NAME.fullmatch(word):
-            found += [x for _, x in read(model, options.run, [word])]
+            found += [x for _, x in read_arguments(model, options.run, [word])]
             sizes.append(tuple(model.signal.shape[1:]))
             continue
         x, size, done = _file(model, word)
@@ -143,14 +143,14 @@ def _read(model: WithPrior, options: Compress) -> _Asked:
     return _Asked(torch.cat(found), sizes if fitted else [])
 
 
-def _file(model: WithPrior, word: str) -> tuple[Tensor, tuple[int, ...], str]:
+def _file(model: TwoStageModel, word: str) -> tuple[Tensor, tuple[int, ...], str]:
     from anamorph.core.signal import Image
-    from anamorph.data.pick import read_image, read_sound
+    from anamorph.data.single_files import read_image, read_sound
 
     return read_image(word, model.signal) if isinstance(model.signal, Image) else read_sound(word, model.signal)
 
 
-def _whole(model: WithPrior, source: Examples, options: Compress) -> _Asked:
+def _whole(model: TwoStageModel, source: Dataset, options: Compress) -> _Asked:
     """All of a source, with those of its labels that the prior is told.
 
     Raises: UserError if its images are not as the model takes them, unless they are to be fitted.
@@ -163,7 +163,7 @@ def _whole(model: WithPrior, source: Examples, options: Compress) -> _Asked:
     return _Asked(batch.signals, labels={name: value for name, value in batch.labels.items() if name in model.classes})
 
 
-def _labels(model: WithPrior, options: Compress, n: int) -> dict[str, Tensor]:
+def _labels(model: TwoStageModel, options: Compress, n: int) -> dict[str, Tensor]:
     """The classes that were asked for."""
     from anamorph.cli.sample import Sample, classes_asked_for
 

@@ -33,20 +33,20 @@ def main(words: Sequence[str]) -> int:
     options = parse(Decode, "decode", words)
 
     from anamorph.cli.classes import class_numbers
-    from anamorph.core.classes import class_codes, with_classes
     from anamorph.core.fingerprint import fingerprint_of
-    from anamorph.core.model import decode_in_parts
+    from anamorph.core.labels import label_sizes, with_labels
+    from anamorph.core.model import decode_in_chunks
     from anamorph.core.space import check_codes, read_codes
     from anamorph.figures.show import show_all
 
     codes, _, facts = read_codes(options.codes)
     model = options.load(options.run)
-    codes = with_classes(codes, class_numbers(options.run, options.label, class_codes(model), "the model decodes no"))
+    codes = with_labels(codes, class_numbers(options.run, options.label, label_sizes(model), "the model decodes no"))
     check_codes(codes, model.spaces)
     if facts.get("model") not in (None, fingerprint_of(model)):
         note(f"{options.codes} was made by another model, or by this one when it had seen fewer images")
     with options.computing():
-        x = decode_in_parts(model, {name: value[: options.n].to(options.device) for name, value in codes.items()})
+        x = decode_in_chunks(model, {name: value[: options.n].to(options.device) for name, value in codes.items()})
     path = options.out or options.run / "decode.png"
     written = show_all(path, model.signal, x)
     emit(options.json, f"{written}: {len(x)} {model.signal.noun}s", **written.facts, n=len(x))

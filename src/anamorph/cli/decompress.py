@@ -83,7 +83,7 @@ def _write(path: Path, x: Tensor, signal: Signal, was: tuple[int, ...] | None) -
     if isinstance(signal, Image):
         save_picture(path, as_picture(x))
     else:
-        write_wav(path, x if was is None else x[:, : was[0]], signal.rate)
+        write_wav(path, x if was is None else x[:, : was[0]], signal.sample_rate)
 
 
 def _places(path: Path, out: Path | None, count: int, suffix: str) -> list[Path]:

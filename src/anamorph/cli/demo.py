@@ -26,7 +26,7 @@ def main(words: Sequence[str]) -> int:
     from rich.table import Table
 
     from anamorph.cli.live import Live, Stop
-    from anamorph.experiments.demo import show_demo, train_demo
+    from anamorph.demo import show_demo, train_demo
     from anamorph.training.folder import RunFolder
 
     folder = RunFolder(options.out)
@@ -35,7 +35,7 @@ def main(words: Sequence[str]) -> int:
         for status in train_demo(folder, stop):
             live.show(status)
     if stop():
-        note(f"stopped and saved at {folder.seen():,} images: the same command goes on")
+        note(f"stopped and saved at {folder.images_seen():,} images: the same command goes on")
         return 130
     shown = show_demo(folder)
     table = Table("measure", "alae, in w", "raw pixels")

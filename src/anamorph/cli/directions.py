@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from anamorph.core.model import LatentModel
     from anamorph.core.space import Space
-    from anamorph.data.examples import Examples
+    from anamorph.data.dataset import Dataset
     from anamorph.edit.directions import Directions
     from anamorph.edit.layers import Layers
 
@@ -64,7 +64,7 @@ def main(words: Sequence[str]) -> int:
         found = conditioned(found, options.without, codes)
     path = options.out or options.run / f"directions-{options.method}.safetensors"
     found.write(path)
-    emit(options.json, f"{path}: {len(found)} directions in {found.space}\n{_told(found)}", path=path, **_facts(found))
+    emit(options.json, f"{path}: {len(found)} directions in {found.space}\n{_describe(found)}", path=path, **_facts(found))
     return 0
 
 
@@ -72,7 +72,7 @@ def _facts(found: Directions) -> dict[str, Any]:
     return {"names": found.names, "measures": found.measures, "space": found.space, "layers": found.layers}
 
 
-def _told(found: Directions) -> str:
+def _describe(found: Directions) -> str:
     lines = []
     for i, name in enumerate(found.names):
         told = ", ".join(f"{what} {values[i]:.3g}" for what, values in found.measures.items())
@@ -89,7 +89,7 @@ def _layers(space: Space, text: str) -> Layers | None:
 def _free(model: LatentModel, options: Find) -> tuple[Directions, Tensor]:
     """Without labels; and the codes that they are scaled by."""
     from anamorph.core.fingerprint import fingerprint_of
-    from anamorph.core.model import Styled, code_space, require
+    from anamorph.core.model import HasStyles, code_space, require
     from anamorph.edit.directions import Directions, deviations, principal, style_factors
 
     space = code_space(model)
@@ -98,7 +98,7 @@ def _free(model: LatentModel, options: Find) -> tuple[Directions, Tensor]:
         vectors, scales, shares = principal(codes, options.k)
         measures = {"variance": tuple(shares.tolist())}
     else:
-        weights = require(model, Styled, "factorising styles (sefa)").style_weights()
+        weights = require(model, HasStyles, "factorising styles (sefa)").style_weights()
         vectors, gains = style_factors([w for i, w in enumerate(weights) if layers is None or i in layers], options.k)
         scales, measures = deviations(codes, vectors), {"gain": tuple(gains.tolist())}
     names = tuple(f"{options.method}{i}" for i in range(options.k))
@@ -108,25 +108,25 @@ def _free(model: LatentModel, options: Find) -> tuple[Directions, Tensor]:
 
 def _codes(model: LatentModel, space: Space, options: Find) -> Tensor:
     """Drawn codes, or those of a source, as vectors [N, D]."""
-    from anamorph.core.model import Draws, require
+    from anamorph.core.model import Samples, require
     from anamorph.core.random import Seeded
     from anamorph.edit.directions import flat
 
     if options.source:
         return _encoded(model, space, _opened(model, options), options)[0]
-    drawer = require(model, Draws, "finding directions without a SOURCE of images")
-    return flat(drawer.draw(options.n, Seeded(options.seed, "directions", device=options.device))[space.name], space)
+    drawer = require(model, Samples, "finding directions without a SOURCE of images")
+    return flat(drawer.sample(options.n, Seeded(options.seed, "directions", device=options.device))[space.name], space)
 
 
-def _opened(model: LatentModel, options: Find) -> Examples:
-    from anamorph.cli.picking import fitted
+def _opened(model: LatentModel, options: Find) -> Dataset:
+    from anamorph.cli.image_arguments import open_like
 
-    return fitted(model, options.run, options.source or "", "train").shuffled()
+    return open_like(model, options.run, options.source or "", "train").shuffled()
 
 
-def _encoded(model: LatentModel, space: Space, source: Examples, options: Find) -> tuple[Tensor, dict[str, Tensor]]:
+def _encoded(model: LatentModel, space: Space, source: Dataset, options: Find) -> tuple[Tensor, dict[str, Tensor]]:
     """Codes of images as vectors [N, D], and their labels [N]."""
-    from anamorph.cli.picking import encode_source
+    from anamorph.cli.image_arguments import encode_source
     from anamorph.core.model import Encodes, require
     from anamorph.edit.directions import flat
 

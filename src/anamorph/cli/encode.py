@@ -31,20 +31,20 @@ def main(words: Sequence[str]) -> int:
         raise UserError("name the images or sounds to encode: files, data:12, or a source such as digits:test")
 
     from anamorph.cli.classes import class_numbers
-    from anamorph.cli.picking import as_source, encode_source, gather, pick
-    from anamorph.core.classes import class_codes, with_classes
+    from anamorph.cli.image_arguments import as_source, encode_arguments, encode_source, stack_codes
     from anamorph.core.fingerprint import fingerprint_of
+    from anamorph.core.labels import label_sizes, with_labels
     from anamorph.core.model import Encodes, require
     from anamorph.core.space import write_codes
 
     model = require(options.load(options.run), Encodes, "encoding")
     with options.computing():
-        classes = class_numbers(options.run, options.label, class_codes(model), "the model decodes no")
+        classes = class_numbers(options.run, options.label, label_sizes(model), "the model decodes no")
         source = as_source(model, options.run, options.images)
         if source is None:
-            codes = gather(pick(model, options.run, options.images, classes))
+            codes = stack_codes(encode_arguments(model, options.run, options.images, classes))
         else:
-            codes = with_classes(encode_source(model, source, source.size)[0], classes)
+            codes = with_labels(encode_source(model, source, source.size)[0], classes)
     path = options.out or options.run / "codes.safetensors"
     spaces = [space for space in model.spaces if space.name in codes]
     facts = {"model": fingerprint_of(model), "images": " ".join(options.images)}

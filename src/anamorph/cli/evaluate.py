@@ -36,22 +36,22 @@ class Evaluate(Common):
 def main(words: Sequence[str]) -> int:
     options = parse(Evaluate, "evaluate", words)
 
-    from anamorph.cli.telling import Telling
+    from anamorph.cli.stacked_progress import StackedProgress
     from anamorph.evaluation.evaluate import chosen, evaluate
-    from anamorph.evaluation.networks import choose
+    from anamorph.evaluation.evaluated_run import evaluated_run, open_for_evaluation
+    from anamorph.evaluation.networks import choose_networks
     from anamorph.evaluation.report import plain_table, write_report
-    from anamorph.evaluation.subject import opened, subject_of
 
     steps = chosen(options.metrics)
-    options.settle()
-    with options.computing(), Telling() as tell:
+    options.apply_threads()
+    with options.computing(), StackedProgress() as tell:
         with tell("reading images") as progress:
-            model, data = opened(options.run, options.source, options.n, options.device, progress)
-        for told in data.held.source.notes:
+            model, data = open_for_evaluation(options.run, options.source, options.n, options.device, progress)
+        for told in data.held_out.source.notes:
             note(told)
         with tell("learning to look") as progress:
-            eyes = choose(options.features, data.train.source, data.held.source, progress).to(options.device)
-        subject = subject_of(options.run, data, eyes, options.n, options.seed, options.device, model)
+            eyes = choose_networks(options.features, data.train.source, data.held_out.source, progress).to(options.device)
+        subject = evaluated_run(options.run, data, eyes, options.n, options.seed, options.device, model)
         note(
             f"{subject.name}, {subject.settings.model} at {subject.images:,} of {subject.settings.images:,} images "
             f"({subject.which} checkpoint), against {subject.n_real:,} of {data.split}; "

@@ -13,7 +13,7 @@ from anamorph.cli.options import note, parse
 from anamorph.core.errors import UserError, nearest
 
 if TYPE_CHECKING:
-    from anamorph.training.machine import Choice
+    from anamorph.training.autotune import ComputeRequest
 
 __all__ = ["main"]
 
@@ -72,11 +72,11 @@ def main(words: Sequence[str]) -> int:
 
     from anamorph.cli.live import Stop
     from anamorph.cli.train import COMPILED
-    from anamorph.training.machine import Choice
+    from anamorph.training.autotune import ComputeRequest
 
     if hasattr(os, "nice"):
         os.nice(5)
-    choice = Choice(options.device, options.precision, options.threads, COMPILED[options.compile])
+    choice = ComputeRequest(options.device, options.precision, options.threads, COMPILED[options.compile])
     out = options.out or Path("runs") / options.name
     with Stop().listening() as stop:
         if _run(options, out, choice, stop):
@@ -85,7 +85,7 @@ def main(words: Sequence[str]) -> int:
     return 130
 
 
-def _run(options: Experiment, out: Path, choice: Choice, stop: Callable[[], bool]) -> bool:
+def _run(options: Experiment, out: Path, choice: ComputeRequest, stop: Callable[[], bool]) -> bool:
     """Whether the experiment came to its end."""
     if options.name == "mnist-probes":
         from anamorph.experiments.mnist_probes import IMAGES, mnist_probes

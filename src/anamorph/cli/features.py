@@ -50,25 +50,25 @@ def main(words: Sequence[str]) -> int:
 
 def _train(options: Features) -> int:
     from anamorph.data.images import images_of
-    from anamorph.data.open import Wanted, open_source
-    from anamorph.evaluation.networks import told, train_network
+    from anamorph.data.open import ReadOptions, open_source
+    from anamorph.evaluation.networks import describe_network, train_network
 
-    wanted = Wanted(parse_size(options.size))
+    wanted = ReadOptions(parse_size(options.size))
     with report_progress("reading images") as progress:
         train, held = (images_of(open_source(options.name, wanted, split=s, progress=progress)) for s in ("train", "test"))
     with report_progress("learning to look") as progress:
         network, facts = train_network(train, held, options.called, options.images, options.seed, progress=progress)
     right = "".join(f"; {label}: right on {share:.1%} of held-out images" for label, share in facts.get("accuracy", {}).items())
-    emit(options.json, f"{told(network)}{right}", name=network.name, width=network.width, **facts)
+    emit(options.json, f"{describe_network(network)}{right}", name=network.name, width=network.width, **facts)
     return 0
 
 
 def _list(options: Features) -> int:
-    from anamorph.evaluation.networks import BUILT_IN, at_hand, known, published_folder
-    from anamorph.interop.features import BACKBONE_OF, PUBLISHED
+    from anamorph.evaluation.networks import BUILT_IN, has_published_files, known_networks, published_folder
+    from anamorph.interop.published_features import BACKBONE_OF, PUBLISHED
 
-    standard = {name: at_hand(name) for name in BACKBONE_OF}
-    there = known()
+    standard = {name: has_published_files(name) for name in BACKBONE_OF}
+    there = known_networks()
     lines = [f"{name:<34} {what}" for name, what in BUILT_IN.items()]
     for name, about in there.items():
         trained = about.get("trained", {})
@@ -81,15 +81,15 @@ def _list(options: Features) -> int:
 
 
 def _add(options: Features) -> int:
-    from anamorph.evaluation.networks import added, added_published, fetched, told
-    from anamorph.interop.features import BACKBONE_OF
+    from anamorph.evaluation.networks import add_network, add_published, describe_network, fetch_published
+    from anamorph.interop.published_features import BACKBONE_OF
 
     if options.name in BACKBONE_OF:
-        paths = fetched(options.name) if options.file is None else [added_published(options.name, options.file)]
+        paths = fetch_published(options.name) if options.file is None else [add_published(options.name, options.file)]
         emit(options.json, "\n".join(f"{options.name}: {path}" for path in paths), name=options.name, paths=paths)
         return 0
     if options.file is None:
         raise UserError(f"features add {options.name} needs the file to add: features add {options.name} FILE")
-    network = added(options.name, options.file)
-    emit(options.json, told(network), name=options.name, width=network.width)
+    network = add_network(options.name, options.file)
+    emit(options.json, describe_network(network), name=options.name, width=network.width)
     return 0

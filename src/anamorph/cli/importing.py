@@ -13,7 +13,7 @@ from anamorph.cli.options import emit, note, parse, parse_size
 from anamorph.core.errors import UserError
 
 if TYPE_CHECKING:
-    from anamorph.interop.imported import Imported
+    from anamorph.interop.imported_run import Imported
 
 __all__ = ["main"]
 
@@ -44,15 +44,15 @@ class Import:
 def main(words: Sequence[str]) -> int:
     options = parse(Import, "import", words)
 
-    from anamorph.core.model import Draws
-    from anamorph.interop.imported import write_run
+    from anamorph.core.model import Samples
+    from anamorph.interop.imported_run import write_run
 
     imported = _read(options)
     for told in imported.notes:
         note(told)
     settings = write_run(imported, options.out, options.raw)
     reached = settings.signal.at(settings.level)
-    text, can = f"{settings.model} of {settings.signal}", "sample" if isinstance(imported.model, Draws) else "reconstruct"
+    text, can = f"{settings.model} of {settings.signal}", "sample" if isinstance(imported.model, Samples) else "reconstruct"
     if settings.level:
         text += f", grown to {reached} so far"
     facts = {"model": settings.model, "signal": str(settings.signal), "level": settings.level, "run": str(options.out)}
@@ -64,22 +64,22 @@ def _read(options: Import) -> Imported:
     if (options.kind == "pixelsnail") != (options.codes_of is not None):
         raise UserError("--codes-of goes with pixelsnail: the run whose codes it is a law of")
     if options.kind == "pixelsnail":
-        from anamorph.interop.pixelsnail import read_priors
+        from anamorph.interop.import_pixelsnail import read_priors
 
         return read_priors(options.files, str(options.codes_of))
     if len(options.files) != 1:
         raise UserError(f"one file holds {options.kind}, got {len(options.files)}")
     (file,) = options.files
     if options.kind == "vqvae2":
-        from anamorph.interop.vqvae2 import read_vqvae2
+        from anamorph.interop.import_vqvae2 import read_vqvae2
 
         return read_vqvae2(file, parse_size(options.size))
     if options.size is not None:
         raise UserError(f"--size is for vqvae2: a file of {options.kind} tells the size of its images")
     if options.kind == "alae":
-        from anamorph.interop.alae import read_alae
+        from anamorph.interop.import_alae import read_alae
 
         return read_alae(file)
-    from anamorph.interop.stylegan import read_stylegan
+    from anamorph.interop.import_stylegan import read_stylegan
 
     return read_stylegan(file)

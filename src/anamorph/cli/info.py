@@ -26,41 +26,40 @@ class Info:
 
 def _used(folder: RunFolder) -> dict[str, Any]:
     """The checkpoint that other commands use; nothing, if there is none yet."""
-    return folder.used() if folder.saved() else {}
+    return folder.checkpoint_in_use() if folder.checkpoint_files() else {}
 
 
 def main(words: Sequence[str]) -> int:
     options = parse(Info, "info", words)
 
-    from anamorph.catalog import entry
+    from anamorph.catalog import model_entry
     from anamorph.core.config import to_plain
-    from anamorph.core.model import CAPABILITIES
-    from anamorph.runs import built, settings_of
+    from anamorph.core.model import capability_names
+    from anamorph.runs import build_run_model, settings_of
     from anamorph.training.folder import RunFolder
-    from anamorph.training.run import reached
+    from anamorph.training.run import stage_of_checkpoint
 
     folder = RunFolder(options.run)
     settings = settings_of(folder)
-    model, _ = built(settings)
-    found = entry(settings.model)
-    capabilities = [c.__name__.lower() for c in CAPABILITIES if isinstance(model, c)]
+    model, _ = build_run_model(settings)
+    found = model_entry(settings.model)
     progress = folder.progress()
-    seen, level = int(progress["images"]), reached(progress, settings.schedule).level
+    seen, level = int(progress["images"]), stage_of_checkpoint(progress, settings.schedule).level
     last = folder.metrics()[-1:]
     facts = {
         "model": f"{settings.model}: {found.title} ({found.paper})",
         "parameters": f"{sum(p.numel() for p in model.parameters()):,}",
         "signal": f"{settings.signal}",
         "spaces": "; ".join(str(space) for space in model.spaces),
-        "can": ", ".join(["decode", *("style" if c == "styled" else c.removesuffix("s") for c in capabilities)]),
+        "can": ", ".join(["decode", *capability_names(model)]),
         "grown to": f"{settings.signal.at(level)}" if level else "",
-        "codes of": f"{settings.first.model} in {settings.codes_of}" if settings.first else "",
+        "codes of": f"{settings.first_stage.model} in {settings.codes_of}" if settings.first_stage else "",
         "source": settings.source or "imported, none yet",
         "seen": f"{seen:,} of {settings.images:,} {settings.signal.noun}s",
         "used": f"{used['which']} checkpoint, at {used['images']:,} {settings.signal.noun}s" if (used := _used(folder)) else "",
-        "machine": str(settings.machine),
+        "machine": str(settings.compute),
         "seed": str(settings.seed),
-        "checkpoints": str(len(folder.saved())),
+        "checkpoints": str(len(folder.checkpoint_files())),
         "losses": "  ".join(f"{k} {v:.4g}" for k, v in last[0].items() if "/" in k and isinstance(v, float)) if last else "",
         "settings": "  ".join(f"{name} {value}" for name, value in to_plain(settings.config).items()),
     }

@@ -44,23 +44,23 @@ def main(words: Sequence[str]) -> int:
 
     import torch
 
-    from anamorph.cli.picking import pick
-    from anamorph.core.model import Chooses, require
-    from anamorph.core.prior import Taste
+    from anamorph.cli.image_arguments import encode_arguments
+    from anamorph.core.model import HasPrior, require
+    from anamorph.core.prior import SamplingSettings
     from anamorph.core.random import Seeded
-    from anamorph.core.signal import image_of
-    from anamorph.data.pick import read_images
+    from anamorph.core.signal import require_image
+    from anamorph.data.single_files import read_images
     from anamorph.edit.inpaint import inpaint
     from anamorph.figures.grid import Row
     from anamorph.figures.show import show
 
-    taste = Taste(options.temperature, options.top_k, options.top_p)
-    model = require(options.load(options.run), Chooses, "drawing a part of an image anew")
-    signal = image_of(model.signal, "inpainting")
+    taste = SamplingSettings(options.temperature, options.top_k, options.top_p)
+    model = require(options.load(options.run), HasPrior, "drawing a part of an image anew")
+    signal = require_image(model.signal, "inpainting")
     mask, _ = read_images([options.mask], replace(signal, channels=1))
     redrawn = mask[0, 0] > 0
     with options.computing(), report_progress("drawing codes") as progress:
-        (picked,) = pick(model, options.run, [options.image])
+        (picked,) = encode_arguments(model, options.run, [options.image])
         random = Seeded(options.seed, "inpaint", device=options.device)
         codes = inpaint(model, picked.codes, redrawn.to(options.device), options.n, random, taste, progress)
         drawn = model.decode(codes).float()

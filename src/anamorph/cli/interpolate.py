@@ -53,9 +53,9 @@ def main(words: Sequence[str]) -> int:
 
     import torch
 
-    from anamorph.cli.picking import pick
-    from anamorph.core.model import decode_in_parts
-    from anamorph.core.signal import image_of
+    from anamorph.cli.image_arguments import encode_arguments
+    from anamorph.core.model import decode_in_chunks
+    from anamorph.core.signal import require_image
     from anamorph.edit.interpolate import plane, strip
     from anamorph.edit.layers import layers_among
     from anamorph.edit.mix import mix
@@ -66,18 +66,18 @@ def main(words: Sequence[str]) -> int:
         check_kind(options.video)
     model = options.load(options.run)
     if options.video:
-        image_of(model.signal, "a film")
+        require_image(model.signal, "a film")
     with options.computing():
         if options.space == "z":
             codes = _through_z(model, options)
         else:
-            ends = [{k: v[0] for k, v in p.codes.items()} for p in pick(model, options.run, options.images)]
+            ends = [{k: v[0] for k, v in p.codes.items()} for p in encode_arguments(model, options.run, options.images)]
             corners = len(ends) == 4
             codes = plane(ends, options.steps, options.steps) if corners else strip(ends[0], ends[1], options.steps)
         if options.layers != "all":
             layers = layers_among(options.layers, model.spaces)
             codes = mix({name: value[:1].expand_as(value) for name, value in codes.items()}, codes, layers, model.spaces)
-        images = decode_in_parts(model, codes)
+        images = decode_in_chunks(model, codes)
     path = options.out or options.run / "interpolate.png"
     few = len(options.images) == 2 and len(images) > MOST
     shown = images[torch.linspace(0, len(images) - 1, MOST).round().long()] if few else images
@@ -94,8 +94,8 @@ def main(words: Sequence[str]) -> int:
 def _through_z(model: LatentModel, options: Interpolate) -> Codes:
     import torch
 
-    from anamorph.cli.picking import pick
-    from anamorph.core.model import Draws, Maps, code_space, require
+    from anamorph.cli.image_arguments import encode_arguments
+    from anamorph.core.model import HasMapping, Samples, code_space, require
     from anamorph.core.random import Seeded
     from anamorph.edit.interpolate import slerp
 
@@ -103,12 +103,12 @@ def _through_z(model: LatentModel, options: Interpolate) -> Codes:
     if len(words) != 2:
         raise UserError("in z one can only go between two images")
     t = torch.linspace(0, 1, options.steps, device=options.device)
-    if not isinstance(model, Maps):
-        name = code_space(require(model, Draws, "interpolation in z")).name
-        a, b = (p.codes[name][0] for p in pick(model, options.run, words))
+    if not isinstance(model, HasMapping):
+        name = code_space(require(model, Samples, "interpolation in z")).name
+        a, b = (p.codes[name][0] for p in encode_arguments(model, options.run, words))
         return {name: slerp(a, b, t)}
     if not all(word.startswith("seed:") and word[5:].isdigit() for word in words):
         raise UserError("in z one can only go between two seeds, as in seed:1 seed:2: images have no known z; use --space w")
-    a, b = (Seeded(int(word[5:]), "seed", device=options.device).normal(1, *model.prior.shape)[0] for word in words)
+    a, b = (Seeded(int(word[5:]), "seed", device=options.device).normal(1, *model.z_space.shape)[0] for word in words)
     one = {name: torch.zeros(options.steps, dtype=torch.long, device=options.device) for name in model.classes}
     return model.map(slerp(a, b, t), one)

@@ -68,7 +68,9 @@ class Live:
             self.losses = _losses(status.record)
         for warning in status.warnings:
             self._bar.console.print(f"at {status.images:,} images: {warning}", style="yellow", soft_wrap=True)
-        line = f"{status.images:,} images  {status.rate:,.0f}/s  {duration(status.seconds_left)} left  {self.losses}"
+        line = (
+            f"{status.images:,} images  {status.images_per_second:,.0f}/s  {duration(status.seconds_left)} left  {self.losses}"
+        )
         if self.console.is_terminal:
             self._bar.update(self._task, completed=status.images, total=status.total, line=line)
         elif status.record and (time.monotonic() - self._printed > EVERY_SECONDS or status.images >= status.total):

@@ -55,7 +55,7 @@ def _tensorboard(folder: RunFolder) -> Iterator[Log]:
     from torch.utils.tensorboard import SummaryWriter
 
     # What a killed training had logged beyond its last checkpoint is logged again: the older events are taken back.
-    writer = SummaryWriter(str(folder.path / "tensorboard"), purge_step=folder.seen() + 1)
+    writer = SummaryWriter(str(folder.path / "tensorboard"), purge_step=folder.images_seen() + 1)
 
     def log(record: dict[str, Any]) -> None:
         for name, value in _scalars(record).items():

@@ -86,9 +86,9 @@ def _remedy(error: UserError) -> str:
     capability = getattr(error, "capability", None)
     if capability is None:
         return ""
-    from anamorph.catalog import capable
+    from anamorph.catalog import models_with
 
-    return f": {', '.join(capable(capability)) or 'none'} can"
+    return f": {', '.join(models_with(capability)) or 'none'} can"
 
 
 def _dispatch(command: str, words: list[str]) -> int:

@@ -46,8 +46,8 @@ def main(words: Sequence[str]) -> int:
     if not options.rows or not options.columns:
         raise UserError("name the images of the table: --rows seed:1 seed:2 --columns seed:3 data:0")
 
-    from anamorph.cli.picking import gather, pick
-    from anamorph.core.model import decode_in_parts
+    from anamorph.cli.image_arguments import encode_arguments, stack_codes
+    from anamorph.core.model import decode_in_chunks
     from anamorph.edit.mix import every_pair
     from anamorph.figures.grid import Row
     from anamorph.figures.show import show
@@ -58,13 +58,13 @@ def main(words: Sequence[str]) -> int:
     if any(len(names) != len(ways) for names in sources):
         raise UserError(f"a row has one source for each of --layers; got {', '.join(options.rows)} for {len(ways)}")
     with options.computing():
-        picked = pick(model, options.run, [name for names in sources for name in names] + list(options.columns))
+        picked = encode_arguments(model, options.run, [name for names in sources for name in names] + list(options.columns))
         columns = picked[-len(options.columns) :]
-        _, codes = every_pair(gather(columns[:1] * len(sources)), gather(columns))
+        _, codes = every_pair(stack_codes(columns[:1] * len(sources)), stack_codes(columns))
         for i, way in enumerate(ways):
-            rows, _ = every_pair(gather(picked[i : -len(columns) : len(ways)]), gather(columns))
+            rows, _ = every_pair(stack_codes(picked[i : -len(columns) : len(ways)]), stack_codes(columns))
             codes = way(codes, rows)
-        images = decode_in_parts(model, codes)
+        images = decode_in_chunks(model, codes)
     width = len(columns)
     heads = [[p.image[0] for p in picked[i * len(ways) : (i + 1) * len(ways)]] for i in range(len(sources))]
     blank: list[Tensor | None] = [None] * len(ways)
@@ -95,11 +95,11 @@ def _layered(model: LatentModel) -> bool:
 def _ways(model: LatentModel, options: Mix) -> list[Callable[[Codes, Codes], Codes]]:
     """How codes take up each source of a row: some of its layers, or a share of the way to it."""
     from anamorph.edit.layers import layers_among
-    from anamorph.edit.mix import blend
+    from anamorph.edit.mix import lerp_towards
 
     if not _layered(model) and not options.layers and not options.statistics:
         share = 0.5 if options.share is None else options.share
-        return [lambda codes, source: blend(codes, source, share)]
+        return [lambda codes, source: lerp_towards(codes, source, share)]
     ranges = [layers_among(text, model.spaces) for text in options.layers or ("coarse",)]
     if options.share is not None:
         raise UserError("--share is for models without layers; of this one, choose --layers")
@@ -113,21 +113,21 @@ def _mixed(model: LatentModel, layers: Layers, codes: Codes, source: Codes) -> C
 
 
 def _statistics(model: LatentModel, path: Path, options: Mix) -> dict[str, dict[str, float]]:
-    from anamorph.core.model import Draws, Noisy, decode_in_parts, require
+    from anamorph.core.model import HasNoise, Samples, decode_in_chunks, require
     from anamorph.core.random import Seeded
     from anamorph.edit.layers import layer_groups, layered
     from anamorph.edit.mix import mix
-    from anamorph.edit.noise import draw_noise
+    from anamorph.edit.noise import sample_noise
     from anamorph.figures.bars import save_bars
     from anamorph.metrics.style_statistics import moved
 
-    drawer = require(model, Draws, "drawing images for statistics")
+    drawer = require(model, Samples, "drawing images for statistics")
     groups = {name: layers for name, layers in layer_groups(layered(model.spaces).shape[0]).items() if layers}
-    codes, others = (drawer.draw(64, Seeded(options.seed, name, device=options.device)) for name in ("one", "other"))
-    changed = {f"{name} styles": decode_in_parts(model, mix(codes, others, groups[name], model.spaces)) for name in groups}
-    if isinstance(model, Noisy) and model.fixed_noise:
+    codes, others = (drawer.sample(64, Seeded(options.seed, name, device=options.device)) for name in ("one", "other"))
+    changed = {f"{name} styles": decode_in_chunks(model, mix(codes, others, groups[name], model.spaces)) for name in groups}
+    if isinstance(model, HasNoise) and model.fixed_noise:
         random, maps = Seeded(options.seed, "noise", device=options.device), tuple(range(len(model.fixed_noise)))
-        changed["noise"] = decode_in_parts(model, {**codes, **draw_noise(64, model.spaces, random, maps)})
-    found = moved(decode_in_parts(model, codes), changed)
+        changed["noise"] = decode_in_chunks(model, {**codes, **sample_noise(64, model.spaces, random, maps)})
+    found = moved(decode_in_chunks(model, codes), changed)
     save_bars(path, found, "How far a change moves images' features (1: to another image)")
     return found

@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass
 
 import tyro
 
-from anamorph.catalog import MODELS, PRIORS, entry
+from anamorph.catalog import MODELS, PRIORS, model_entry
 from anamorph.cli.options import emit, parse
 from anamorph.presets import presets_of
 
 __all__ = ["main"]
 
-SHOWN = ("representation", "learning", "data_law", "latent_law", "reciprocity", "paper")
+SHOWN = ("representation", "learning", "data_distribution", "latent_distribution", "reciprocity", "paper")
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Models:
 
 def main(words: Sequence[str]) -> int:
     options = parse(Models, "models", words)
-    shown = [entry(options.name)] if options.name else [*MODELS.values(), *PRIORS.values()]
+    shown = [model_entry(options.name)] if options.name else [*MODELS.values(), *PRIORS.values()]
     lines = []
     for model in shown:
         lines.append(f"{model.name}: {model.title}")

@@ -25,10 +25,10 @@ __all__ = [
     "Sound",
     "emit",
     "note",
+    "note_checkpoint",
     "parse",
     "parse_size",
     "report_progress",
-    "told_which",
 ]
 
 T = TypeVar("T")
@@ -41,13 +41,13 @@ ImageArguments = Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(
 class Sound:
     """How sounds are read."""
 
-    rate: int | None = None
+    sample_rate: int | None = None
     """Read sounds at this rate in hertz; by default their own, or the lowest of them."""
     window: str | None = None
     """Cut sounds into windows of so many samples, as in 8192, or seconds, as in 0.5s; by default about one second."""
     hop: str | None = None
     """From one window to the next, in samples or seconds; by default a window."""
-    names: str = ""
+    name_pattern: str = ""
     """What the names of files tell, as in "{digit}_{speaker}_*" for 7_jackson_32.wav: labels, instead of sub-folders' names."""
 
 
@@ -68,23 +68,23 @@ class Common:
     json: bool = False
     """Print the result as JSON."""
 
-    def settle(self) -> None:
+    def apply_threads(self) -> None:
         """Compute as asked for from now on."""
         import torch
 
-        from anamorph.training.machine import settle
-        from anamorph.training.run import Machine
+        from anamorph.training.autotune import apply_compute_settings
+        from anamorph.training.run import ComputeSettings
 
         threads = torch.get_num_threads() if self.threads is None else self.threads
-        settle(Machine(self.device, self.precision, threads))
+        apply_compute_settings(ComputeSettings(self.device, self.precision, threads))
 
     def load(self, run: Path) -> LatentModel:
         """The run's model, on the device asked for."""
         from anamorph.runs import load
 
-        self.settle()
+        self.apply_threads()
         model = load(run, self.device)
-        told_which(run)
+        note_checkpoint(run)
         return model
 
     @contextmanager
@@ -97,14 +97,14 @@ class Common:
             yield
 
 
-def told_which(run: Path) -> None:
+def note_checkpoint(run: Path) -> None:
     """Tell if a run is used as it was when it did best, and not as it is now."""
     from anamorph.training.folder import RunFolder
 
     folder = RunFolder(run)
     if folder.best.is_file():
-        used = folder.used()
-        note(f"{run} as it was at {used['images']:,} of {folder.seen():,} images: the {used['which']}")
+        used = folder.checkpoint_in_use()
+        note(f"{run} as it was at {used['images']:,} of {folder.images_seen():,} images: the {used['which']}")
 
 
 def parse(kind: type[T], command: str, words: Sequence[str], about: str = "") -> T:

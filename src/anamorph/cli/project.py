@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from anamorph.core.model import LatentModel
     from anamorph.core.space import Codes
-    from anamorph.edit.project import Law
+    from anamorph.edit.project import CodeStatistics
 
 __all__ = ["main"]
 
@@ -33,9 +33,9 @@ class Project(Common):
     """What is free. w: one code. w+: one code per layer, which comes closer, and edits less well. noise: noise maps, too."""
     steps: int = 500
     """Steps of the optimisation."""
-    rate: float = 0.05
+    learning_rate: float = 0.05
     """Its rate, in standard deviations of drawn codes."""
-    stay: float = 0.0
+    prior_weight: float = 0.0
     """How much it costs to leave the start: 0.01 keeps codes near what the encoder answered."""
     drawn: bool = False
     """Start from drawn images even if the model has an encoder."""
@@ -48,7 +48,7 @@ def main(words: Sequence[str]) -> int:
 
     import torch
 
-    from anamorph.cli.picking import read
+    from anamorph.cli.image_arguments import read_arguments
     from anamorph.core.fingerprint import fingerprint_of
     from anamorph.core.space import write_codes
     from anamorph.edit.project import project
@@ -57,10 +57,18 @@ def main(words: Sequence[str]) -> int:
 
     model = options.load(options.run)
     with options.computing(), report_progress("projecting") as progress:
-        x = torch.cat([image for _, image in read(model, options.run, options.images)])
+        x = torch.cat([image for _, image in read_arguments(model, options.run, options.images)])
         start, law = _start(model, x, options)
         found = project(
-            model, x, start, options.space, options.steps, options.rate, law=law, stay=options.stay, progress=progress
+            model,
+            x,
+            start,
+            options.space,
+            options.steps,
+            options.learning_rate,
+            statistics=law,
+            prior_weight=options.prior_weight,
+            progress=progress,
         )
         first = model.decode(start)
     path = options.out or options.run / "project.png"
@@ -74,25 +82,27 @@ def main(words: Sequence[str]) -> int:
         | ({"outside": [float(found.outside[0][i]), float(found.outside[1][i])]} if found.outside else {})
         for i, name in enumerate(options.images)
     ]
-    told = [_told(row) for row in rows]
+    told = [_describe(row) for row in rows]
     emit(options.json, "\n".join([f"{written}, {codes}: {title}", *told]), **written.facts, codes=codes, images=rows)
     return 0
 
 
-def _start(model: LatentModel, x: Tensor, options: Project) -> tuple[Codes, Law | None]:
+def _start(model: LatentModel, x: Tensor, options: Project) -> tuple[Codes, CodeStatistics | None]:
     """From the encoder's answer, or else from drawn images; and the law of drawn codes, where there is one."""
-    from anamorph.core.model import Draws, Encodes, code_space, require
+    from anamorph.core.model import Encodes, Samples, code_space, require
     from anamorph.core.random import Seeded
-    from anamorph.edit.project import STARTS, Law, nearest_of
+    from anamorph.edit.project import NUM_CANDIDATES, CodeStatistics, nearest_samples
 
     random = Seeded(options.seed, "project", device=options.device)
     if options.drawn or not isinstance(model, Encodes):
-        return nearest_of(require(model, Draws, "projecting from drawn images"), x, random)
-    law = Law.of(model.draw(STARTS, random)[code_space(model).name]) if isinstance(model, Draws) else None
+        return nearest_samples(require(model, Samples, "projecting from drawn images"), x, random)
+    law = (
+        CodeStatistics.of(model.sample(NUM_CANDIDATES, random)[code_space(model).name]) if isinstance(model, Samples) else None
+    )
     return model.encode(x), law
 
 
-def _told(row: dict[str, object]) -> str:
+def _describe(row: dict[str, object]) -> str:
     outside = row.get("outside")
     far = f"; from the mean, drawn codes being 1: {outside[0]:.2f}, then {outside[1]:.2f}" if isinstance(outside, list) else ""
     return f"  {row['image']}: mean squared error {row['before']:.4f}, then {row['after']:.4f}{far}"

@@ -33,30 +33,31 @@ def main(words: Sequence[str]) -> int:
     import torch
 
     from anamorph.cli.classes import class_numbers
-    from anamorph.cli.picking import as_source, gather, pick
-    from anamorph.core.classes import class_codes, encode_batch, with_classes
-    from anamorph.core.model import Encodes, level_in, require
+    from anamorph.cli.image_arguments import as_source, encode_arguments, stack_codes
+    from anamorph.core.labels import encode_batch, label_sizes, with_labels
+    from anamorph.core.model import Encodes, level_of, require
     from anamorph.core.signal import Image
     from anamorph.figures.grid import Row
     from anamorph.figures.show import show
-    from anamorph.runs import settings_of, shown
+    from anamorph.run_data import preview_data
+    from anamorph.runs import settings_of
     from anamorph.training.folder import RunFolder
 
     model = require(options.load(options.run), Encodes, "reconstruction")
-    classes = class_numbers(options.run, options.label, class_codes(model), "the model decodes no")
+    classes = class_numbers(options.run, options.label, label_sizes(model), "the model decodes no")
     with options.computing():
         source = as_source(model, options.run, options.images)
         if not options.images:
-            source = shown(settings_of(RunFolder(options.run)))
+            source = preview_data(settings_of(RunFolder(options.run)))
         if source is not None:
-            level = level_in(model, source.signal)
+            level = level_of(model, source.signal)
             batch = source.take(0, min(options.n, source.size), level).to(torch.device(options.device))
             originals = batch.signals
-            codes = with_classes(encode_batch(model, batch, source.name), classes)
+            codes = with_labels(encode_batch(model, batch, source.name), classes)
             names = [f"{source.name} {i}" for i in range(len(originals))]
         else:
-            picked = pick(model, options.run, options.images, classes)
-            codes = gather(picked)
+            picked = encode_arguments(model, options.run, options.images, classes)
+            codes = stack_codes(picked)
             originals, names = torch.cat([p.image for p in picked]), [p.name for p in picked]
         again = model.decode(codes).float().clamp(-1, 1)
     errors = (again - originals.clamp(-1, 1)).square().flatten(1).mean(1).tolist()

@@ -15,7 +15,7 @@ from anamorph.core.errors import UserError
 if TYPE_CHECKING:
     from anamorph.runs import Settings
     from anamorph.training.folder import RunFolder
-    from anamorph.training.run import Machine
+    from anamorph.training.run import ComputeSettings
 
 __all__ = ["main"]
 
@@ -36,7 +36,7 @@ class Resume:
     """Go on with another number of threads: its last bits may differ."""
     batch: int | None = None
     """Go on with another number of images per step (16 for an imported run at first)."""
-    parts: int | None = None
+    gradient_accumulation: int | None = None
     """Go on with each batch divided into so many, one after the other, to save memory."""
     compile: Literal["auto", "on", "off"] = "auto"
     """Go on with or without compiling the training step: its last bits will differ. auto: as before."""
@@ -47,14 +47,14 @@ def main(words: Sequence[str]) -> int:
     options = parse(Resume, "resume", words)
 
     from anamorph.cli.logs import check_logs
-    from anamorph.runs import changed, settings_of
+    from anamorph.runs import resumed_settings, settings_of
     from anamorph.training.folder import RunFolder
 
     check_logs(options.logs)
     folder = RunFolder(options.run)
     settings = settings_of(folder)
     with folder.locked():
-        seen = folder.seen()
+        seen = folder.images_seen()
         if not settings.source and not (options.source and options.images):
             raise UserError(f"{folder} was imported: to train it, say on what, and how much: --source SOURCE --images TOTAL")
         total = settings.images if options.images is None else options.images
@@ -63,10 +63,10 @@ def main(words: Sequence[str]) -> int:
                 f"{folder} has already seen {seen:,} images, more than --images {total:,}: ask for more, or leave it"
             )
         with report_progress("reading") as progress:
-            new = changed(
+            new = resumed_settings(
                 settings,
                 total,
-                _machine(options, settings.machine),
+                _machine(options, settings.compute),
                 batch=options.batch,
                 source=options.source,
                 progress=progress,
@@ -78,14 +78,16 @@ def main(words: Sequence[str]) -> int:
         return run_training(folder, options.logs)
 
 
-def _machine(options: Resume, machine: Machine) -> Machine:
+def _machine(options: Resume, machine: ComputeSettings) -> ComputeSettings:
     compiled = COMPILED[options.compile]
     return replace(
         machine,
         device=options.device or machine.device,
         threads=machine.threads if options.threads is None else options.threads,
         compiled=machine.compiled if compiled is None else compiled,
-        parts=machine.parts if options.parts is None else options.parts,
+        gradient_accumulation=machine.gradient_accumulation
+        if options.gradient_accumulation is None
+        else options.gradient_accumulation,
     )
 
 
@@ -96,12 +98,12 @@ def _amend(folder: RunFolder, settings: Settings, new: Settings) -> None:
 
     before = to_plain(settings)
     changes: dict[str, object] = {name: value for name, value in to_plain(new).items() if value != before[name]}
-    if new.machine != settings.machine:
-        note(f"going on with {new.machine} instead of {settings.machine}: the last bits will differ")
+    if new.compute != settings.compute:
+        note(f"going on with {new.compute} instead of {settings.compute}: the last bits will differ")
     config = folder.config()
     then, now = config.get("resumed", config.get("versions")), versions()
     if then != now:
         note(f"going on with {now} instead of {then}: the last bits may differ")
         changes["resumed"] = now
     if changes:
-        folder.amend(changes)
+        folder.update_config(changes)

@@ -35,32 +35,36 @@ def main(words: Sequence[str]) -> int:
 
 
 def _list(options: Sources) -> int:
-    from anamorph.data.named import NAMED
     from anamorph.data.open import BUILT_IN
+    from anamorph.data.public_datasets import PUBLIC_DATASETS
 
     lines = [f"{name:<15} {what}" for name, what in BUILT_IN.items()]
-    for name, known in NAMED.items():
+    for name, known in PUBLIC_DATASETS.items():
         lines.append(f"{name:<15} {known.what}; {known.licence} ({_whereabouts(name)})")
     lines.append(
         "or a folder of images or of sounds, a .zip, .npz, .npy or IDX file; write :train, :test or :all behind it for a split"
     )
-    emit(options.json, "\n".join(lines), built_in=BUILT_IN, named={n: k.what for n, k in NAMED.items()})
+    emit(options.json, "\n".join(lines), built_in=BUILT_IN, named={n: k.what for n, k in PUBLIC_DATASETS.items()})
     return 0
 
 
 def _whereabouts(name: str) -> str:
-    from anamorph.data.named import NAMED, found
+    from anamorph.data.public_datasets import PUBLIC_DATASETS, local_folder
 
-    place = found(NAMED[name])
+    place = local_folder(PUBLIC_DATASETS[name])
     if place:
         return f"at hand in {place}"
-    return "fetched when first used" if NAMED[name].url else f"not at hand: put it into $ANAMORPH_DATA/{NAMED[name].folder}"
+    return (
+        "fetched when first used"
+        if PUBLIC_DATASETS[name].url
+        else f"not at hand: put it into $ANAMORPH_DATA/{PUBLIC_DATASETS[name].folder}"
+    )
 
 
 def _describe(spec: str, options: Sources) -> int:
-    from anamorph.data.open import Wanted, open_source
+    from anamorph.data.open import ReadOptions, open_source
 
-    wanted = Wanted(parse_size(options.size), options.channels, **vars(options.sound))
+    wanted = ReadOptions(parse_size(options.size), options.channels, **vars(options.sound))
     with report_progress("reading") as progress:
         sizes = {}
         for split in ("train", "test"):

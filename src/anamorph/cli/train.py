@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from anamorph.catalog import MODELS, PRIORS, config_class, entry
+from anamorph.catalog import MODELS, PRIORS, config_class, model_entry
 from anamorph.cli.options import Sound, note, parse, parse_size, report_progress
 from anamorph.core.errors import UserError
 from anamorph.presets import Preset, preset
@@ -36,7 +36,7 @@ class Logs:
 class Train:
     """What `train` takes; the model's own settings are added as `model`, and a preset's growth as `growing`."""
 
-    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
+    model_name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="MODEL")]
     """The model (`anamorph models` lists them)."""
     source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SOURCE")]
     """A name (`anamorph sources`), a folder, a .zip, .npz, .npy or IDX file; what is to train on, or write :all behind it."""
@@ -62,12 +62,12 @@ class Train:
     """Only these labels come along; by default all do."""
     evaluate_every: int | None = None
     """Measure the run after so many images, again and again, over 1,000 images and samples: into its log and curves."""
-    best: str = ""
+    best_metric: str = ""
     """Keep the checkpoint that is best by this measure (fid, kid, precision, recall, reconstruction_mse, feature_distance);
     by default by fid, or, of a model that does not draw, by reconstruction_mse. It is the one that other commands use."""
     batch: int | None = None
     """Images per step, 128 by default; a preset has one for each level."""
-    parts: int = 1
+    gradient_accumulation: int = 1
     """Divide each batch into so many, one after the other, to save memory."""
     seed: int = 0
     """Of all random numbers: weights, order, noise."""
@@ -84,14 +84,14 @@ class Train:
 
 def main(words: Sequence[str]) -> int:
     options = parse(_with_model(words), "train", words, ABOUT)
-    out = options.out or Path("runs") / f"{options.name}-{Path(options.source).name.replace(':', '-')}"
+    out = options.out or Path("runs") / f"{options.model_name}-{Path(options.source).name.replace(':', '-')}"
 
     from anamorph.cli.logs import check_logs
     from anamorph.runs import new_settings, settings_of
     from anamorph.training.folder import RunFolder
 
     check_logs(options.logs)
-    chosen = None if options.preset is None else preset(options.name, options.preset)
+    chosen = None if options.preset is None else preset(options.model_name, options.preset)
     images = options.images if options.images is not None or not chosen else chosen.images
     if images is None:
         raise UserError("how many images is it to see? --images 200000, say")
@@ -105,7 +105,7 @@ def main(words: Sequence[str]) -> int:
             )
         with report_progress("reading") as progress:
             settings = new_settings(
-                options.name,
+                options.model_name,
                 options.source,
                 images,
                 config=options.model,
@@ -121,7 +121,7 @@ def _with_model(words: Sequence[str]) -> type[Any]:
     plain = [word for word in words if not word.startswith("-")]
     if not plain:
         return Train
-    name = next((word for word in plain if word in MODELS | PRIORS), None) or entry(plain[0]).name
+    name = next((word for word in plain if word in MODELS | PRIORS), None) or model_entry(plain[0]).name
     chosen = _preset(name, words)
     defaults = {"model": chosen.config, "growing": chosen.growing} if chosen else {"model": config_class(name)()}
     fields = [(field, type(value), dataclasses.field(default=value)) for field, value in defaults.items()]
@@ -139,50 +139,54 @@ def _preset(name: str, words: Sequence[str]) -> Preset | None:
 
 
 def _chosen(options: Any) -> dict[str, Any]:
-    from anamorph.data.open import Wanted
-    from anamorph.training.machine import Choice
+    from anamorph.data.open import ReadOptions
+    from anamorph.training.autotune import ComputeRequest
 
     size = parse_size(options.size)
     if options.preset is None:
         growth: dict[str, Any] = {"batch": 128 if options.batch is None else options.batch}
     elif options.batch is not None:
         raise UserError(
-            "a preset has a batch for each level: leave out --batch, divide it with --parts, or see --growing.batches"
+            "a preset has a batch for each level: leave out --batch, divide it with --gradient-accumulation, or see "
+            "--growing.batches"
         )
     elif size and min(size) != options.preset:
         raise UserError(f"the preset {options.preset} is for images whose shorter side is that; got --size {options.size}")
     else:
         size, growth = size or (options.preset, options.preset), {"growing": options.growing}
     return {
-        "wanted": Wanted(size, options.channels, options.upscale, **vars(options.sound)),
+        "read_options": ReadOptions(size, options.channels, options.upscale, **vars(options.sound)),
         "codes_of": str(options.codes_of or ""),
         **_watched(options),
         "labels": options.label,
         "mirror": options.mirror,
         **growth,
         "seed": options.seed,
-        "choice": Choice(options.device, options.precision, options.threads, COMPILED[options.compile], options.parts),
+        "compute": ComputeRequest(
+            options.device, options.precision, options.threads, COMPILED[options.compile], options.gradient_accumulation
+        ),
     }
 
 
 def _watched(options: Any) -> dict[str, Any]:
     if options.evaluate_every is None:
-        if options.best:
-            raise UserError("--best needs --evaluate-every: how many images lie between two measures?")
+        if options.best_metric:
+            raise UserError("--best-metric needs --evaluate-every: how many images lie between two measures?")
         return {}
-    from anamorph.evaluation.watching import check_best
+    from anamorph.evaluation.validation import check_best
 
-    check_best(options.best)
-    return {"evaluate_every": options.evaluate_every, "best": options.best}
+    check_best(options.best_metric)
+    return {"evaluate_every": options.evaluate_every, "best_metric": options.best_metric}
 
 
 def run_training(folder: Any, logs: Logs) -> int:
     """Train the run in a locked folder to its total, showing how it goes; returns the exit status."""
     from anamorph.cli.live import Live, Stop
     from anamorph.cli.logs import open_logs
-    from anamorph.core.model import Draws
-    from anamorph.evaluation.watching import watch_of
-    from anamorph.runs import holds_out, open_training
+    from anamorph.core.model import Samples
+    from anamorph.evaluation.validation import validator_for
+    from anamorph.run_data import has_held_out
+    from anamorph.runs import open_training
 
     with report_progress("reading") as progress:
         training = open_training(folder, progress)
@@ -193,24 +197,27 @@ def run_training(folder: Any, logs: Logs) -> int:
         note(told)
     note(
         f"{settings.model} on {settings.source}: {training.source.size:,} {noun}s of {settings.signal}, "
-        f"{f'{training.shown.size:,}' if holds_out(settings) else 'none'} held out; {settings.machine}"
+        f"{f'{training.preview.size:,}' if has_held_out(settings) else 'none'} held out; {settings.compute}"
     )
-    if settings.machine.compiled:
-        kinds = settings.schedule.kinds
+    if settings.compute.compiled:
+        kinds = settings.schedule.num_graphs
         often = "" if kinds == 1 else f", {kinds} times, as it grows"
         note(f"compiling the training step: this takes from one to a few minutes{often}; what was compiled once is kept")
     with report_progress("learning to look") as progress:
-        watch = watch_of(training, progress)
+        watch = validator_for(training, progress)
     if watch is not None:
-        note(f"measured every {watch.every:,} images; the checkpoint that is best by {watch.by} is kept, and used afterwards")
+        note(
+            f"measured every {watch.interval:,} images; the checkpoint that is best by {watch.metric} is kept, and is the one "
+            f"that other commands use"
+        )
     with Stop().listening() as stop, open_logs(logs, folder, settings) as log, Live() as live:
-        for status in training.pursue(stop, watch):
+        for status in training.run_to_end(stop, watch):
             live.show(status)
             if status.record:
                 log(status.record)
     if training.run.images < settings.images:
         note(f"stopped and saved at {training.run.images:,} {noun}s: `anamorph resume {folder}` goes on")
         return 130
-    can = "sample" if isinstance(training.run.model, Draws) else "reconstruct"
+    can = "sample" if isinstance(training.run.model, Samples) else "reconstruct"
     note(f"done: {folder}/pictures/timeline.png shows how it went; next: `anamorph {can} {folder}`")
     return 0

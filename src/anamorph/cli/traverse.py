@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from anamorph.cli.judging import LEARN, reader_of
+from anamorph.cli.factor_classifier import LEARN, factor_classifier
 from anamorph.cli.options import Common, ImageArguments, RunArgument, emit, note, parse
 from anamorph.core.errors import UserError
 
@@ -59,9 +59,9 @@ def main(words: Sequence[str]) -> int:
 
     import torch
 
-    from anamorph.cli.picking import gather, pick
+    from anamorph.cli.image_arguments import encode_arguments, stack_codes
     from anamorph.core.fingerprint import fingerprint_of
-    from anamorph.core.model import Encodes, code_space, decode_in_parts
+    from anamorph.core.model import Encodes, code_space, decode_in_chunks
     from anamorph.edit.directions import Directions
     from anamorph.edit.layers import layers_among
     from anamorph.edit.traverse import leakage, traversal
@@ -77,8 +77,8 @@ def main(words: Sequence[str]) -> int:
     layers = None if options.layers is None else layers_among(options.layers, [space])
     steps = torch.linspace(-options.reach, options.reach, options.steps, device=options.device)
     with options.computing():
-        codes = gather(pick(model, options.run, options.images))
-        images = decode_in_parts(model, traversal(codes, directions, steps, space, layers))
+        codes = stack_codes(encode_arguments(model, options.run, options.images))
+        images = decode_in_chunks(model, traversal(codes, directions, steps, space, layers))
         matrix = leakage(model, codes, directions, space, options.reach / 2, layers) if isinstance(model, Encodes) else None
     ways = [f"{name}, {way}" if len(options.images) > 1 else way for name in options.images for way in directions.names]
     rows = [Row(way, row) for way, row in zip(ways, images.split(len(steps)), strict=True)]
@@ -91,7 +91,7 @@ def main(words: Sequence[str]) -> int:
             facts |= _factors(model, directions, space, layers, options, path.with_stem(f"{path.stem}-factors"))
     told = f"{written}: {title}"
     if matrix is not None:
-        told, facts = f"{told}\n{_told(directions, matrix)}", facts | {"moved": matrix.tolist()}
+        told, facts = f"{told}\n{_describe(directions, matrix)}", facts | {"moved": matrix.tolist()}
     emit(options.json, told, **facts)
     return 0
 
@@ -100,21 +100,21 @@ def _factors(
     model: LatentModel, directions: Directions, space: Space, layers: Layers | None, options: Traverse, chart: Path
 ) -> dict[str, object]:
     """How often each factor of images changes, half the reach along each direction: of drawn images, or of held-out ones."""
-    from anamorph.cli.picking import fitted
-    from anamorph.core.model import Draws, Encodes, encode_in_parts, require
+    from anamorph.cli.image_arguments import open_like
+    from anamorph.core.model import Encodes, Samples, encode_in_chunks, require
     from anamorph.core.random import Seeded
     from anamorph.data.images import images_of
     from anamorph.edit.traverse import changes
     from anamorph.figures.matrix import save_matrices
 
     assert options.factors is not None
-    train, held = (images_of(fitted(model, options.run, options.factors, split)).shuffled() for split in ("train", "test"))
-    reader = reader_of(options.run, train, held, options.learn).to(options.device)
-    if isinstance(model, Draws):
-        codes = model.draw(READ, Seeded(options.seed, "factors", device=options.device))
+    train, held = (images_of(open_like(model, options.run, options.factors, split)).shuffled() for split in ("train", "test"))
+    reader = factor_classifier(options.run, train, held, options.learn).to(options.device)
+    if isinstance(model, Samples):
+        codes = model.sample(READ, Seeded(options.seed, "factors", device=options.device))
     else:
-        codes = encode_in_parts(require(model, Encodes, "reading factors"), held.take(0, READ).signals.to(options.device))
-    shares = changes(model, codes, directions, space, options.reach / 2, reader.read, layers)
+        codes = encode_in_chunks(require(model, Encodes, "reading factors"), held.take(0, READ).signals.to(options.device))
+    shares = changes(model, codes, directions, space, options.reach / 2, reader.predict, layers)
     names = list(reader.heads)
     save_matrices(chart, {"": shares.tolist()}, names, "moved along", "share of images in which this changed", directions.names)
     note(f"{chart}: how often each factor changes")
@@ -125,7 +125,7 @@ def _factors(
     }
 
 
-def _told(directions: Directions, matrix: Tensor) -> str:
+def _describe(directions: Directions, matrix: Tensor) -> str:
     """How far the image of a moved code moves along its own direction, and along which other it moves most."""
     lines = ["of a step along a direction, the share that the encoder finds in the image, and where most of the rest goes:"]
     for i, name in enumerate(directions.names):

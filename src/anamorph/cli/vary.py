@@ -47,12 +47,12 @@ def main(words: Sequence[str]) -> int:
     if not options.images or options.steps < 2:
         raise UserError("name the images to vary (files, seed:7, data:12), and at least 2 --steps")
 
-    from anamorph.cli.picking import gather, pick
+    from anamorph.cli.image_arguments import encode_arguments, stack_codes
     from anamorph.figures.show import show
 
     model = options.load(options.run)
     with options.computing():
-        codes = gather(pick(model, options.run, options.images))
+        codes = stack_codes(encode_arguments(model, options.run, options.images))
         if options.psi is None:
             rows, heads = _noises(model, codes, options)
         else:
@@ -69,16 +69,16 @@ def main(words: Sequence[str]) -> int:
 def _psis(model: LatentModel, codes: Codes, options: Vary) -> tuple[list[Row], list[str]]:
     import torch
 
-    from anamorph.core.model import Maps, decode_in_parts, require
+    from anamorph.core.model import HasMapping, decode_in_chunks, require
     from anamorph.edit.layers import layers_among
     from anamorph.edit.truncate import truncate
     from anamorph.figures.grid import Row
 
-    mapper = require(model, Maps, "truncation")
+    mapper = require(model, HasMapping, "truncation")
     ends = _ends(options.psi or "")
     psis = torch.linspace(*ends, options.steps).tolist()
     layers = None if options.layers == "all" else layers_among(options.layers, model.spaces)
-    found = [decode_in_parts(model, truncate(codes, mapper.centre, psi, layers)) for psi in psis]
+    found = [decode_in_chunks(model, truncate(codes, mapper.w_mean, psi, layers)) for psi in psis]
     return [Row(name, [row[i] for row in found]) for i, name in enumerate(options.images)], [f"{psi:.3g}" for psi in psis]
 
 
@@ -86,19 +86,19 @@ def _noises(model: LatentModel, codes: Codes, options: Vary) -> tuple[list[Row],
     """Of each image: off, fixed, some drawn; and the standard deviation of its pixels over all drawn, eight times as large."""
     import torch
 
-    from anamorph.core.model import decode_in_parts
+    from anamorph.core.model import decode_in_chunks
     from anamorph.core.random import Seeded
     from anamorph.edit.layers import parse_layers
-    from anamorph.edit.noise import draw_noise, noise_spaces
+    from anamorph.edit.noise import noise_spaces, sample_noise
     from anamorph.figures.grid import Row
 
     layers = parse_layers(options.layers, len(noise_spaces(model.spaces)))
-    drawn = draw_noise(DRAWN, model.spaces, Seeded(options.seed, "noise", device=options.device), layers)
-    off, fixed = decode_in_parts(model, codes, "off"), decode_in_parts(model, codes)
+    drawn = sample_noise(DRAWN, model.spaces, Seeded(options.seed, "noise", device=options.device), layers)
+    off, fixed = decode_in_chunks(model, codes, "off"), decode_in_chunks(model, codes)
     rows, shown = [], min(max(1, options.steps - 3), DRAWN)
     for i, name in enumerate(options.images):
         one = {k: v[i : i + 1].expand(DRAWN, *v.shape[1:]) for k, v in codes.items()}
-        many = decode_in_parts(model, {**one, **drawn})
+        many = decode_in_chunks(model, {**one, **drawn})
         deviation = torch.clamp(many.std(0).mean(0, keepdim=True) * 8 - 1, max=1)
         rows.append(Row(name, [off[i], fixed[i], *many[:shown], deviation]))
     return rows, ["off", "fixed", *["drawn"] * shown, "std x 8"]

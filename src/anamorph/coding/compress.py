@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import json
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,19 +11,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from anamorph.coding.container import FINGERPRINT, Packed, pack, unpack
-from anamorph.coding.lanes import LANES, Place, fixed_arithmetic, laws_of, walk_lanes
-from anamorph.coding.stream import Frequencies, Ids, Reader, Writer
-from anamorph.core.config import to_plain
+from anamorph.coding.container import Packed, pack, unpack
+from anamorph.coding.lockstep import LANES, Place, decode_lockstep, distributions_of, fixed_arithmetic
+from anamorph.coding.model_identity import fingerprint, older_fingerprints
+from anamorph.coding.range_coder import Frequencies, Ids, Reader, Writer
 from anamorph.core.errors import UserError
-from anamorph.core.fingerprint import fingerprint_of
 from anamorph.core.model import LatentModel
-from anamorph.core.progress import Progress, quiet
-from anamorph.core.space import Codes, Space, check_codes, joined
-from anamorph.priors.autoregressive import Autoregressive
-from anamorph.priors.compose import WithPrior
+from anamorph.core.progress import Progress, no_progress
+from anamorph.core.space import Codes, Space, check_codes, concatenate
+from anamorph.models.autoregressive.common import Autoregressive
+from anamorph.models.two_stage import TwoStageModel
 
-__all__ = ["Unpacked", "compress", "decompress", "fingerprint", "reconstruct"]
+__all__ = ["Unpacked", "compress", "decompress", "reconstruct"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +37,7 @@ class Unpacked:
 
 
 @dataclass(frozen=True)
-class _Seat:
+class _LaneGroup:
     """Some examples of a stream, and the lanes that they sit in."""
 
     stream: int
@@ -54,9 +50,9 @@ def compress(
     x: Tensor,
     labels: Mapping[str, Tensor] | None = None,
     *,
-    together: bool = False,
+    joint: bool = False,
     originals: Sequence[tuple[int, ...]] = (),
-    progress: Progress = quiet,
+    progress: Progress = no_progress,
 ) -> list[bytes]:
     """The bytes of one file per signal of x [n, *signal.shape] in [-1, 1], or of one for all of them (together).
 
@@ -64,19 +60,19 @@ def compress(
     labels: the classes [n] that the prior is told, if it is. originals: the sizes that signals had, to be told with them.
     Raises: UserError if the model has no prior over codes, a label is missing, or signals are not of the model's shape.
     """
-    known, laws = laws_of(model)
+    known, laws = distributions_of(model)
     if tuple(x.shape[1:]) != known.signal.shape or not len(x):
         raise UserError(f"this model compresses signals [n, {', '.join(map(str, known.signal.shape))}], got {list(x.shape)}")
     with fixed_arithmetic():
-        codes = joined([known.encode(one) for one in x.float().split(1)])
+        codes = concatenate([known.encode(one) for one in x.float().split(1)])
         codes = {law.space.name: codes[law.space.name] for law in laws}
         check_codes(codes, known.prior.spaces)
         given = _classes(known, labels, len(x))
-        groups = [list(range(len(x)))] if together else [[i] for i in range(len(x))]
+        groups = [list(range(len(x)))] if joint else [[i] for i in range(len(x))]
         checks = [_check_of(laws, codes, group) for group in groups]
         lanes = [check % LANES if len(group) == 1 else 0 for group, check in zip(groups, checks, strict=True)]
         payloads = _write(laws, codes, given, _rounds([len(g) for g in groups], lanes), len(groups), progress)
-    told = list(zip(*(given[space.name].tolist() for space in known.told), strict=True))
+    told = list(zip(*(given[space.name].tolist() for space in known.conditions), strict=True))
     name = fingerprint(known)
     files = []
     for group, lane, payload, check in zip(groups, lanes, payloads, checks, strict=True):
@@ -86,7 +82,7 @@ def compress(
 
 
 def decompress(
-    model: LatentModel, files: Sequence[bytes], names: Sequence[str] | None = None, progress: Progress = quiet
+    model: LatentModel, files: Sequence[bytes], names: Sequence[str] | None = None, progress: Progress = no_progress
 ) -> list[Unpacked]:
     """What the bytes of each file stand for; exactly the `reconstruct` of what was compressed.
 
@@ -94,14 +90,14 @@ def decompress(
     Raises: UserError if a file is damaged, or of another model, or does not come out as it went in because this machine
     computes otherwise.
     """
-    known, laws = laws_of(model)
+    known, laws = distributions_of(model)
     names = [f"file {i}" for i in range(len(files))] if names is None else names
     packed = [unpack(data, name) for data, name in zip(files, names, strict=True)]
-    mine = fingerprint(known)
+    mine = [fingerprint(known), *older_fingerprints(known)]
     for one, name in zip(packed, names, strict=True):
         _check_fit(known, one, name, mine)
     labels = [row for one in packed for row in (one.labels or ((),) * one.count)]
-    given = {s.name: torch.tensor([row[j] for row in labels]) for j, s in enumerate(known.told)}
+    given = {s.name: torch.tensor([row[j] for row in labels]) for j, s in enumerate(known.conditions)}
     with fixed_arithmetic():
         codes = _read(laws, given, _rounds([p.count for p in packed], [p.lane for p in packed]), packed, names, progress)
         ends = np.cumsum([0, *(p.count for p in packed)])
@@ -117,60 +113,43 @@ def decompress(
 
 def reconstruct(model: LatentModel, x: Tensor, labels: Mapping[str, Tensor] | None = None) -> Tensor:
     """What is left of signals x [n, *signal.shape]: encoded and decoded one at a time, in the arithmetic of compression."""
-    known, laws = laws_of(model)
+    known, laws = distributions_of(model)
     with fixed_arithmetic():
-        codes = joined([known.encode(one) for one in x.float().split(1)])
+        codes = concatenate([known.encode(one) for one in x.float().split(1)])
         return _decoded(known, {law.space.name: codes[law.space.name] for law in laws}, _classes(known, labels, len(x)))
 
 
-def fingerprint(model: WithPrior) -> bytes:
-    """Names a model: the weights of both its parts, what they are of, and what was set otherwise than by default, so that a
-    setting which is added later leaves it as it is."""
-    told = [str(model.signal), *map(str, model.prior.spaces), *map(str, model.prior.given), fingerprint_of(model)]
-    for name, module in model.named_modules():
-        config = getattr(module, "config", None)
-        if dataclasses.is_dataclass(config):
-            told.append(f"{name} {type(module).__name__} {json.dumps(_unusual(config), sort_keys=True)}")
-    return hashlib.blake2b("\n".join(told).encode(), digest_size=FINGERPRINT).digest()
-
-
-def _unusual(config: Any) -> dict[str, Any]:
-    """What is not as by default."""
-    values = {f.name: (getattr(config, f.name), f.default) for f in dataclasses.fields(config)}
-    return {name: to_plain(value) for name, (value, default) in values.items() if value != default}
-
-
-def _classes(model: WithPrior, labels: Mapping[str, Tensor] | None, n: int) -> Codes:
+def _classes(model: TwoStageModel, labels: Mapping[str, Tensor] | None, n: int) -> Codes:
     """The classes [n] that the prior is told, and those that are decoded with the codes.
 
     Raises: UserError if there is none, or one that it does not know.
     """
     labels = labels or {}
-    for space in model.told:
+    for space in model.conditions:
         if space.name not in labels:
             raise UserError(f"this model is told the {space.name} of what it codes: give --label {space.name}=NAME")
-    given = {space.name: labels[space.name].long() for space in model.told}
-    if check_codes(given, model.told) not in ((n,) if given else (0,)):
+    given = {space.name: labels[space.name].long() for space in model.conditions}
+    if check_codes(given, model.conditions) not in ((n,) if given else (0,)):
         raise UserError(f"{n} signals are to be compressed, and the labels are of another number of them")
     return given
 
 
-def _rounds(counts: Sequence[int], lanes: Sequence[int]) -> list[list[_Seat]]:
+def _rounds(counts: Sequence[int], lanes: Sequence[int]) -> list[list[_LaneGroup]]:
     """Who sits together: streams of one example share a round, each in its lane; a longer one fills rounds of its own."""
-    shared: list[list[_Seat]] = []
-    own: list[list[_Seat]] = []
+    shared: list[list[_LaneGroup]] = []
+    own: list[list[_LaneGroup]] = []
     taken = [0] * LANES
     first = 0
     for stream, (count, lane) in enumerate(zip(counts, lanes, strict=True)):
         if count == 1:
             if taken[lane] == len(shared):
                 shared.append([])
-            shared[taken[lane]].append(_Seat(stream, [first], [lane]))
+            shared[taken[lane]].append(_LaneGroup(stream, [first], [lane]))
             taken[lane] += 1
         else:
             for start in range(0, count, LANES):
                 size = min(LANES, count - start)
-                own.append([_Seat(stream, list(range(first + start, first + start + size)), list(range(size)))])
+                own.append([_LaneGroup(stream, list(range(first + start, first + start + size)), list(range(size)))])
         first += count
     return shared + own
 
@@ -179,7 +158,7 @@ def _write(
     laws: Sequence[Autoregressive],
     codes: Codes,
     given: Codes,
-    rounds: Sequence[Sequence[_Seat]],
+    rounds: Sequence[Sequence[_LaneGroup]],
     streams: int,
     progress: Progress,
 ) -> list[bytes]:
@@ -189,21 +168,21 @@ def _write(
         true = {law.space.name: _seated(codes[law.space.name], seats).view(LANES, *law.grid).numpy() for law in laws}
 
         def speak(
-            space: Space, place: Place, law: Frequencies, true: dict[str, Any] = true, seats: Sequence[_Seat] = seats
+            space: Space, place: Place, law: Frequencies, true: dict[str, Any] = true, seats: Sequence[_LaneGroup] = seats
         ) -> Ids:
             ids: Ids = true[space.name][(slice(None), *place)].astype(np.int32)
             for seat in seats:
                 writers[seat.stream].write(ids[seat.lanes], law[seat.lanes])
             return ids
 
-        walk_lanes(laws, _told(given, seats), speak, _part_of(progress, number, len(rounds)))
+        decode_lockstep(laws, _told(given, seats), speak, _part_of(progress, number, len(rounds)))
     return [writer.finish() for writer in writers]
 
 
 def _read(
     laws: Sequence[Autoregressive],
     given: Codes,
-    rounds: Sequence[Sequence[_Seat]],
+    rounds: Sequence[Sequence[_LaneGroup]],
     packed: Sequence[Packed],
     names: Sequence[str],
     progress: Progress,
@@ -214,7 +193,7 @@ def _read(
     codes = {law.space.name: torch.zeros(n, *law.space.shape, dtype=torch.long) for law in laws}
     for number, seats in enumerate(rounds):
 
-        def speak(space: Space, place: Place, law: Frequencies, seats: Sequence[_Seat] = seats) -> Ids:
+        def speak(space: Space, place: Place, law: Frequencies, seats: Sequence[_LaneGroup] = seats) -> Ids:
             ids: Ids = np.zeros(LANES, np.int32)
             for seat in seats:
                 try:
@@ -223,14 +202,14 @@ def _read(
                     raise _otherwise(names[seat.stream]) from error
             return ids
 
-        found = walk_lanes(laws, _told(given, seats), speak, _part_of(progress, number, len(rounds)))
+        found = decode_lockstep(laws, _told(given, seats), speak, _part_of(progress, number, len(rounds)))
         for name, value in found.items():
             for seat in seats:
                 codes[name][seat.examples] = value[seat.lanes]
     return codes
 
 
-def _seated(values: Tensor, seats: Sequence[_Seat]) -> Tensor:
+def _seated(values: Tensor, seats: Sequence[_LaneGroup]) -> Tensor:
     """Of values [n, ...] each in its lane [LANES, ...]; zeros in the others."""
     placed = values.new_zeros(LANES, *values.shape[1:])
     for seat in seats:
@@ -238,7 +217,7 @@ def _seated(values: Tensor, seats: Sequence[_Seat]) -> Tensor:
     return placed
 
 
-def _told(given: Codes, seats: Sequence[_Seat]) -> Codes:
+def _told(given: Codes, seats: Sequence[_LaneGroup]) -> Codes:
     return {name: _seated(value, seats) for name, value in given.items()}
 
 
@@ -247,7 +226,7 @@ def _part_of(progress: Progress, number: int, of: int) -> Progress:
     return lambda done, total: progress(number * total + done, of * total)
 
 
-def _decoded(model: WithPrior, codes: Codes, given: Codes) -> Tensor:
+def _decoded(model: TwoStageModel, codes: Codes, given: Codes) -> Tensor:
     """Signals of codes, one at a time, since a decoder's last bits depend on how many it is given; and of labels, if it reads
     them."""
     n = len(next(iter(codes.values())))
@@ -263,14 +242,14 @@ def _check_of(laws: Sequence[Autoregressive], codes: Codes, examples: list[int])
     return check
 
 
-def _check_fit(model: WithPrior, packed: Packed, name: str, mine: bytes) -> None:
+def _check_fit(model: TwoStageModel, packed: Packed, name: str, mine: Sequence[bytes]) -> None:
     """Raises: UserError if a file is of another model, or says what cannot be."""
-    if packed.fingerprint != mine:
+    if packed.fingerprint not in mine:
         raise UserError(
             f"{name} was compressed by another model, or by this one with other weights ({packed.fingerprint.hex()}, and this "
-            f"is {mine.hex()}): use the run that compressed it, as it was then"
+            f"is {mine[0].hex()}): use the run that compressed it, as it was then"
         )
-    wanted = tuple(space.vocabulary or 0 for space in model.told)
+    wanted = tuple(space.num_codes or 0 for space in model.conditions)
     rows = packed.labels or ((),) * packed.count
     if (
         packed.signal != model.signal

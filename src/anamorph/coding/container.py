@@ -95,7 +95,7 @@ def _read(body: bytes) -> Packed:
 def _sizes(signal: Signal) -> tuple[int, int, int]:
     if isinstance(signal, Image):
         return signal.channels, signal.height, signal.width
-    return signal.channels, signal.samples, signal.rate
+    return signal.channels, signal.samples, signal.sample_rate
 
 
 def _table(rows: tuple[tuple[int, ...], ...]) -> list[int]:

@@ -16,14 +16,14 @@ from torch import Tensor
 
 from anamorph.core.errors import UserError
 
-__all__ = ["read_facts", "read_json", "read_tensors", "replacing", "write_json", "write_tensors"]
+__all__ = ["atomic_write", "read_json", "read_metadata", "read_tensors", "write_json", "write_tensors"]
 
 
 T = TypeVar("T")
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`; what was written there replaces `path` in one step, or vanishes on an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
@@ -48,7 +48,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
@@ -60,19 +60,19 @@ def read_json(path: Path) -> Any:
         raise UserError(f"cannot read {path}: {error}") from error
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> None:
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write tensors and text facts as one safetensors file.
 
     Raises: OSError, with the path named and any older file of that name left whole, if the disk is full or not writable.
     """
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         try:
-            save_file({name: value.contiguous() for name, value in tensors.items()}, temporary, dict(facts))
+            save_file({name: value.contiguous() for name, value in tensors.items()}, temporary, dict(metadata))
         except SafetensorError as error:
             raise OSError(f"cannot write {path}: {error}") from error
 
 
-def read_facts(path: Path) -> dict[str, str]:
+def read_metadata(path: Path) -> dict[str, str]:
     """The text facts of a safetensors file, without its tensors.
 
     Raises: UserError if the file is missing, cut short or of another format.

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from anamorph.core.errors import UserError
-from anamorph.core.prior import Keep, Taste
-from anamorph.core.progress import Progress, quiet
+from anamorph.core.prior import InpaintingMask, SamplingSettings
+from anamorph.core.progress import Progress, no_progress
 from anamorph.core.random import Random
 from anamorph.core.signal import Batch, Signal
 from anamorph.core.space import Codes, Space
@@ -22,34 +22,37 @@ from anamorph.core.stage import Stage
 
 __all__ = [
     "CAPABILITIES",
-    "Bounds",
-    "Chooses",
-    "Draws",
+    "Capability",
     "Encodes",
-    "Explains",
     "Grows",
-    "Lacking",
+    "HasDecoderLikelihood",
+    "HasImportanceWeights",
+    "HasLikelihood",
+    "HasMapping",
+    "HasNoise",
+    "HasPrior",
+    "HasStyles",
     "LatentModel",
-    "Likelihood",
-    "Maps",
+    "LogLikelihood",
     "Noise",
-    "Noisy",
-    "Scores",
-    "Styled",
-    "at_a_time",
+    "Samples",
+    "UnsupportedOperation",
+    "capability_names",
+    "chunk_size",
     "code_space",
     "code_spaces",
-    "decode_in_parts",
-    "encode_in_parts",
-    "level_in",
+    "decode_in_chunks",
+    "encode_in_chunks",
+    "level_of",
     "nats_per_code",
+    "public_name",
     "require",
 ]
 
-MOST_VALUES = 1 << 24
+CHUNK_VALUES = 1 << 24
 """That are worked on at a time where parts will do: 64 images of 256x256, 5 of 1024x1024."""
 
-CODES_AT_A_TIME = 64
+CODE_CHUNK = 64
 """Examples of which a law of codes is asked at a time."""
 
 C = TypeVar("C", bound="LatentModel")
@@ -59,7 +62,7 @@ Noise = Literal["fixed", "off"] | Random
 
 
 @dataclass(frozen=True)
-class Likelihood:
+class LogLikelihood:
     """Log-likelihoods in nats [B], the terms they are the sum of, and whether they are exact or a lower bound."""
 
     nats: Tensor
@@ -87,18 +90,18 @@ class Encodes(LatentModel):
         """Codes of signals [B, *signal.shape] in [-1, 1], one tensor per space but for labels, which `complete` adds."""
 
 
-class Draws(LatentModel):
+class Samples(LatentModel):
     """Also has a law over its codes, and so over signals."""
 
     @abstractmethod
-    def draw(self, n: int, random: Random, labels: Mapping[str, Tensor] | None = None) -> Codes:
+    def sample(self, n: int, random: Random, labels: Mapping[str, Tensor] | None = None) -> Codes:
         """Codes of n fresh samples."""
 
 
-class Maps(Draws):
+class HasMapping(Samples):
     """Draws by mapping a prior space (z) to the space that is decoded (w)."""
 
-    prior: Space
+    z_space: Space
 
     @abstractmethod
     def map(self, z: Tensor, labels: Mapping[str, Tensor] | None = None) -> Codes:
@@ -106,11 +109,11 @@ class Maps(Draws):
 
     @property
     @abstractmethod
-    def centre(self) -> Codes:
+    def w_mean(self) -> Codes:
         """The tracked mean of mapped codes, each [*space.shape]; truncation moves codes towards it."""
 
 
-class Styled(LatentModel):
+class HasStyles(LatentModel):
     """Has affine layers that turn codes into styles."""
 
     @abstractmethod
@@ -118,7 +121,7 @@ class Styled(LatentModel):
         """One matrix [styles, D] per layer, for closed-form directions."""
 
 
-class Noisy(LatentModel):
+class HasNoise(LatentModel):
     """Also reads noise maps, which `decode` has an answer without."""
 
     @property
@@ -127,47 +130,47 @@ class Noisy(LatentModel):
         """The maps [1, 1, h, w] that are used where none are given, by the name of their space, the coarsest first."""
 
 
-class Explains(LatentModel):
+class HasDecoderLikelihood(LatentModel):
     """Also has a law of signals given codes."""
 
     @abstractmethod
-    def explain(self, x: Tensor, codes: Codes) -> Tensor:
+    def decoder_log_likelihood(self, x: Tensor, codes: Codes) -> Tensor:
         """log p(x | codes) [B] in nats."""
 
 
-class Chooses(Draws):
+class HasPrior(Samples):
     """Draws codes one after another, so that likelier ones can be preferred, and some can be kept."""
 
     @abstractmethod
-    def choose(
+    def sample(
         self,
         n: int,
         random: Random,
         labels: Mapping[str, Tensor] | None = None,
-        taste: Taste | None = None,
-        keep: Keep | None = None,
-        progress: Progress = quiet,
+        settings: SamplingSettings | None = None,
+        mask: InpaintingMask | None = None,
+        progress: Progress = no_progress,
     ) -> Codes:
         """Codes of n samples, by the taste that is given; those to keep are kept, and the others drawn anew."""
 
     @abstractmethod
-    def log_prob_of(self, codes: Codes, labels: Mapping[str, Tensor] | None = None) -> Tensor:
+    def code_log_prob(self, codes: Codes, labels: Mapping[str, Tensor] | None = None) -> Tensor:
         """Log-probabilities [B] of codes in nats."""
 
 
-class Scores(LatentModel):
+class HasLikelihood(LatentModel):
     """Also has a likelihood of signals."""
 
     @abstractmethod
-    def log_prob(self, x: Tensor, labels: Mapping[str, Tensor] | None = None) -> Likelihood:
+    def log_prob(self, x: Tensor, labels: Mapping[str, Tensor] | None = None) -> LogLikelihood:
         """Log-likelihoods [B] of signals."""
 
 
-class Bounds(LatentModel):
+class HasImportanceWeights(LatentModel):
     """Also has importance weights, from which the ELBO and the IWAE bound follow."""
 
     @abstractmethod
-    def log_weights(self, x: Tensor, k: int, random: Random) -> Tensor:
+    def importance_log_weights(self, x: Tensor, k: int, random: Random) -> Tensor:
         """log p(x, z) - log q(z | x) [B, k] in nats, for k samples z of q(z | x)."""
 
 
@@ -179,34 +182,58 @@ class Grows(LatentModel):
         """A view with that level's signal and spaces; nothing is changed."""
 
 
-CAPABILITIES = (Encodes, Draws, Chooses, Maps, Styled, Noisy, Explains, Scores, Bounds, Grows)
+@dataclass(frozen=True)
+class Capability:
+    """What a model may be able to do. name: in lists and in JSON. phrase: what a message says of a model that can."""
+
+    name: str
+    phrase: str
 
 
-def at_a_time(model: LatentModel) -> int:
+CAPABILITIES: dict[type[LatentModel], Capability] = {
+    Encodes: Capability("encode", "encodes"),
+    Samples: Capability("sample", "samples"),
+    HasPrior: Capability("prior", "has a prior over its codes"),
+    HasMapping: Capability("map", "maps noise to codes"),
+    HasStyles: Capability("styles", "has styles"),
+    HasNoise: Capability("noise", "has noise maps"),
+    HasDecoderLikelihood: Capability("decoder likelihood", "has a likelihood given codes"),
+    HasLikelihood: Capability("likelihood", "has a likelihood"),
+    HasImportanceWeights: Capability("importance weights", "has importance weights"),
+    Grows: Capability("grow", "grows"),
+}
+
+
+def capability_names(model: LatentModel) -> list[str]:
+    """What a model can do beside decoding."""
+    return [known.name for capability, known in CAPABILITIES.items() if isinstance(model, capability)]
+
+
+def chunk_size(model: LatentModel) -> int:
     """How many signals are worked on at once where parts will do."""
-    return max(1, MOST_VALUES // math.prod(model.signal.shape))
+    return max(1, CHUNK_VALUES // math.prod(model.signal.shape))
 
 
-def decode_in_parts(model: LatentModel, codes: Codes, noise: Literal["fixed", "off"] = "fixed") -> Tensor:
+def decode_in_chunks(model: LatentModel, codes: Codes, noise: Literal["fixed", "off"] = "fixed") -> Tensor:
     """As `decode`, a few at a time where signals are large, so that many of them fit into memory."""
-    n, most = len(next(iter(codes.values()))), at_a_time(model)
+    n, most = len(next(iter(codes.values()))), chunk_size(model)
     parts = [{name: code[start : start + most] for name, code in codes.items()} for start in range(0, n, most)]
     return torch.cat([model.decode(part, noise) for part in parts])
 
 
-def encode_in_parts(model: Encodes, x: Tensor) -> Codes:
+def encode_in_chunks(model: Encodes, x: Tensor) -> Codes:
     """As `encode`, a few at a time where signals are large."""
-    parts = [model.encode(part) for part in x.split(at_a_time(model))]
+    parts = [model.encode(part) for part in x.split(chunk_size(model))]
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 @torch.no_grad()
-def nats_per_code(model: Chooses, batch: Batch) -> Tensor:
+def nats_per_code(model: HasPrior, batch: Batch) -> Tensor:
     """What a code costs in each example [B] of a batch of codes or of signals, under the law that codes are drawn from."""
-    codes = batch.x if isinstance(batch.x, dict) else encode_in_parts(require(model, Encodes, "what codes cost"), batch.x)
+    codes = batch.x if isinstance(batch.x, dict) else encode_in_chunks(require(model, Encodes, "what codes cost"), batch.x)
     parts = [
-        model.log_prob_of(*({name: v[i : i + CODES_AT_A_TIME] for name, v in part.items()} for part in (codes, batch.labels)))
-        for i in range(0, len(batch), CODES_AT_A_TIME)
+        model.code_log_prob(*({name: v[i : i + CODE_CHUNK] for name, v in part.items()} for part in (codes, batch.labels)))
+        for i in range(0, len(batch), CODE_CHUNK)
     ]
     return -torch.cat(parts) / sum(value[0].numel() for value in codes.values())
 
@@ -221,7 +248,7 @@ def code_spaces(model: LatentModel) -> tuple[Space, ...]:
     return tuple(space for space in model.spaces if not space.optional and not space.is_label)
 
 
-def level_in(model: LatentModel, full: Signal) -> int:
+def level_of(model: LatentModel, full: Signal) -> int:
     """How many times a signal of full size has to be halved for a model that has not grown to it."""
     return (int(full.shape[-1]) // int(model.signal.shape[-1])).bit_length() - 1
 
@@ -232,23 +259,23 @@ def require(model: LatentModel, capability: type[C], purpose: str) -> C:
     Raises: Lacking, naming the capability that is missing, and what it was wanted for.
     """
     if not isinstance(model, capability):
-        has = [_phrase(c) for c in CAPABILITIES if isinstance(model, c)]
-        raise Lacking(
-            f"{purpose} needs a model that {_phrase(capability)}; {type(model).__name__} only {', '.join(has) or 'decodes'}",
+        has = [known.phrase for c, known in CAPABILITIES.items() if isinstance(model, c)]
+        raise UnsupportedOperation(
+            f"{purpose} needs a model that {CAPABILITIES[capability].phrase}; "
+            f"{public_name(model)} only {', '.join(has) or 'decodes'}",
             capability,
         )
     return model
 
 
-class Lacking(UserError):
+def public_name(model: LatentModel) -> str:
+    """The name of a model's class, or of the public one that a private class specialises."""
+    return next(c.__name__ for c in type(model).__mro__ if not c.__name__.startswith("_"))
+
+
+class UnsupportedOperation(UserError):
     """A model lacks a capability."""
 
     def __init__(self, message: str, capability: type[LatentModel]) -> None:
         super().__init__(message)
         self.capability = capability
-
-
-def _phrase(capability: type[LatentModel]) -> str:
-    """As in: a model that draws, a model that is styled."""
-    name = capability.__name__.lower()
-    return name if name.endswith("s") else f"is {name}"

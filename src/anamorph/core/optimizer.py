@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adam import adam
 
-__all__ = ["UNUSUAL", "Adam", "Idle"]
+__all__ = ["SPIKE_CLIP", "Adam", "MissingGradient"]
 
-UNUSUAL = 3.0
+SPIKE_CLIP = 3.0
 """A clip for models that minimise an error. A VAE's gradients were 0.4 to 2 times as large as usual until, after 1.7 million
 images, those of one batch were 31 times: unclipped, or clipped at 10, it was the model's end; at 3, its loss went on."""
 
-Idle = Literal["skip", "zero"]
+MissingGradient = Literal["skip", "zero"]
 """What happens to a parameter without a gradient. skip: nothing. zero: once it has been stepped, it is stepped with a
 gradient of zero, so that its moments decay."""
 
@@ -42,31 +42,33 @@ class Adam:
     def __init__(
         self,
         parameters: Sequence[nn.Parameter],
-        rate: float,
+        learning_rate: float,
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float | Sequence[float] = 1e-8,
-        coefficients: Sequence[float] | None = None,
-        epsilon: Literal["corrected", "raw"] = "corrected",
+        lr_multipliers: Sequence[float] | None = None,
+        eps_mode: Literal["corrected", "raw"] = "corrected",
         clip: float | None = None,
     ) -> None:
         if len(set(parameters)) != len(parameters):
             raise ValueError("a parameter was given twice: each is stepped once")
         self.parameters = list(parameters)
-        self.rate, self.betas, self.epsilon, self.clip = rate, betas, epsilon, clip
+        self.learning_rate, self.betas, self.eps_mode, self.clip = learning_rate, betas, eps_mode, clip
         self.eps = [eps] * len(self.parameters) if isinstance(eps, float) else list(eps)
-        self.coefficients = list(coefficients) if coefficients is not None else [1.0] * len(self.parameters)
-        self.first = [torch.zeros_like(p) for p in self.parameters] if betas[0] else []
-        self.second = [torch.zeros_like(p) for p in self.parameters]
-        self.counts = torch.zeros(len(self.parameters), device=self.parameters[0].device)
-        self._steps = self.counts.unbind()  # the same memory, one number each
+        self.lr_multipliers = list(lr_multipliers) if lr_multipliers is not None else [1.0] * len(self.parameters)
+        self.exp_avg = [torch.zeros_like(p) for p in self.parameters] if betas[0] else []
+        self.exp_avg_sq = [torch.zeros_like(p) for p in self.parameters]
+        self.steps = torch.zeros(len(self.parameters), device=self.parameters[0].device)
+        self._steps = self.steps.unbind()  # the same memory, one number each
         self._groups: dict[tuple[float, float], list[int]] = defaultdict(list)
-        for i, constants in enumerate(zip(self.coefficients, self.eps, strict=True)):
+        for i, constants in enumerate(zip(self.lr_multipliers, self.eps, strict=True)):
             self._groups[constants].append(i)
 
     def state(self) -> dict[str, Tensor]:
         """Every tensor that a later step depends on, by name."""
-        moments = {f"first.{i}": m for i, m in enumerate(self.first)} | {f"second.{i}": v for i, v in enumerate(self.second)}
-        return {"counts": self.counts, **moments}
+        moments = {f"exp_avg.{i}": m for i, m in enumerate(self.exp_avg)} | {
+            f"exp_avg_sq.{i}": v for i, v in enumerate(self.exp_avg_sq)
+        }
+        return {"steps": self.steps, **moments}
 
     def reset(self) -> None:
         """Forget all moments and counts, as at the start of an era."""
@@ -74,22 +76,22 @@ class Adam:
             tensor.zero_()
 
     @torch.no_grad()
-    def step(self, gradients: Sequence[Tensor | None], scale: float, idle: Idle) -> None:
+    def step(self, gradients: Sequence[Tensor | None], lr_scale: float, missing_gradient: MissingGradient) -> None:
         """Move each parameter along its gradient, one per parameter, with the rate times `scale`."""
-        counts = self.counts.tolist()
+        counts = self.steps.tolist()
         given = [
-            torch.zeros_like(p) if g is None and idle == "zero" and counts[i] else g
+            torch.zeros_like(p) if g is None and missing_gradient == "zero" and counts[i] else g
             for i, (p, g) in enumerate(zip(self.parameters, gradients, strict=True))
         ]
         if self.clip is not None:
-            known = 1 - self.betas[1] ** self.counts.double()
+            known = 1 - self.betas[1] ** self.steps.double()
             given = [
                 g if g is None else self._clipped(i, g, share) for i, (g, share) in enumerate(zip(given, known, strict=True))
             ]
         for (coefficient, eps), group in self._groups.items():
             for count in {counts[i] for i in group}:
                 members = [i for i in group if counts[i] == count]
-                self._fused(members, given, self.rate * scale * coefficient, eps, count)
+                self._fused(members, given, self.learning_rate * lr_scale * coefficient, eps, count)
 
     def _fused(self, members: list[int], given: Sequence[Tensor | None], rate: float, eps: float, count: float) -> None:
         """One call for parameters that share rate and count; it counts on by itself."""
@@ -102,8 +104,8 @@ class Adam:
             [self.parameters[i] for i, _ in pairs],
             gradients,
             # Without a first moment the gradient stands in for it: the kernel then writes it back onto itself.
-            [self.first[i] for i, _ in pairs] if self.first else gradients,
-            [self.second[i] for i, _ in pairs],
+            [self.exp_avg[i] for i, _ in pairs] if self.exp_avg else gradients,
+            [self.exp_avg_sq[i] for i, _ in pairs],
             [],
             [self._steps[i] for i, _ in pairs],
             fused=True,
@@ -112,7 +114,7 @@ class Adam:
             beta2=beta2,
             lr=rate,
             weight_decay=0.0,
-            eps=eps if self.epsilon == "corrected" else eps / math.sqrt(1 - beta2 ** (count + 1)),
+            eps=eps if self.eps_mode == "corrected" else eps / math.sqrt(1 - beta2 ** (count + 1)),
             maximize=False,
         )
 
@@ -121,39 +123,39 @@ class Adam:
         if self.clip is None:
             return gradient
         square = gradient.float().square().sum() * known
-        usual = self.clip**2 * self.second[i].sum()
+        usual = self.clip**2 * self.exp_avg_sq[i].sum()
         return gradient * torch.where(square > usual, (usual / square).sqrt(), 1.0).to(gradient.dtype)
 
-    def advance(self, present: Sequence[bool], scale: float, idle: Idle) -> Tensor:
+    def advance(self, present: Sequence[bool], lr_scale: float, missing_gradient: MissingGradient) -> Tensor:
         """Count a step of the parameters that have a gradient, and give what `traced_step` needs of the counts:
         rates, roots of 1 - beta2^t, and 1 - beta2^(t - 1), [3, parameters]."""
         beta1, beta2 = self.betas
-        count = self.counts.double() + 1  # in float64, since beta^t is close to one early on
+        count = self.steps.double() + 1  # in float64, since beta^t is close to one early on
         root = (1 - beta2**count).sqrt()
-        rate = torch.tensor(self.coefficients, dtype=torch.float64, device=count.device) * (self.rate * scale)
-        rate = rate / (1 - beta1**count) if self.first else rate
+        rate = torch.tensor(self.lr_multipliers, dtype=torch.float64, device=count.device) * (self.learning_rate * lr_scale)
+        rate = rate / (1 - beta1**count) if self.exp_avg else rate
         # Idle and never stepped: its moments are zero, so a gradient of zero does not move it, and its count stays zero.
         stepped = torch.tensor(present, device=count.device)
-        self.counts += (stepped | (self.counts > 0) if idle == "zero" else stepped).to(self.counts.dtype)
-        return torch.stack([rate * root if self.epsilon == "raw" else rate, root, 1 - beta2 ** (count - 1)]).float()
+        self.steps += (stepped | (self.steps > 0) if missing_gradient == "zero" else stepped).to(self.steps.dtype)
+        return torch.stack([rate * root if self.eps_mode == "raw" else rate, root, 1 - beta2 ** (count - 1)]).float()
 
     @torch.no_grad()
-    def traced_step(self, gradients: Sequence[Tensor | None], factors: Tensor, idle: Idle) -> None:
+    def traced_step(self, gradients: Sequence[Tensor | None], factors: Tensor, missing_gradient: MissingGradient) -> None:
         """`step` without a branch on a tensor's value, given the factors of this step; the counts have been advanced."""
         for i, (parameter, gradient) in enumerate(zip(self.parameters, gradients, strict=True)):
-            if gradient is not None or idle == "zero":
+            if gradient is not None or missing_gradient == "zero":
                 self._trace(i, torch.zeros_like(parameter) if gradient is None else gradient, *factors[:, i])
 
     def _trace(self, i: int, gradient: Tensor, rate: Tensor, root: Tensor, known: Tensor) -> None:
         beta1, beta2 = self.betas
         gradient = self._clipped(i, gradient, known)
         direction = gradient
-        if self.first:
-            direction = self.first[i] * beta1 + gradient * (1 - beta1)
-            self.first[i].copy_(direction)
-        second = self.second[i] * beta2 + gradient * gradient * (1 - beta2)
-        self.second[i].copy_(second)
-        norm = second.sqrt() if self.epsilon == "raw" else second.sqrt() / root
+        if self.exp_avg:
+            direction = self.exp_avg[i] * beta1 + gradient * (1 - beta1)
+            self.exp_avg[i].copy_(direction)
+        second = self.exp_avg_sq[i] * beta2 + gradient * gradient * (1 - beta2)
+        self.exp_avg_sq[i].copy_(second)
+        norm = second.sqrt() if self.eps_mode == "raw" else second.sqrt() / root
         self.parameters[i].sub_(rate * direction / (norm + self.eps[i]))
 
 

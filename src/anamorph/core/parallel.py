@@ -8,22 +8,22 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-__all__ = ["mean_over_processes", "rank", "sum_over_processes", "world"]
+__all__ = ["mean_over_processes", "rank", "sum_over_processes", "world_size"]
 
 
-def world() -> int:
+def world_size() -> int:
     """How many processes train together."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
     """Which of them this is, from 0."""
-    return dist.get_rank() if world() > 1 else 0
+    return dist.get_rank() if world_size() > 1 else 0
 
 
 def sum_over_processes(tensors: Sequence[Tensor]) -> None:
     """Replace each tensor by its sum over the processes; one message for all of them."""
-    if world() == 1 or not tensors:
+    if world_size() == 1 or not tensors:
         return
     flat = torch.cat([t.reshape(-1) for t in tensors])
     dist.all_reduce(flat)
@@ -34,6 +34,6 @@ def sum_over_processes(tensors: Sequence[Tensor]) -> None:
 def mean_over_processes(tensors: Sequence[Tensor]) -> None:
     """Replace each tensor by its mean over the processes."""
     sum_over_processes(tensors)
-    if world() > 1:
+    if world_size() > 1:
         for tensor in tensors:
-            tensor.div_(world())
+            tensor.div_(world_size())

@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["full_precision", "widened"]
+__all__ = ["at_least_float32", "autocast_off"]
 
 
-def full_precision(x: Tensor) -> torch.autocast:
+def autocast_off(x: Tensor) -> torch.autocast:
     """Switches autocast off: for layers so narrow that lower precision would cost accuracy and save no time."""
     return torch.autocast(x.device.type, enabled=False)
 
 
-def widened(x: Tensor) -> Tensor:
+def at_least_float32(x: Tensor) -> Tensor:
     """x in single precision, if it was in less: for sums and roots, and for what leaves a model."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

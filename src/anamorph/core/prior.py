@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from anamorph.core.errors import UserError
-from anamorph.core.progress import Progress, quiet
+from anamorph.core.progress import Progress, no_progress
 from anamorph.core.random import Random
 from anamorph.core.space import Codes, Space
 
-__all__ = ["Keep", "Prior", "Taste"]
+__all__ = ["InpaintingMask", "Prior", "SamplingSettings"]
 
 
 @dataclass(frozen=True)
-class Taste:
+class SamplingSettings:
     """Which of the possible codes are drawn. temperature: logits are divided by it. top_k: only so many of the likeliest.
     top_p: only the likeliest that make up this share (Holtzman et al. 2019, arXiv:1904.09751, section 3.1)."""
 
@@ -34,7 +34,7 @@ class Taste:
 
 
 @dataclass(frozen=True)
-class Keep:
+class InpaintingMask:
     """Codes of which some are kept while the others are drawn anew. masks: by space, true where a code is kept [B, *shape]."""
 
     codes: Codes
@@ -48,22 +48,22 @@ class Prior(nn.Module, ABC):
     """
 
     spaces: tuple[Space, ...]
-    given: tuple[Space, ...] = ()
-    rate: float = 0.0
+    conditions: tuple[Space, ...] = ()
+    learning_rate: float = 0.0
 
     @abstractmethod
-    def log_prob(self, codes: Codes, given: Codes | None = None, random: Random | None = None) -> Tensor:
+    def log_prob(self, codes: Codes, condition: Codes | None = None, random: Random | None = None) -> Tensor:
         """Log-probabilities (or densities) [B] in nats. random: given while training, for what is left out by chance."""
 
     @abstractmethod
-    def draw(
+    def sample(
         self,
         n: int,
         random: Random,
-        given: Codes | None = None,
-        taste: Taste | None = None,
-        keep: Keep | None = None,
-        progress: Progress = quiet,
+        condition: Codes | None = None,
+        settings: SamplingSettings | None = None,
+        mask: InpaintingMask | None = None,
+        progress: Progress = no_progress,
     ) -> Codes:
         """n codes of its spaces; those to keep are kept, and the others drawn given them as far as they come before."""
 

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from anamorph.core.errors import UserError
 
-__all__ = ["Draw", "Random", "Recorder", "Replay", "Seeded", "Sliced"]
+__all__ = ["Random", "Recorder", "Replay", "Request", "Seeded", "Sliced"]
 
-Draw = tuple[Literal["normal", "uniform", "integers"], tuple[int, ...], int, int, bool]
+Request = tuple[Literal["normal", "uniform", "integers"], tuple[int, ...], int, int, bool]
 """One request: kind, shape, low, high, shared."""
 
 
@@ -29,19 +29,19 @@ class Random(ABC):
     """
 
     @abstractmethod
-    def draw(self, request: Draw) -> Tensor: ...
+    def generate(self, request: Request) -> Tensor: ...
 
     def normal(self, *shape: int, shared: bool = False) -> Tensor:
         """Standard normal numbers."""
-        return self.draw(("normal", shape, 0, 0, shared))
+        return self.generate(("normal", shape, 0, 0, shared))
 
     def uniform(self, *shape: int, shared: bool = False) -> Tensor:
         """Numbers in [0, 1)."""
-        return self.draw(("uniform", shape, 0, 0, shared))
+        return self.generate(("uniform", shape, 0, 0, shared))
 
     def integers(self, low: int, high: int, shape: Sequence[int], shared: bool = False) -> Tensor:
         """Whole numbers in low .. high - 1."""
-        return self.draw(("integers", tuple(shape), low, high, shared))
+        return self.generate(("integers", tuple(shape), low, high, shared))
 
 
 class Seeded(Random):
@@ -51,7 +51,7 @@ class Seeded(Random):
         key = hashlib.blake2b(repr((seed, *place)).encode(), digest_size=7).digest()
         self.generator = torch.Generator(device).manual_seed(int.from_bytes(key, "little"))
 
-    def draw(self, request: Draw) -> Tensor:
+    def generate(self, request: Request) -> Tensor:
         kind, shape, low, high, _ = request
         device = self.generator.device
         if kind == "normal":
@@ -67,11 +67,11 @@ class Sliced(Random):
     def __init__(self, whole: Random, offset: int, stride: int) -> None:
         self.whole, self.offset, self.stride = whole, offset, stride
 
-    def draw(self, request: Draw) -> Tensor:
+    def generate(self, request: Request) -> Tensor:
         kind, shape, low, high, shared = request
         if shared or self.stride == 1:
-            return self.whole.draw(request)
-        everyone = self.whole.draw((kind, (shape[0] * self.stride, *shape[1:]), low, high, shared))
+            return self.whole.generate(request)
+        everyone = self.whole.generate((kind, (shape[0] * self.stride, *shape[1:]), low, high, shared))
         return everyone[self.offset :: self.stride]
 
 
@@ -81,7 +81,7 @@ class Replay(Random):
     def __init__(self, recorded: Sequence[Tensor]) -> None:
         self.recorded, self.position = list(recorded), 0
 
-    def draw(self, request: Draw) -> Tensor:
+    def generate(self, request: Request) -> Tensor:
         if self.position >= len(self.recorded):
             raise UserError(f"the replay holds {len(self.recorded)} draws, and {request[:2]} was asked for after them")
         value = self.recorded[self.position]
@@ -96,8 +96,8 @@ class Recorder(Random):
 
     def __init__(self, source: Random) -> None:
         self.source = source
-        self.requests: list[Draw] = []
+        self.requests: list[Request] = []
 
-    def draw(self, request: Draw) -> Tensor:
+    def generate(self, request: Request) -> Tensor:
         self.requests.append(request)
-        return self.source.draw(request)
+        return self.source.generate(request)

@@ -8,20 +8,20 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from anamorph.core.optimizer import Adam, Idle
+from anamorph.core.optimizer import Adam, MissingGradient
 from anamorph.core.random import Random
 from anamorph.core.signal import Batch
 from anamorph.core.stage import Stage
 
-__all__ = ["Loss", "Outcome", "Phase", "Recipe"]
+__all__ = ["Loss", "LossOutput", "Phase", "Recipe"]
 
 
 @dataclass
-class Outcome:
+class LossOutput:
     """What a loss gives: `terms` are weighted, and their sum is descended; `watch` is only logged."""
 
     terms: dict[str, Tensor]
-    watch: dict[str, Tensor] = field(default_factory=dict)
+    metrics: dict[str, Tensor] = field(default_factory=dict)
 
     def total(self) -> Tensor:
         total, *others = self.terms.values()
@@ -29,24 +29,24 @@ class Outcome:
             total = total + term
         return total
 
-    def detached(self) -> Outcome:
+    def detached(self) -> LossOutput:
         """The same numbers, without their history."""
-        return Outcome(
+        return LossOutput(
             {name: value.detach() for name, value in self.terms.items()},
-            {name: value.detach() for name, value in self.watch.items()},
+            {name: value.detach() for name, value in self.metrics.items()},
         )
 
     @staticmethod
-    def mean(outcomes: Sequence[Outcome]) -> Outcome:
+    def mean(outcomes: Sequence[LossOutput]) -> LossOutput:
         """The mean of several outcomes of one loss, as over micro-batches."""
         first = outcomes[0]
-        return Outcome(
+        return LossOutput(
             {name: torch.stack([o.terms[name] for o in outcomes]).mean(0) for name in first.terms},
-            {name: torch.stack([o.watch[name] for o in outcomes]).mean(0) for name in first.watch},
+            {name: torch.stack([o.metrics[name] for o in outcomes]).mean(0) for name in first.metrics},
         )
 
 
-Loss = Callable[[Batch, Stage, Random], Outcome]
+Loss = Callable[[Batch, Stage, Random], LossOutput]
 """One function of tensors, so that it can be compiled whole: no branch depends on a tensor's value."""
 
 
@@ -61,8 +61,8 @@ class Phase:
     name: str
     loss: Loss
     trains: tuple[nn.Module, ...]
-    steps: tuple[str, ...]
-    every: int = 1
+    optimizers: tuple[str, ...]
+    interval: int = 1
     commit: tuple[Callable[[], None], ...] = ()
 
     parameters: list[nn.Parameter] = field(init=False, repr=False, compare=False)
@@ -86,21 +86,21 @@ class Recipe:
 
     phases: tuple[Phase, ...]
     optimizers: Mapping[str, Adam]
-    memory: nn.Module = field(default_factory=nn.Module)
-    idle: Idle = "skip"
-    group: int | None = 1
-    routes: dict[str, list[tuple[Adam, list[int | None]]]] = field(init=False, repr=False, compare=False)
+    loss_state: nn.Module = field(default_factory=nn.Module)
+    missing_gradient: MissingGradient = "skip"
+    group_size: int | None = 1
+    gradient_routes: dict[str, list[tuple[Adam, list[int | None]]]] = field(init=False, repr=False, compare=False)
     """By phase: each optimizer that it steps, with the place of each of its parameters among those the phase trains."""
 
     def __post_init__(self) -> None:
         routes = {}
         for phase in self.phases:
-            steps = [self.optimizers[name] for name in phase.steps]
+            steps = [self.optimizers[name] for name in phase.optimizers]
             if not {p for adam in steps for p in adam.parameters}.issuperset(phase.parameters):
                 raise ValueError(
                     f"phase {phase.name!r} trains a parameter that none of its optimizers "
-                    f"({', '.join(phase.steps)}) holds: add the optimizer to the phase's steps"
+                    f"({', '.join(phase.optimizers)}) holds: add the optimizer to the phase's steps"
                 )
             place = {parameter: i for i, parameter in enumerate(phase.parameters)}
             routes[phase.name] = [(adam, [place.get(p) for p in adam.parameters]) for adam in steps]
-        object.__setattr__(self, "routes", routes)
+        object.__setattr__(self, "gradient_routes", routes)

@@ -12,7 +12,7 @@ from torch import Tensor
 from anamorph.core.errors import UserError
 from anamorph.core.space import Codes
 
-__all__ = ["Audio", "Batch", "Image", "Label", "Signal", "Source", "image_of"]
+__all__ = ["Audio", "Batch", "Image", "Label", "Signal", "Source", "require_image"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Image:
         return self.channels, self.height, self.width
 
     @property
-    def values(self) -> int:
+    def num_values(self) -> int:
         """Numbers in one image, C * H * W."""
         return self.channels * self.height * self.width
 
@@ -53,32 +53,32 @@ class Audio:
 
     channels: int
     samples: int
-    rate: int
+    sample_rate: int
     noun: ClassVar[str] = "sound"
 
     def __post_init__(self) -> None:
-        if self.channels not in (1, 2) or self.samples < 1 or self.rate < 1:
+        if self.channels not in (1, 2) or self.samples < 1 or self.sample_rate < 1:
             raise UserError(
                 f"a sound has 1 or 2 channels, at least 1 sample and a rate in hertz, got {self.channels} channels, "
-                f"{self.samples} samples and {self.rate} Hz"
+                f"{self.samples} samples and {self.sample_rate} Hz"
             )
 
     def __str__(self) -> str:
         channels = f"{self.channels} channel{'s' * (self.channels > 1)}"
-        return f"{self.samples:,} samples at {self.rate:,} Hz ({self.seconds:.3g} s) with {channels}"
+        return f"{self.samples:,} samples at {self.sample_rate:,} Hz ({self.seconds:.3g} s) with {channels}"
 
     @property
     def shape(self) -> tuple[int, int]:
         return self.channels, self.samples
 
     @property
-    def values(self) -> int:
+    def num_values(self) -> int:
         """Numbers in one sound, C * T."""
         return self.channels * self.samples
 
     @property
     def seconds(self) -> float:
-        return self.samples / self.rate
+        return self.samples / self.sample_rate
 
     def at(self, level: int) -> Audio:
         """This sound, which is never halved: models of sounds do not grow."""
@@ -90,7 +90,7 @@ class Audio:
 Signal = Image | Audio
 
 
-def image_of(signal: Signal, what: str) -> Image:
+def require_image(signal: Signal, what: str) -> Image:
     """A signal that is known to be an image. Raises: UserError naming what is for images alone."""
     if not isinstance(signal, Image):
         raise UserError(f"{what} is for images, got sounds of {signal}")
@@ -122,7 +122,7 @@ class Batch:
             raise UserError(f"wanted a batch of signals, got codes of {', '.join(self.x)}")
         return self.x
 
-    def part(self, offset: int, stride: int) -> Batch:
+    def micro_batch(self, offset: int, stride: int) -> Batch:
         """Every `stride`-th example from `offset` on."""
         if stride == 1:
             return self

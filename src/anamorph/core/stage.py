@@ -23,16 +23,16 @@ class Stage:
 
     level: int
     batch: int
-    blend: float | Tensor = 1.0
+    alpha: float | Tensor = 1.0
     lr_scale: float = 1.0
-    era: int = 0
+    optimizer_epoch: int = 0
 
 
 class Schedule(Protocol):
     """The stage as a pure function of the images seen. kinds: how many stages there are that differ in more than numbers."""
 
     @property
-    def kinds(self) -> int: ...
+    def num_graphs(self) -> int: ...
 
     def at(self, images: int) -> Stage: ...
 
@@ -49,7 +49,7 @@ class Constant:
             raise UserError(f"a batch holds at least one image, got {self.batch}")
 
     @property
-    def kinds(self) -> int:
+    def num_graphs(self) -> int:
         return 1
 
     def at(self, images: int) -> Stage:
@@ -67,33 +67,41 @@ class Growing:
     """
 
     batches: tuple[int, ...]
-    rates: tuple[float, ...]
-    first: int
-    fade: int
-    stable: int
-    ramp: Literal["linear", "sine"] = "linear"
-    warmup: int = 0
+    lr_scales: tuple[float, ...]
+    initial_images: int
+    fade_images: int
+    stable_images: int
+    fade_curve: Literal["linear", "sine"] = "linear"
+    warmup_images: int = 0
 
     def __post_init__(self) -> None:
-        if not self.batches or len(self.batches) != len(self.rates):
-            raise UserError(f"wanted one batch and one rate per level, got {len(self.batches)} and {len(self.rates)}")
-        if min(self.batches) < 1 or min(self.first, self.fade, self.warmup) < 0 or self.fade + self.stable < 1:
+        if not self.batches or len(self.batches) != len(self.lr_scales):
+            raise UserError(f"wanted one batch and one rate per level, got {len(self.batches)} and {len(self.lr_scales)}")
+        if (
+            min(self.batches) < 1
+            or min(self.initial_images, self.fade_images, self.warmup_images) < 0
+            or self.fade_images + self.stable_images < 1
+        ):
             raise UserError(f"batches and the images of a level must be at least 1, and no span negative; got {self}")
 
     @property
-    def kinds(self) -> int:
-        return len(self.batches) + (len(self.batches) - 1) * bool(self.fade)
+    def num_graphs(self) -> int:
+        return len(self.batches) + (len(self.batches) - 1) * bool(self.fade_images)
 
     def at(self, images: int) -> Stage:
-        grown, place = divmod(images - self.first, self.fade + self.stable) if images >= self.first else (-1, 0)
+        grown, place = (
+            divmod(images - self.initial_images, self.fade_images + self.stable_images)
+            if images >= self.initial_images
+            else (-1, 0)
+        )
         step = min(grown + 1, len(self.batches) - 1)  # how many times the image has been doubled
-        fading = grown + 1 == step > 0 and place < self.fade
-        if fading and place == 0 and self.ramp == "linear":  # at its very beginning, the fade has not yet begun
+        fading = grown + 1 == step > 0 and place < self.fade_images
+        if fading and place == 0 and self.fade_curve == "linear":  # at its very beginning, the fade has not yet begun
             step, fading = step - 1, False
-        era = 2 * step - fading if self.ramp == "linear" else step
-        scale = self.rates[step] * (min(images / self.warmup, 1.0) if self.warmup else 1.0)
-        blend = self._ramp(place / self.fade) if fading else 1.0
+        era = 2 * step - fading if self.fade_curve == "linear" else step
+        scale = self.lr_scales[step] * (min(images / self.warmup_images, 1.0) if self.warmup_images else 1.0)
+        blend = self._ramp(place / self.fade_images) if fading else 1.0
         return Stage(len(self.batches) - 1 - step, self.batches[step], blend, scale, era)
 
     def _ramp(self, part: float) -> float:
-        return part if self.ramp == "linear" else 0.5 + 0.5 * math.sin(math.pi * part - math.pi / 2)
+        return part if self.fade_curve == "linear" else 0.5 + 0.5 * math.sin(math.pi * part - math.pi / 2)

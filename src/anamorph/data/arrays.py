@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from anamorph.core.errors import UserError
 from anamorph.core.signal import Label
+from anamorph.data.bounded_read import BROKEN, read_at_most
 from anamorph.data.images import Bytes
 from anamorph.data.order import Integers
-from anamorph.data.packed import BROKEN, read_at_most
 
 __all__ = ["Table", "as_labels", "as_pixels", "load_arrays", "read_table"]
 

@@ -17,16 +17,16 @@ import torch
 from torch import Tensor
 
 from anamorph.core.errors import UserError
-from anamorph.core.files import read_facts, read_json, read_tensors, write_json, write_tensors
+from anamorph.core.files import read_json, read_metadata, read_tensors, write_json, write_tensors
 from anamorph.core.fingerprint import fingerprint_of
-from anamorph.core.model import Encodes, code_spaces, encode_in_parts
-from anamorph.core.progress import Progress, quiet
+from anamorph.core.model import Encodes, code_spaces, encode_in_chunks
+from anamorph.core.progress import Progress, no_progress
 from anamorph.core.signal import Batch, Label, Signal
 from anamorph.core.space import Codes, Space, check_codes
-from anamorph.data.examples import Examples
+from anamorph.data.dataset import Dataset
 from anamorph.data.order import indices
 
-__all__ = ["CodesOf", "Usage", "extract"]
+__all__ = ["CodeCounts", "CodeDataset", "encode_dataset"]
 
 FORMAT = 1
 SHARD = 8192
@@ -37,15 +37,15 @@ LABEL = "label."
 
 
 @dataclass(frozen=True)
-class Usage:
+class CodeCounts:
     """How often each code of a space was used, over a whole source [K]."""
 
     space: Space
     counts: tuple[int, ...]
 
     @staticmethod
-    def of(space: Space, ids: Tensor) -> Usage:
-        return Usage(space, tuple(torch.bincount(ids.flatten().long(), minlength=space.vocabulary or 0).tolist()))
+    def of(space: Space, ids: Tensor) -> CodeCounts:
+        return CodeCounts(space, tuple(torch.bincount(ids.flatten().long(), minlength=space.num_codes or 0).tolist()))
 
     @property
     def used(self) -> int:
@@ -58,7 +58,7 @@ class Usage:
         return float(torch.special.entr(shares).sum().exp())
 
     def __str__(self) -> str:
-        k = self.space.vocabulary or 0
+        k = self.space.num_codes or 0
         return f"{self.space.name}: {self.used} of {k} codes are used, perplexity {self.perplexity:.1f}"
 
     def check(self) -> None:
@@ -66,21 +66,21 @@ class Usage:
         if self.used <= 1:
             raise UserError(
                 f"every code of {self.space.name!r} is the same: the model says nothing through it. Train it longer, or anew "
-                f"with --model.kmeans and --model.restart 0.01"
+                f"with --model.kmeans-init and --model.restart-threshold 0.01"
             )
 
     def warning(self) -> str:
         """What is wrong, and what to do; empty if nothing is."""
-        if self.used >= DEAD * (self.space.vocabulary or 0):
+        if self.used >= DEAD * (self.space.num_codes or 0):
             return ""
         return (
-            f"most codes of {self.space.name!r} are never used ({self.used} of {self.space.vocabulary}): the model could do "
-            f"with a smaller --model.vocabulary, or a higher --model.restart"
+            f"most codes of {self.space.name!r} are never used ({self.used} of {self.space.num_codes}): the model could do "
+            f"with a smaller --model.num-embeddings, or a higher --model.restart-threshold"
         )
 
 
 @dataclass(frozen=True)
-class CodesOf:
+class CodeDataset:
     """A source of codes, in the order in which their images would come. signal: of the images."""
 
     signal: Signal
@@ -88,7 +88,7 @@ class CodesOf:
     labels: tuple[Label, ...]
     values: Mapping[str, Tensor]
     fingerprint: str
-    usage: tuple[Usage, ...]
+    usage: tuple[CodeCounts, ...]
     name: str
     seed: int | None = 0
 
@@ -108,7 +108,7 @@ class CodesOf:
 
 
 @torch.no_grad()
-def extract(model: Encodes, images: Examples, folder: Path, progress: Progress = quiet) -> CodesOf:
+def encode_dataset(model: Encodes, images: Dataset, folder: Path, progress: Progress = no_progress) -> CodeDataset:
     """The codes of all images, in their own order, in a folder inside `folder` that is named by the model and the images.
 
     What is there already is read, and not computed again.
@@ -122,9 +122,9 @@ def extract(model: Encodes, images: Examples, folder: Path, progress: Progress =
     for i, shard in enumerate(shards):
         if not _is_whole(shard, name):
             batch = plain.take(i * SHARD, min(SHARD, images.size - i * SHARD))
-            codes = encode_in_parts(model, batch.signals.to(device))
+            codes = encode_in_chunks(model, batch.signals.to(device))
             check_codes(codes, spaces)
-            tensors = {s.name: codes[s.name].to("cpu", _narrow(s.vocabulary)) for s in spaces}
+            tensors = {s.name: codes[s.name].to("cpu", _narrow(s.num_codes)) for s in spaces}
             tensors |= {LABEL + label: value.to(torch.int32) for label, value in batch.labels.items()}
             write_tensors(shard, tensors, {"fingerprint": name})
         progress(min((i + 1) * SHARD, images.size), images.size)
@@ -142,7 +142,7 @@ def _is_whole(shard: Path, fingerprint: str) -> bool:
     if not shard.is_file():
         return False
     try:
-        found = read_facts(shard).get("fingerprint")
+        found = read_metadata(shard).get("fingerprint")
     except UserError:
         return False
     if found != fingerprint:
@@ -150,33 +150,35 @@ def _is_whole(shard: Path, fingerprint: str) -> bool:
     return True
 
 
-def _read(here: Path, name: str, spaces: Sequence[Space], images: Examples, shards: Sequence[Path]) -> CodesOf:
+def _read(here: Path, name: str, spaces: Sequence[Space], images: Dataset, shards: Sequence[Path]) -> CodeDataset:
     parts = [read_tensors(shard)[0] for shard in shards]
     joined = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
     codes = {s.name: joined[s.name] for s in spaces}
     check_codes(codes, spaces)
-    usage = tuple(Usage.of(s, codes[s.name]) for s in spaces if s.vocabulary is not None)
+    usage = tuple(CodeCounts.of(s, codes[s.name]) for s in spaces if s.num_codes is not None)
     for found in usage:
         found.check()
     for space in spaces:
-        if space.vocabulary is None:
+        if space.num_codes is None:
             _check_real(space, codes[space.name])
     values = {label.name: joined[LABEL + label.name] for label in images.labels}
     _describe(here / "codes.json", name, images, spaces, usage)
-    return CodesOf(images.signal, codes, images.labels, values, name, usage, images.name, images.seed)
+    return CodeDataset(images.signal, codes, images.labels, values, name, usage, images.name, images.seed)
 
 
 def _check_real(space: Space, codes: Tensor) -> None:
     """Raises: UserError if real codes are not finite, or all the same."""
     if not bool(torch.isfinite(codes).all()):
-        raise UserError(f"codes of {space.name!r} are not finite: the model is broken. Train it anew, at a lower --model.rate")
+        raise UserError(
+            f"codes of {space.name!r} are not finite: the model is broken. Train it anew, at a lower --model.learning-rate"
+        )
     if torch.equal(codes, codes[:1].expand_as(codes)):
         raise UserError(
             f"every code of {space.name!r} is the same: the model says nothing through it. Train it longer, or anew"
         )
 
 
-def _describe(path: Path, name: str, images: Examples, spaces: Sequence[Space], usage: Sequence[Usage]) -> None:
+def _describe(path: Path, name: str, images: Dataset, spaces: Sequence[Space], usage: Sequence[CodeCounts]) -> None:
     described: dict[str, Any] = {
         "format": FORMAT,
         "fingerprint": name,

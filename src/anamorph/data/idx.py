@@ -14,8 +14,8 @@ import numpy as np
 
 from anamorph.core.errors import UserError
 from anamorph.data.arrays import Table, as_labels
+from anamorph.data.bounded_read import read_at_most
 from anamorph.data.images import Bytes
-from anamorph.data.packed import read_at_most
 
 __all__ = ["find_idx", "read_idx", "read_idx_folder"]
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from anamorph.core.errors import UserError
 from anamorph.core.signal import Batch, Image, Label
-from anamorph.data.examples import Examples
+from anamorph.data.dataset import Dataset
 from anamorph.data.order import Integers, coins, indices
 
 __all__ = ["Bytes", "Images", "InMemory", "Pixels", "images_of", "to_signal"]
@@ -60,7 +60,7 @@ class InMemory:
 
 
 @dataclass(frozen=True)
-class Images(Examples):
+class Images(Dataset):
     """A source of images. Positions run over permutations of its rows, one per epoch; without a seed, over the rows in order.
 
     rows: the pixels' rows that belong to this split. values: the labels' class per pixels' row.
@@ -105,7 +105,7 @@ class Images(Examples):
         return replace(self, labels=self._labels_named(names))
 
 
-def images_of(source: Examples) -> Images:
+def images_of(source: Dataset) -> Images:
     """A source that is known to hold images. Raises: UserError if it does not."""
     if not isinstance(source, Images):
         raise UserError(f"wanted images, and {source.name} holds {source.signal.noun}s")

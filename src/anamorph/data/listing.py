@@ -18,10 +18,10 @@ import numpy as np
 
 from anamorph.core.errors import UserError
 from anamorph.core.signal import Label
-from anamorph.data.audio import reads_sound
-from anamorph.data.decode import reads
+from anamorph.data.bounded_read import BROKEN, BadFile
+from anamorph.data.decode_image import is_image_name
+from anamorph.data.decode_sound import is_sound_name
 from anamorph.data.order import Integers
-from anamorph.data.packed import BROKEN, BadFile
 
 __all__ = ["Listing", "classes_of", "in_folder", "in_zip"]
 
@@ -131,14 +131,14 @@ def _unpacked(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
 
 
 def _reads(name: str) -> bool:
-    return reads(name) or reads_sound(name)
+    return is_image_name(name) or is_sound_name(name)
 
 
 def _kind(source: str, names: list[str]) -> Kind:
     """What some files are. Raises: UserError naming an image and a sound, if both are there."""
-    sounds = [name for name in names if reads_sound(name)]
+    sounds = [name for name in names if is_sound_name(name)]
     if sounds and len(sounds) < len(names):
-        image = next(name for name in names if not reads_sound(name))
+        image = next(name for name in names if not is_sound_name(name))
         raise UserError(
             f"{source} holds {len(names) - len(sounds)} images, such as {image}, and {len(sounds)} sounds, such as "
             f"{sounds[0]}: put them into folders of their own"

@@ -17,29 +17,29 @@ from PIL import Image as Pillow
 
 from anamorph.core.errors import UserError, nearest
 from anamorph.core.files import read_json, write_json
-from anamorph.core.progress import Progress, quiet
+from anamorph.core.progress import Progress, no_progress
 from anamorph.core.signal import Audio, Image, Label
 from anamorph.data.arrays import Table, read_table
-from anamorph.data.audio import reads_sound
-from anamorph.data.decode import Survey, decode, fit, require_decodable, survey
-from anamorph.data.examples import Examples
-from anamorph.data.hearing import read_fsdd, read_sounds_of
+from anamorph.data.bounded_read import BadFile
+from anamorph.data.dataset import Dataset
+from anamorph.data.decode_image import Survey, decode, fit, require_decodable, survey
+from anamorph.data.decode_sound import is_sound_name
+from anamorph.data.file_name_labels import label_by_file_names, pattern_fields
 from anamorph.data.idx import find_idx, read_idx, read_idx_folder
 from anamorph.data.images import Bytes, Images, InMemory
+from anamorph.data.layered_images import LayeredImages, read_layered_images
 from anamorph.data.listing import Listing, in_folder, in_zip
-from anamorph.data.named import NAMED, locate
-from anamorph.data.naming import fields_of, label_by_names
 from anamorph.data.order import held_out
-from anamorph.data.packed import BadFile
-from anamorph.data.parts import Parts, read_parts
+from anamorph.data.public_datasets import PUBLIC_DATASETS, locate
+from anamorph.data.read_options import ReadOptions
 from anamorph.data.shapes import Shapes
 from anamorph.data.shapes import labels as shape_labels
 from anamorph.data.shards import Item, Shards, cache_folder, cached
+from anamorph.data.sound_files import read_fsdd, read_sound_files
 from anamorph.data.sounds import Sounds
-from anamorph.data.wanted import Wanted
-from anamorph.data.whole import Whole, told
+from anamorph.data.stored_dataset import StoredDataset, conversion_notes
 
-__all__ = ["BUILT_IN", "SPLITS", "Wanted", "absolute", "open_source", "split_of"]
+__all__ = ["BUILT_IN", "SPLITS", "ReadOptions", "absolute", "open_source", "split_of"]
 
 SPLITS = ("train", "test", "all")
 BUILT_IN = {
@@ -57,19 +57,19 @@ def split_of(spec: str) -> tuple[str, str | None]:
 def absolute(spec: str) -> str:
     """A source that is a path, from the root; a name as it is."""
     name, _ = split_of(spec)
-    is_path = name not in BUILT_IN and name not in NAMED and (Path(name).exists() or Path(spec).exists())
+    is_path = name not in BUILT_IN and name not in PUBLIC_DATASETS and (Path(name).exists() or Path(spec).exists())
     return str(Path(spec).absolute()) if is_path else spec
 
 
 def open_source(
     spec: str,
-    wanted: Wanted | None = None,
+    options: ReadOptions | None = None,
     *,
     split: str = "train",
     seed: int | None = 0,
     mirror: bool = False,
-    progress: Progress = quiet,
-) -> Examples:
+    progress: Progress = no_progress,
+) -> Dataset:
     """The images or sounds of a built-in or public set, a folder, a zip, an .npz or .npy, or IDX files.
 
     spec: a name or a path; a folder that is called as a set is, here, is ./mnist. `:train`, `:test` or `:all` behind it
@@ -78,9 +78,9 @@ def open_source(
     Raises: UserError, with the remedy, for anything that is not such a source.
     """
     name, asked = split_of(spec)
-    whole = _whole(name, wanted or Wanted(), progress)
-    if wanted and not set(fields_of(wanted.names)) <= {label.name for label in whole.labels}:
-        raise UserError(f"{name} has no files whose names could be read: leave out --names")
+    whole = _whole(name, options or ReadOptions(), progress)
+    if options and not set(pattern_fields(options.name_pattern)) <= {label.name for label in whole.labels}:
+        raise UserError(f"{name} has no files whose names could be read: leave out --name-pattern")
     rows = whole.split[asked or split]
     stored = whole.stored
     sounds = isinstance(stored, Shards) and isinstance(stored.signal, Audio)
@@ -94,20 +94,20 @@ def open_source(
     return Sounds(name, stored, rows, whole.labels, whole.values, seed, whole.notes)
 
 
-def _whole(name: str, wanted: Wanted, progress: Progress) -> Whole:
+def _whole(name: str, wanted: ReadOptions, progress: Progress) -> StoredDataset:
     if name in BUILT_IN:
         return _digits(wanted) if name == "digits" else _shapes(wanted)
-    if name in NAMED:
-        return _named(name, wanted, progress)
+    if name in PUBLIC_DATASETS:
+        return _open_public(name, wanted, progress)
     path = Path(name).expanduser()
     if not path.exists():
-        known = [*BUILT_IN, *NAMED]
+        known = [*BUILT_IN, *PUBLIC_DATASETS]
         hint = "" if os.sep in name else f"; as a name it is unknown: {nearest(name, known)}"
         raise UserError(f"no such file or folder: {name}{hint}")
     return _path(path, wanted, progress)
 
 
-def _path(path: Path, wanted: Wanted, progress: Progress) -> Whole:
+def _path(path: Path, wanted: ReadOptions, progress: Progress) -> StoredDataset:
     if path.is_file():
         return _file(path, wanted, progress)
     arrays = sorted([*path.glob("*.npz"), *path.glob("*.npy")])
@@ -122,11 +122,11 @@ def _path(path: Path, wanted: Wanted, progress: Progress) -> Whole:
     return _listed(in_folder(path), wanted, progress)
 
 
-def _note(whole: Whole, note: str) -> Whole:
-    return Whole(whole.stored, whole.labels, whole.values, whole.split, (note, *whole.notes))
+def _note(whole: StoredDataset, note: str) -> StoredDataset:
+    return StoredDataset(whole.stored, whole.labels, whole.values, whole.split, (note, *whole.notes))
 
 
-def _file(path: Path, wanted: Wanted, progress: Progress) -> Whole:
+def _file(path: Path, wanted: ReadOptions, progress: Progress) -> StoredDataset:
     lower = path.name.lower()
     if lower.endswith((".npz", ".npy")):
         return _table(read_table(path), _stat_key([path]), wanted, progress)
@@ -137,7 +137,7 @@ def _file(path: Path, wanted: Wanted, progress: Progress) -> Whole:
         if array.ndim != 3:
             raise UserError(f"{path} holds {list(array.shape)}: wanted images [N, H, W]; name its folder to read labels too")
         return _table(Table(array[:, None]), _stat_key([path]), wanted, progress)
-    if reads_sound(path.name):
+    if is_sound_name(path.name):
         raise UserError(f"{path} is one sound: put it into a folder, and name that")
     raise UserError(f"{path} is no source of images or sounds: wanted a folder, .zip, .npz, .npy or IDX file")
 
@@ -147,7 +147,7 @@ def _stat_key(paths: Iterable[Path]) -> str:
     return hashlib.blake2b(repr(facts).encode(), digest_size=16).hexdigest()
 
 
-def _table(table: Table, key: str, wanted: Wanted, progress: Progress) -> Whole:
+def _table(table: Table, key: str, wanted: ReadOptions, progress: Progress) -> StoredDataset:
     own = Image(*table.pixels.shape[1:])
     image = wanted.image(own)
     require_decodable(image.channels)
@@ -163,14 +163,14 @@ def _table(table: Table, key: str, wanted: Wanted, progress: Progress) -> Whole:
 
     shards = cached(f"array/{key}", image, items, [f"image {i}" for i in range(len(table.pixels))], progress)
     test = np.arange(table.test, len(shards)) if table.test is not None else None
-    notes = [*table.notes, *told(shards, "image")]
-    return Whole.of(shards, table.labels, table.values, test, notes)
+    notes = [*table.notes, *conversion_notes(shards, "image")]
+    return StoredDataset.of(shards, table.labels, table.values, test, notes)
 
 
-def _listed(listing: Listing, wanted: Wanted, progress: Progress) -> Whole:
-    listing = label_by_names(listing, wanted.names) if wanted.names else listing
+def _listed(listing: Listing, wanted: ReadOptions, progress: Progress) -> StoredDataset:
+    listing = label_by_file_names(listing, wanted.name_pattern) if wanted.name_pattern else listing
     if listing.kind == "sounds":
-        return read_sounds_of(listing, wanted, progress)
+        return read_sound_files(listing, wanted, progress)
     own, notes = _own_image(listing, wanted)
     image = wanted.image(own)
     require_decodable(image.channels)
@@ -179,8 +179,8 @@ def _listed(listing: Listing, wanted: Wanted, progress: Progress) -> Whole:
     place = np.full(len(listing.names), -1, np.int64)
     place[shards.kept] = np.arange(len(shards))
     test = place[listing.parts["test"]] if listing.parts else None
-    notes += told(shards, "image")
-    return Whole.of(shards, listing.labels, values, test, notes)
+    notes += conversion_notes(shards, "image")
+    return StoredDataset.of(shards, listing.labels, values, test, notes)
 
 
 def _decoded(listing: Listing, image: Image) -> Iterator[Item]:
@@ -201,7 +201,7 @@ def _decoded(listing: Listing, image: Image) -> Iterator[Item]:
 
 
 @dataclass(frozen=True)
-class _Alike:
+class _HeaderGroup:
     """What the headers of some files say in the same words: how many these are, and the first."""
 
     height: int
@@ -211,7 +211,7 @@ class _Alike:
     first: str
 
 
-def _own_image(listing: Listing, wanted: Wanted) -> tuple[Image, list[str]]:
+def _own_image(listing: Listing, wanted: ReadOptions) -> tuple[Image, list[str]]:
     """The image that a listing's files have in common: their own size where all agree, else a square that all can fill.
 
     Raises: UserError if sizes differ, and some are smaller than what is wanted.
@@ -231,7 +231,7 @@ def _own_image(listing: Listing, wanted: Wanted) -> tuple[Image, list[str]]:
     return Image(channels, side, side), [note]
 
 
-def _check_small(facts: list[_Alike], wanted: Wanted) -> None:
+def _check_small(facts: list[_HeaderGroup], wanted: ReadOptions) -> None:
     """Raises: UserError naming the smallest file, if any is smaller than what is wanted: it may be there by mistake."""
     height, width = wanted.size or (1, 1)
     small = [s for s in facts if s.height < height or s.width < width]
@@ -245,12 +245,12 @@ def _check_small(facts: list[_Alike], wanted: Wanted) -> None:
     )
 
 
-def _surveyed(listing: Listing) -> list[_Alike]:
+def _surveyed(listing: Listing) -> list[_HeaderGroup]:
     """What the headers of a listing's files say; kept, since a large folder takes a while to look through."""
     path = cache_folder() / "surveys" / f"{listing.key}.json"
     if path.is_file():
         try:
-            return [_Alike(*fact) for fact in read_json(path)]
+            return [_HeaderGroup(*fact) for fact in read_json(path)]
         except (UserError, TypeError):
             path.unlink(missing_ok=True)
 
@@ -273,12 +273,12 @@ def _surveyed(listing: Listing) -> list[_Alike]:
                 problem = problem or f"{name}: {fact}"
     if not first:
         raise UserError(f"none of {len(listing.names)} images can be read; {problem}")
-    facts = [_Alike(s.height, s.width, s.colour, counts[s], name) for s, name in first.items()]
+    facts = [_HeaderGroup(s.height, s.width, s.colour, counts[s], name) for s, name in first.items()]
     write_json(path, [astuple(fact) for fact in facts])
     return facts
 
 
-def _digits(wanted: Wanted) -> Whole:
+def _digits(wanted: ReadOptions) -> StoredDataset:
     from sklearn.datasets import load_digits
 
     found = load_digits()
@@ -287,27 +287,27 @@ def _digits(wanted: Wanted) -> Whole:
     if image != Image(1, 8, 8):
         array = np.stack([fit(Pillow.fromarray(a[0]), image)[0] for a in array])
     label = Label("class", tuple(str(i) for i in range(10)))
-    return Whole.of(InMemory(array), (label,), {"class": found.target.astype(np.int64)})
+    return StoredDataset.of(InMemory(array), (label,), {"class": found.target.astype(np.int64)})
 
 
-def _shapes(wanted: Wanted) -> Whole:
-    image = Wanted(wanted.size, wanted.channels, upscale=True).image(Image(3, 32, 32))
+def _shapes(wanted: ReadOptions) -> StoredDataset:
+    image = ReadOptions(wanted.size, wanted.channels, upscale=True).image(Image(3, 32, 32))
     require_decodable(image.channels)
     shapes, labels = Shapes(image), shape_labels()
     every = np.unravel_index(np.arange(len(shapes)), tuple(len(label.classes) for label in labels))
-    return Whole.of(shapes, labels, {label.name: v.astype(np.int64) for label, v in zip(labels, every, strict=True)})
+    return StoredDataset.of(shapes, labels, {label.name: v.astype(np.int64) for label, v in zip(labels, every, strict=True)})
 
 
-def _named(name: str, wanted: Wanted, progress: Progress) -> Whole:
+def _open_public(name: str, wanted: ReadOptions, progress: Progress) -> StoredDataset:
     if name == "fsdd":
         return read_fsdd(wanted, progress)
     folder = locate(name)
-    files = [folder / file for file in NAMED[name].files]
+    files = [folder / file for file in PUBLIC_DATASETS[name].files]
     if name.startswith("avatars-"):
-        layers, side = read_parts(files[0])
-        parts = Parts(layers, side, wanted.image(Image(3, side, side)))
+        layers, side = read_layered_images(files[0])
+        parts = LayeredImages(layers, side, wanted.image(Image(3, side, side)))
         values = {label.name: column for label, column in zip(parts.labels, parts.choices.T, strict=True)}
-        return Whole.of(parts, parts.labels, values)
+        return StoredDataset.of(parts, parts.labels, values)
     if name == "emoji":
         return _emoji(files[0], wanted, progress)
     if len(files) == 1:
@@ -315,7 +315,7 @@ def _named(name: str, wanted: Wanted, progress: Progress) -> Whole:
     return _table(read_idx_folder(folder, find_idx(folder)), _stat_key(files), wanted, progress)
 
 
-def _emoji(path: Path, wanted: Wanted, progress: Progress) -> Whole:
+def _emoji(path: Path, wanted: ReadOptions, progress: Progress) -> StoredDataset:
     """The designs, not the images, are held out: the five skin tones of one design look alike."""
     from anamorph.data.arrays import load_arrays
 
@@ -326,4 +326,4 @@ def _emoji(path: Path, wanted: Wanted, progress: Progress) -> Whole:
     _, design = np.unique(designs, return_inverse=True)
     test = np.flatnonzero(held_out(int(design.max()) + 1)[design])
     whole = _table(Table(table.pixels), _stat_key([path]), wanted, progress)
-    return Whole.of(whole.stored, test=test, notes=whole.notes)
+    return StoredDataset.of(whole.stored, test=test, notes=whole.notes)

@@ -106,7 +106,7 @@ def cached(key: str, signal: Signal, decode: Callable[[], Iterable[Item]], names
     names: of the items that `decode` yields, in its order.
     Raises: UserError if no file is usable, or more than one in a hundred (and ten) are not.
     """
-    rate = f"/{signal.rate}" if isinstance(signal, Audio) else ""
+    rate = f"/{signal.sample_rate}" if isinstance(signal, Audio) else ""
     digest = hashlib.blake2b(f"{VERSION}/{key}/{signal.shape}{rate}".encode(), digest_size=12).hexdigest()
     folder = cache_folder() / "shards" / digest
     ready = _open(folder)
@@ -223,13 +223,13 @@ def _build(folder: Path, signal: Signal, items: Iterable[Item], names: list[str]
         written = _closed(file, folder / "kept", zlib.crc32(rows))
     content = hashlib.blake2b(repr([(s.size, s.crc32) for s in shards]).encode(), digest_size=8).hexdigest()
     index: dict[str, Any] = {"shape": signal.shape, "fingerprint": content, "notes": notes, "problems": problems}
-    index |= {"rate": signal.rate} if isinstance(signal, Audio) else {}
+    index |= {"rate": signal.sample_rate} if isinstance(signal, Audio) else {}
     write_json(folder / "index.json", index | {"kept": asdict(written), "shards": [asdict(shard) for shard in shards]})
 
 
 def _write(folder: Path, signal: Signal, values: Iterator[Values]) -> Iterator[_Written]:
     kind = _kind_of(signal)
-    rows = max(1, SHARD_BYTES // (signal.values * kind.itemsize))
+    rows = max(1, SHARD_BYTES // (signal.num_values * kind.itemsize))
     number = 0
     while True:
         path = folder / f"{number:05d}.{kind.kind}{8 * kind.itemsize}"

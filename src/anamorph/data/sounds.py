@@ -12,8 +12,8 @@ from torch import Tensor
 
 from anamorph.core.errors import UserError
 from anamorph.core.signal import Audio, Batch, Label
-from anamorph.data.audio import Samples
-from anamorph.data.examples import Examples
+from anamorph.data.dataset import Dataset
+from anamorph.data.decode_sound import PcmSamples
 from anamorph.data.order import Integers, indices
 
 __all__ = ["Sounds", "Windows", "from_pcm"]
@@ -30,13 +30,13 @@ class Windows(Protocol):
         ...
 
     def __len__(self) -> int: ...
-    def read(self, rows: Integers) -> Samples:
+    def read(self, rows: Integers) -> PcmSamples:
         """Sounds [n, C, T]."""
         ...
 
 
 @dataclass(frozen=True)
-class Sounds(Examples):
+class Sounds(Dataset):
     """A source of sounds; see `Examples` for its fields."""
 
     name: str
@@ -71,6 +71,6 @@ class Sounds(Examples):
         return replace(self, labels=self._labels_named(names))
 
 
-def from_pcm(samples: Samples) -> Tensor:
+def from_pcm(samples: PcmSamples) -> Tensor:
     """16-bit samples as float in [-1, 1]."""
     return torch.from_numpy(np.multiply(samples, np.float32(2**-15), dtype=np.float32))

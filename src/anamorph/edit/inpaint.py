@@ -9,22 +9,22 @@ from torch import Tensor
 from torch.nn.functional import adaptive_max_pool2d
 
 from anamorph.core.errors import UserError
-from anamorph.core.model import Chooses
-from anamorph.core.prior import Keep, Taste
-from anamorph.core.progress import Progress, quiet
+from anamorph.core.model import HasPrior
+from anamorph.core.prior import InpaintingMask, SamplingSettings
+from anamorph.core.progress import Progress, no_progress
 from anamorph.core.random import Random
 from anamorph.core.space import Codes, Space
 
-__all__ = ["inpaint", "masks_of"]
+__all__ = ["inpaint", "kept_masks"]
 
 
-def masks_of(redrawn: Tensor, spaces: Sequence[Space]) -> dict[str, Tensor]:
+def kept_masks(redrawn: Tensor, spaces: Sequence[Space]) -> dict[str, Tensor]:
     """Which codes are kept [1, *space.shape], by space: those of grid places that no pixel of a mask [H, W] touches.
 
     Raises: UserError if the mask leaves everything, or nothing.
     """
     for space in spaces:
-        if space.vocabulary is None or len(space.shape) != 3:
+        if space.num_codes is None or len(space.shape) != 3:
             raise UserError(f"a part is drawn anew on a grid of codes, and this model has {space}")
     marked = redrawn.float()[None, None]
     if not bool(marked.any()):
@@ -40,18 +40,18 @@ def masks_of(redrawn: Tensor, spaces: Sequence[Space]) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def inpaint(
-    model: Chooses,
+    model: HasPrior,
     codes: Codes,
     redrawn: Tensor,
     n: int,
     random: Random,
-    taste: Taste | None = None,
-    progress: Progress = quiet,
+    settings: SamplingSettings | None = None,
+    progress: Progress = no_progress,
 ) -> Codes:
     """n draws of the codes of one image {name: [1, ...]}, anew where a mask [H, W] is true.
 
     A code is drawn given those above and to the left of it alone: what is kept below does not steer it.
     """
     many = {name: value.expand(n, *value.shape[1:]) for name, value in codes.items()}
-    masks = {name: kept.to(codes[name].device) for name, kept in masks_of(redrawn, model.spaces).items()}
-    return model.choose(n, random, None, taste, Keep(many, masks), progress)
+    masks = {name: kept.to(codes[name].device) for name, kept in kept_masks(redrawn, model.spaces).items()}
+    return model.sample(n, random, None, settings, InpaintingMask(many, masks), progress)

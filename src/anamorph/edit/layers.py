@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from anamorph.core.errors import UserError
-from anamorph.core.model import Lacking, Styled
+from anamorph.core.model import HasStyles, UnsupportedOperation
 from anamorph.core.space import Space
 
 __all__ = ["Layers", "check_layers", "layer_groups", "layered", "layers_among", "parse_layers"]
@@ -24,7 +24,7 @@ def layered(spaces: Sequence[Space]) -> Space:
         if space.layered:
             return space
     names = ", ".join(space.name for space in spaces if not space.optional)
-    raise Lacking(f"codes of this model ({names}) have no layers", Styled)
+    raise UnsupportedOperation(f"codes of this model ({names}) have no layers", HasStyles)
 
 
 def check_layers(layers: Layers, count: int) -> list[int]:

@@ -11,7 +11,7 @@ from anamorph.core.errors import UserError
 from anamorph.core.space import Codes, Space
 from anamorph.edit.layers import Layers, check_layers, layered
 
-__all__ = ["blend", "every_pair", "mix"]
+__all__ = ["every_pair", "lerp_towards", "mix"]
 
 
 def mix(codes: Codes, source: Codes, layers: Layers, spaces: Sequence[Space]) -> Codes:
@@ -25,7 +25,7 @@ def mix(codes: Codes, source: Codes, layers: Layers, spaces: Sequence[Space]) ->
     return {**codes, space.name: torch.where(chosen, source[space.name], codes[space.name])}
 
 
-def blend(codes: Codes, source: Codes, share: float) -> Codes:
+def lerp_towards(codes: Codes, source: Codes, share: float) -> Codes:
     """Codes that have gone a share of the way to the source's: for spaces without layers.
 
     Raises: UserError for codes that are whole numbers, or a share that is not finite.

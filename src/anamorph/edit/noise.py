@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from anamorph.core.model import Lacking, Noisy
+from anamorph.core.model import HasNoise, UnsupportedOperation
 from anamorph.core.random import Random
 from anamorph.core.space import Codes, Space
 from anamorph.edit.layers import Layers, check_layers
 
-__all__ = ["draw_noise", "noise_spaces"]
+__all__ = ["noise_spaces", "sample_noise"]
 
 
 def noise_spaces(spaces: Sequence[Space]) -> list[Space]:
@@ -19,11 +19,11 @@ def noise_spaces(spaces: Sequence[Space]) -> list[Space]:
     """
     found = [space for space in spaces if space.optional and space.name.startswith("noise.")]
     if not found:
-        raise Lacking("this model has no noise maps to vary", Noisy)
+        raise UnsupportedOperation("this model has no noise maps to vary", HasNoise)
     return found
 
 
-def draw_noise(n: int, spaces: Sequence[Space], random: Random, layers: Layers) -> Codes:
+def sample_noise(n: int, spaces: Sequence[Space], random: Random, layers: Layers) -> Codes:
     """Fresh maps [n, 1, h, w] for some layers; `decode` uses its fixed ones for the others.
 
     Raises: UserError if there are no such layers.

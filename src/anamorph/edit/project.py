@@ -16,34 +16,34 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from anamorph.core.errors import UserError
-from anamorph.core.model import Draws, Lacking, LatentModel, Noisy, Styled, at_a_time, code_space, require
+from anamorph.core.model import HasNoise, HasStyles, LatentModel, Samples, UnsupportedOperation, chunk_size, code_space, require
 from anamorph.core.random import Random
 from anamorph.core.space import Codes, Space
 
-__all__ = ["Distance", "Free", "Law", "Projected", "nearest_of", "project"]
+__all__ = ["CodeStatistics", "Distance", "OptimisedSpace", "Projection", "nearest_samples", "project"]
 
-Free = Literal["w", "w+", "noise"]
+OptimisedSpace = Literal["w", "w+", "noise"]
 """What is optimised. w: one code for all layers. w+: one for each. noise: one code, and the noise maps."""
 Distance = Callable[[Tensor, Tensor], Tensor]
 """A perceptual distance [B] between images [B, C, H, W]."""
 
-STARTS = 512
+NUM_CANDIDATES = 512
 """Drawn codes among which the start is looked for, where there is no other."""
 ORDERLY = 0.1
 """The weight of what keeps noise maps free of structure."""
 
 
 @dataclass(frozen=True)
-class Law:
+class CodeStatistics:
     """Mean and standard deviation [D] of each number in codes that a model draws: the learned law, roughly."""
 
     mean: Tensor
     deviation: Tensor
 
     @staticmethod
-    def of(codes: Tensor) -> Law:
+    def of(codes: Tensor) -> CodeStatistics:
         """Of codes [N, *shape]."""
-        return Law(codes.mean(0), codes.std(0).clamp_min(1e-6))
+        return CodeStatistics(codes.mean(0), codes.std(0).clamp_min(1e-6))
 
     def distance(self, codes: Tensor) -> Tensor:
         """How far codes [B, *shape] lie out, as the root mean square of their standard scores [B]: 1 for drawn ones."""
@@ -51,7 +51,7 @@ class Law:
 
 
 @dataclass(frozen=True)
-class Projected:
+class Projection:
     """Codes and images [B, C, H, W] that were found. before, after: mean squared error [B] of the start and of what was found,
     pixels in [-1, 1]. outside: how far the codes lie from the learned law [B] (1: as drawn ones), before and after; None where
     there is no law to draw from."""
@@ -67,14 +67,14 @@ def project(
     model: LatentModel,
     x: Tensor,
     start: Codes,
-    free: Free = "w",
+    free: OptimisedSpace = "w",
     steps: int = 500,
-    rate: float = 0.05,
-    law: Law | None = None,
+    learning_rate: float = 0.05,
+    statistics: CodeStatistics | None = None,
     distance: Distance | None = None,
-    stay: float = 0.0,
+    prior_weight: float = 0.0,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Projected:
+) -> Projection:
     """Move codes from a start [B, ...] so that they decode to images x [B, C, H, W], all at once; of each image, the best that
     was met is returned, which is never worse than the start.
 
@@ -82,13 +82,13 @@ def project(
     of the codes' mean squared distance, in standard deviations, from their start. What is best has the least sum of the three.
     Raises: UserError for codes that are whole numbers, images of another size, or something that the model lacks.
     """
-    _check(model, x, steps, rate, stay)
+    _check(model, x, steps, learning_rate, prior_weight)
     space = _free_space(model, free)
-    unknowns = _Unknowns.of(model, start, space, free, law)
+    unknowns = _Unknowns.of(model, start, space, free, statistics)
     optimizer = torch.optim.Adam(unknowns.tensors, betas=(0.9, 0.999))
 
     def costs(image: Tensor) -> Tensor:
-        cost = _error(image, x) + stay * unknowns.moved()
+        cost = _error(image, x) + prior_weight * unknowns.moved()
         return cost if distance is None else cost + distance(image, x)
 
     best, kept = torch.full((len(x),), math.inf, device=x.device), unknowns.copied()
@@ -103,20 +103,20 @@ def project(
             loss = cost.sum() + ORDERLY * _structure(unknowns.noise)
             for tensor, gradient in zip(unknowns.tensors, torch.autograd.grad(loss, unknowns.tensors), strict=True):
                 tensor.grad = gradient
-        optimizer.param_groups[0]["lr"] = rate * _ramp(step / steps)
+        optimizer.param_groups[0]["lr"] = learning_rate * _ramp(step / steps)
         optimizer.step()
         unknowns.settle()
         progress(step + 1, steps)
     unknowns.restore(kept)
-    return _outcome(model, x, start, unknowns, law)
+    return _outcome(model, x, start, unknowns, statistics)
 
 
 @torch.no_grad()
-def _outcome(model: LatentModel, x: Tensor, start: Codes, unknowns: _Unknowns, law: Law | None) -> Projected:
+def _outcome(model: LatentModel, x: Tensor, start: Codes, unknowns: _Unknowns, law: CodeStatistics | None) -> Projection:
     codes = {name: value.detach() for name, value in unknowns.codes().items()}
     images, name = model.decode(codes), unknowns.space.name
     outside = None if law is None else (law.distance(start[name]), law.distance(codes[name]))
-    return Projected(codes, images, _error(model.decode(start), x), _error(images, x), outside)
+    return Projection(codes, images, _error(model.decode(start), x), _error(images, x), outside)
 
 
 def _check(model: LatentModel, x: Tensor, steps: int, rate: float, stay: float) -> None:
@@ -128,24 +128,24 @@ def _check(model: LatentModel, x: Tensor, steps: int, rate: float, stay: float) 
         raise UserError(f"images of {model.signal} are wanted, got {list(x.shape)}")
 
 
-def nearest_of(model: Draws, x: Tensor, random: Random, n: int = STARTS) -> tuple[Codes, Law]:
+def nearest_samples(model: Samples, x: Tensor, random: Random, n: int = NUM_CANDIDATES) -> tuple[Codes, CodeStatistics]:
     """Of n drawn codes, those whose images come closest to images x [B, C, H, W]; and the law that they were drawn from."""
-    codes = model.draw(n, random)
-    many = at_a_time(model)
+    codes = model.sample(n, random)
+    many = chunk_size(model)
     parts = []
     for i in range(0, n, many):
         images = model.decode({name: value[i : i + many] for name, value in codes.items()})
         parts.append(torch.cdist(x.flatten(1), images.flatten(1)))
     nearest = torch.cat(parts, 1).argmin(1)
-    return {name: value[nearest].clone() for name, value in codes.items()}, Law.of(codes[code_space(model).name])
+    return {name: value[nearest].clone() for name, value in codes.items()}, CodeStatistics.of(codes[code_space(model).name])
 
 
-def _free_space(model: LatentModel, free: Free) -> Space:
+def _free_space(model: LatentModel, free: OptimisedSpace) -> Space:
     space = code_space(model)
-    if space.vocabulary is not None:
+    if space.num_codes is not None:
         raise UserError(f"codes of {space} are whole numbers: they cannot be moved little by little")
     if free == "w+" and not space.layered:
-        raise Lacking(f"codes of {space} have no layers to free one by one", Styled)
+        raise UnsupportedOperation(f"codes of {space} have no layers to free one by one", HasStyles)
     return space
 
 
@@ -161,12 +161,12 @@ class _Unknowns:
         self.tensors = [self.offset, *self.noise]
 
     @staticmethod
-    def of(model: LatentModel, start: Codes, space: Space, free: Free, law: Law | None) -> _Unknowns:
+    def of(model: LatentModel, start: Codes, space: Space, free: OptimisedSpace, law: CodeStatistics | None) -> _Unknowns:
         value = start[space.name]
         deviation = torch.ones_like(value[0]) if law is None else law.deviation
         noise: Codes = {}
         if free == "noise":
-            fixed = require(model, Noisy, "projecting into noise maps").fixed_noise
+            fixed = require(model, HasNoise, "projecting into noise maps").fixed_noise
             if not fixed:
                 raise UserError("this model was made without noise maps: free w or w+")
             noise = {name: start.get(name, map_.expand(len(value), -1, -1, -1)) for name, map_ in fixed.items()}

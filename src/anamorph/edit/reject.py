@@ -27,14 +27,14 @@ class Rejection:
 
     def __post_init__(self) -> None:
         if not 1 <= self.kept <= self.of:
-            raise UserError(f"--keep M/N keeps M of every N draws, 1 <= M <= N; got {self.kept}/{self.of}")
+            raise UserError(f"--keep-best M/N keeps M of every N draws, 1 <= M <= N; got {self.kept}/{self.of}")
 
     @staticmethod
     def parse(text: str) -> Rejection:
         """1/4, say."""
         kept, _, of = text.partition("/")
         if not (kept.isdecimal() and of.isdecimal()):
-            raise UserError(f"--keep is M/N, such as 1/4: the best of every four; got {text!r}")
+            raise UserError(f"--keep-best is M/N, such as 1/4: the best of every four; got {text!r}")
         return Rejection(int(kept), int(of))
 
     def groups(self, n: int) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from anamorph.core.model import Encodes, LatentModel, decode_in_parts, encode_in_parts
+from anamorph.core.model import Encodes, LatentModel, decode_in_chunks, encode_in_chunks
 from anamorph.core.space import Codes, Space
 from anamorph.edit.directions import Directions, flat, move
 from anamorph.edit.layers import Layers
@@ -38,8 +38,8 @@ def leakage(
     """
     k = len(directions)
     steps = torch.tensor([-step, step], device=codes[space.name].device)
-    images = decode_in_parts(model, traversal(codes, directions, steps, space, layers))
-    ends = flat(encode_in_parts(model, images)[space.name], space).unflatten(0, (-1, k, 2)).double()  # [B, K, 2, D]
+    images = decode_in_chunks(model, traversal(codes, directions, steps, space, layers))
+    ends = flat(encode_in_chunks(model, images)[space.name], space).unflatten(0, (-1, k, 2)).double()  # [B, K, 2, D]
     way = (ends[:, :, 1] - ends[:, :, 0]).mean(0)  # [K, D]
     return (way @ directions.vectors.T.to(way) / directions.scales.to(way) / (2 * step)).float()
 
@@ -56,7 +56,7 @@ def changes(
     """The share of images in which each thing that is read off them (columns, in order) is no longer the same, `step` either
     way along each direction (rows), [K, things]. read: classes [B] by name, of images [B, C, H, W]."""
     steps = torch.tensor([-step, 0.0, step], device=codes[space.name].device)
-    found = read(decode_in_parts(model, traversal(codes, directions, steps, space, layers)))
+    found = read(decode_in_chunks(model, traversal(codes, directions, steps, space, layers)))
     columns = []
     for classes in found.values():
         seen = classes.unflatten(0, (-1, len(directions), 3))  # [B, K, 3]

@@ -13,7 +13,7 @@ from anamorph.edit.layers import Layers, check_layers
 __all__ = ["truncate"]
 
 
-def truncate(codes: Codes, centre: Codes, psi: float, layers: int | Layers | None = None) -> Codes:
+def truncate(codes: Codes, mean: Codes, psi: float, layers: int | Layers | None = None) -> Codes:
     """centre + psi * (codes - centre), for every space that has a centre (Karras et al. 2018, arXiv:1812.04948, appendix B).
 
     layers: in layered spaces, only these; or so many, from the coarsest on (more than there are mean all).
@@ -24,7 +24,7 @@ def truncate(codes: Codes, centre: Codes, psi: float, layers: int | Layers | Non
     if isinstance(layers, int) and layers < 0:
         raise UserError(f"a number of layers cannot be negative, got {layers}")
     out = dict(codes)
-    for name, middle in centre.items():
+    for name, middle in mean.items():
         moved = middle + psi * (codes[name] - middle)
         if layers is not None:
             if codes[name].dim() < 3:

@@ -11,13 +11,13 @@ import torch
 
 from anamorph.core.errors import UserError
 from anamorph.core.random import Seeded
-from anamorph.evaluation.errors import WIDE, bootstrap_difference
-from anamorph.evaluation.looks import Looks
+from anamorph.evaluation.feature_cache import FeatureCache
+from anamorph.evaluation.metric_names import GROUPS_IN_ORDER, title
 from anamorph.evaluation.record import Record
-from anamorph.evaluation.words import GROUPS_IN_ORDER, title
+from anamorph.evaluation.standard_errors import WIDE, bootstrap_difference
 from anamorph.metrics.measure import Measure
 
-__all__ = ["Column", "Comparison", "Interval", "Row", "compared", "names_of"]
+__all__ = ["Column", "Comparison", "Interval", "Row", "compare_runs", "names_of"]
 
 Interval = tuple[float, float]
 
@@ -28,7 +28,7 @@ class Column:
 
     name: str
     record: Record
-    looks: Looks
+    looks: FeatureCache
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def names_of(runs: Sequence[Path]) -> list[str]:
     return names
 
 
-def compared(columns: Sequence[Column], seed: int = 0) -> Comparison:
+def compare_runs(columns: Sequence[Column], seed: int = 0) -> Comparison:
     """A row for each measure and protocol: numbers that were taken differently never share one."""
     found: dict[tuple[str, str], dict[int, Measure]] = {}
     groups: dict[tuple[str, str], str] = {}

@@ -10,12 +10,12 @@ from typing import Any
 
 from torch import Tensor
 
-from anamorph.core.files import replacing, write_json
-from anamorph.core.model import Draws, Encodes
+from anamorph.core.files import atomic_write, write_json
+from anamorph.core.model import Encodes, Samples
+from anamorph.evaluation.charts import parallel
 from anamorph.evaluation.compare import Column, Comparison, Interval, Row
-from anamorph.evaluation.drawings import parallel
+from anamorph.evaluation.metric_names import arrow, error_of, explanation, number
 from anamorph.evaluation.page import figure, page, picture, section, sprite, table
-from anamorph.evaluation.words import arrow, error_of, number, says
 
 __all__ = ["latex", "markdown", "write_comparison"]
 
@@ -48,7 +48,7 @@ def write_comparison(found: Comparison, columns: Sequence[Column], out: Path) ->
     """Write comparison.md, .tex, .json and .html into a folder; returns their paths."""
     texts = {"md": markdown(found), "tex": latex(found), "html": _page(found, columns)}
     for kind, text in texts.items():
-        with replacing(out / f"comparison.{kind}") as temporary:
+        with atomic_write(out / f"comparison.{kind}") as temporary:
             temporary.write_text(text, encoding="utf-8")
     write_json(out / "comparison.json", _plain(found, columns))
     return [out / f"comparison.{kind}" for kind in ("html", "md", "tex", "json")]
@@ -121,10 +121,10 @@ def _tex(text: str) -> str:
 def _page(found: Comparison, columns: Sequence[Column]) -> str:
     about = [column.record.entry["subject"] for column in columns]
     runs = ", ".join(f"{c.name} ({a['model']}, {a['images']:,} images)" for c, a in zip(columns, about, strict=True))
-    networks = sorted({network.name for column in columns for network in column.looks.subject.eyes.all})
+    networks = sorted({network.name for column in columns for network in column.looks.subject.networks.all})
     told = f"{runs}. {', '.join(networks)} looks."
     heading = f"<h1>{' · '.join(map(escape, found.names))}</h1><p class='soft'>{escape(told)}</p>"
-    body = heading + section("At a glance", _glance(found)) + section("Measures", _table(found), told=TOLD)
+    body = heading + section("At a glance", _glance(found)) + section("Measures", _table(found), notes=TOLD)
     body += _reconstructions(columns) + _samples(columns)
     return page("comparison: " + ", ".join(found.names), body)
 
@@ -136,7 +136,7 @@ def _table(found: Comparison) -> str:
             group = row.group
             rows.append(f'<tr class="group"><th colspan="{len(found.names) + 2}">{escape(group)}</th></tr>')
         alone = sum(other.title == row.title for other in found.rows) == 1
-        how = says(row.measure) + ("" if alone else f"; {_taken(row)}")
+        how = explanation(row.measure) + ("" if alone else f"; {_taken(row)}")
         cells = "".join(_html_cell(row, i) for i in range(len(found.names)))
         data = "" if row.data is None else number(row.data)
         name = f"{escape(row.title)} {arrow(row.measure)}<span class='under'>{escape(how)}</span>"
@@ -189,8 +189,8 @@ def _reconstructions(columns: Sequence[Column]) -> str:
     """The same images, by every run that can, if they are of one source."""
     able = [c for c in columns if isinstance(c.looks.subject.model, Encodes) and c.record.has("errors")]
     parts = []
-    for source in dict.fromkeys(c.looks.subject.data.held.fingerprint for c in able):
-        mine = [c for c in able if c.looks.subject.data.held.fingerprint == source]
+    for source in dict.fromkeys(c.looks.subject.data.held_out.fingerprint for c in able):
+        mine = [c for c in able if c.looks.subject.data.held_out.fingerprint == source]
         originals = sprite(_float(mine[0].looks.reconstructions["originals"][:SHOWN]), SHOWN)
         rows = f"<span>original</span>{picture(originals, 'originals')}"
         for column in mine:
@@ -206,7 +206,7 @@ def _samples(columns: Sequence[Column]) -> str:
     parts = [
         figure(picture(sprite(_float(c.looks.samples["images"][:DRAWN]), DRAWN // 2), "samples"), title=c.name)
         for c in columns
-        if isinstance(c.looks.subject.model, Draws) and c.record.has("fid")
+        if isinstance(c.looks.subject.model, Samples) and c.record.has("fid")
     ]
     told = f"The first {DRAWN} of seed {columns[0].looks.subject.seed}, not picked."
-    return section("Samples", f'<div class="figures">{"".join(parts)}</div>' if parts else "", told=told)
+    return section("Samples", f'<div class="figures">{"".join(parts)}</div>' if parts else "", notes=told)

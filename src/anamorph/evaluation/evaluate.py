@@ -6,20 +6,20 @@ import time
 from collections.abc import Callable, Sequence
 
 from anamorph.core.errors import UserError, nearest
-from anamorph.evaluation.latents import latent_steps, likelihood_steps
-from anamorph.evaluation.looks import Looks, Tell, untold
+from anamorph.evaluation.evaluated_run import EvaluatedRun
+from anamorph.evaluation.feature_cache import FeatureCache, StepProgress, no_step_progress
+from anamorph.evaluation.latent_steps import latent_steps, likelihood_steps
 from anamorph.evaluation.record import Record
-from anamorph.evaluation.steps import Step, reconstruction_steps, sample_steps
-from anamorph.evaluation.subject import Subject
+from anamorph.evaluation.steps import EvaluationStep, reconstruction_steps, sample_steps
 
 __all__ = ["chosen", "evaluate", "every_step"]
 
 
-def every_step() -> list[Step]:
+def every_step() -> list[EvaluationStep]:
     return [*sample_steps(), *reconstruction_steps(), *latent_steps(), *likelihood_steps()]
 
 
-def chosen(names: Sequence[str]) -> list[Step]:
+def chosen(names: Sequence[str]) -> list[EvaluationStep]:
     """The steps of these names, or of these groups; all, if none is named.
 
     Raises: UserError for a name that is neither.
@@ -33,11 +33,14 @@ def chosen(names: Sequence[str]) -> list[Step]:
 
 
 def evaluate(
-    subject: Subject, steps: Sequence[Step] | None = None, tell: Tell = untold, say: Callable[[str], None] = lambda text: None
-) -> tuple[Record, Looks]:
+    subject: EvaluatedRun,
+    steps: Sequence[EvaluationStep] | None = None,
+    tell: StepProgress = no_step_progress,
+    say: Callable[[str], None] = lambda text: None,
+) -> tuple[Record, FeatureCache]:
     """What the steps find of a subject; those that were taken before are not taken again, and one that cannot be taken says
     why. Written to RUN/evaluation/evaluation.json after every step."""
-    record, looks = Record(subject), Looks(subject, tell)
+    record, looks = Record(subject), FeatureCache(subject, tell)
     looks.sweep()
     steps = chosen(()) if steps is None else steps
     with tell("measures") as progress:
@@ -48,13 +51,13 @@ def evaluate(
     return record, looks
 
 
-def _take(step: Step, record: Record, looks: Looks, say: Callable[[str], None]) -> None:
-    began, why = time.monotonic(), step.lacks(looks.subject)
+def _take(step: EvaluationStep, record: Record, looks: FeatureCache, say: Callable[[str], None]) -> None:
+    began, why = time.monotonic(), step.unsupported(looks.subject)
     if why:
         record.leave(step.name, step.group, why)
         return
     try:
-        found = step.take(looks)
+        found = step.run(looks)
     except UserError as error:
         record.leave(step.name, step.group, str(error))
         say(f"{step.name.replace('_', ' ')} is left out: {error}")

@@ -14,29 +14,29 @@ from typing import Any
 import torch
 
 from anamorph.core.errors import UserError, nearest
-from anamorph.core.files import read_facts, replacing
-from anamorph.core.progress import Progress, quiet
+from anamorph.core.files import atomic_write, read_metadata
+from anamorph.core.progress import Progress, no_progress
 from anamorph.data.images import Images
 from anamorph.data.shards import cache_folder
 from anamorph.features.learn import CONTRASTIVE, SUPERVISED, accuracy, train_classifier, train_contrastive
-from anamorph.features.network import Classifies, Compares, FeatureNetwork
+from anamorph.features.network import ClassifierNetwork, DistanceNetwork, FeatureNetwork
+from anamorph.features.network_files import read_network, write_network
 from anamorph.features.perceptual import SMALLEST
-from anamorph.features.pixels import RawPixels, fit_principal, seen_as
-from anamorph.features.stored import read_network, write_network
-from anamorph.interop.features import BACKBONE_OF, HEADS, PUBLISHED, read_published
+from anamorph.features.pixels import RawPixels, fit_principal, network_image
+from anamorph.interop.published_features import BACKBONE_OF, HEADS, PUBLISHED, read_published
 
 __all__ = [
     "BUILT_IN",
-    "Eyes",
-    "added",
-    "added_published",
-    "at_hand",
-    "choose",
+    "FeatureNetworks",
+    "add_network",
+    "add_published",
+    "choose_networks",
+    "describe_network",
     "features_folder",
-    "fetched",
-    "known",
+    "fetch_published",
+    "has_published_files",
+    "known_networks",
     "published_folder",
-    "told",
     "train_network",
 ]
 
@@ -49,7 +49,7 @@ HELD = 2000
 
 
 @dataclass(frozen=True)
-class Eyes:
+class FeatureNetworks:
     """The networks that look. samples: for distances between laws, and classes. neighbours: for precision, recall and their
     like. distance: for how far an image is from another."""
 
@@ -58,12 +58,12 @@ class Eyes:
     distance: FeatureNetwork
 
     @staticmethod
-    def same(network: FeatureNetwork) -> Eyes:
-        return Eyes(network, network, network)
+    def same(network: FeatureNetwork) -> FeatureNetworks:
+        return FeatureNetworks(network, network, network)
 
-    def to(self, device: torch.device | str) -> Eyes:
+    def to(self, device: torch.device | str) -> FeatureNetworks:
         """The same networks on a device."""
-        return Eyes(self.samples.to(device), self.neighbours.to(device), self.distance.to(device))
+        return FeatureNetworks(self.samples.to(device), self.neighbours.to(device), self.distance.to(device))
 
     @property
     def all(self) -> list[FeatureNetwork]:
@@ -75,9 +75,9 @@ class Eyes:
         return [other.fingerprint for other in self.all].index(network.fingerprint)
 
     @property
-    def classifier(self) -> Classifies | None:
+    def classifier(self) -> ClassifierNetwork | None:
         """That of samples, if it knows classes."""
-        return self.samples if isinstance(self.samples, Classifies) else None
+        return self.samples if isinstance(self.samples, ClassifierNetwork) else None
 
 
 def features_folder() -> Path:
@@ -85,16 +85,16 @@ def features_folder() -> Path:
     return cache_folder() / "features"
 
 
-def known() -> dict[str, dict[str, Any]]:
+def known_networks() -> dict[str, dict[str, Any]]:
     """The networks that were trained or added, by name, with what is known of each."""
     found = {}
     for path in sorted(features_folder().glob("*.safetensors")):
-        config = json.loads(read_facts(path).get("config", "{}"))
+        config = json.loads(read_metadata(path).get("config", "{}"))
         found[path.stem] = {"path": str(path)} | config
     return found
 
 
-def choose(name: str, train: Images, held: Images, progress: Progress = quiet) -> Eyes:
+def choose_networks(name: str, train: Images, held: Images, progress: Progress = no_progress) -> FeatureNetworks:
     """The networks of a name. auto: the standard ones as far as their files are at hand; else the compact one of the source,
     trained now if it never was.
 
@@ -103,27 +103,29 @@ def choose(name: str, train: Images, held: Images, progress: Progress = quiet) -
     if name == "auto":
         return _auto(train, held, progress)
     if name in BACKBONE_OF:
-        return Eyes.same(read_published(name, published_folder()))
+        return FeatureNetworks.same(read_published(name, published_folder()))
     if name == "pixels":
-        return Eyes.same(RawPixels(seen_as(train.signal)))
+        return FeatureNetworks.same(RawPixels(network_image(train.signal)))
     if name == "pixels-pca":
-        return Eyes.same(fit_principal(train, min(64, train.size - 1, seen_as(train.signal).values), progress=progress))
-    there = known()
+        return FeatureNetworks.same(
+            fit_principal(train, min(64, train.size - 1, network_image(train.signal).num_values), progress=progress)
+        )
+    there = known_networks()
     if name not in there:
         raise UserError(f"no feature network {name!r}: {nearest(name, ['auto', *BUILT_IN, *there, *BACKBONE_OF])}")
-    return Eyes.same(read_network(Path(there[name]["path"]))[0])
+    return FeatureNetworks.same(read_network(Path(there[name]["path"]))[0])
 
 
-def _auto(train: Images, held: Images, progress: Progress) -> Eyes:
+def _auto(train: Images, held: Images, progress: Progress) -> FeatureNetworks:
     """The standard networks whose files are at hand and that can see images of this size; else a compact one."""
     wanted = {"samples": "inception-v3-fid", "neighbours": "vgg16-torchvision-fc2", "distance": "lpips-vgg16"}
     small = min(train.signal.height, train.signal.width) < SMALLEST["vgg16"]
-    there = {role: name for role, name in wanted.items() if at_hand(name) and not (role == "distance" and small)}
+    there = {role: name for role, name in wanted.items() if has_published_files(name) and not (role == "distance" and small)}
     found = {role: read_published(name, published_folder()) for role, name in there.items()}
     if len(found) < len(wanted):
         own = _of_source(train, held, progress)
         found = {role: found.get(role, own) for role in wanted}
-    return Eyes(**found)
+    return FeatureNetworks(**found)
 
 
 def published_folder() -> Path:
@@ -131,7 +133,7 @@ def published_folder() -> Path:
     return features_folder() / "published"
 
 
-def at_hand(name: str) -> bool:
+def has_published_files(name: str) -> bool:
     """Whether the files of a standard network are."""
     files = [PUBLISHED[BACKBONE_OF[name]].file]
     if name.startswith("lpips-"):
@@ -153,7 +155,7 @@ def train_network(
     images: int | None = None,
     seed: int = 0,
     path: Path | None = None,
-    progress: Progress = quiet,
+    progress: Progress = no_progress,
 ) -> tuple[FeatureNetwork, dict[str, Any]]:
     """A compact network trained on a source, with its labels where it has some, and kept under its name; and what is noted of
     it: the fingerprint of its images, how many it saw, and, of a classifier, how often it is right on held-out ones.
@@ -190,7 +192,7 @@ def _named(name: str) -> str:
     return found
 
 
-def added(name: str, file: Path) -> FeatureNetwork:
+def add_network(name: str, file: Path) -> FeatureNetwork:
     """A network's file, copied to where networks are kept, under a name.
 
     Raises: UserError if it is no such file, or the name is taken.
@@ -199,12 +201,12 @@ def added(name: str, file: Path) -> FeatureNetwork:
     path = features_folder() / f"{_named(name)}.safetensors"
     if path.exists():
         raise UserError(f"there is a feature network {name!r} already ({path}): choose another name, or remove it")
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         shutil.copyfile(file, temporary)
     return network
 
 
-def added_published(name: str, file: Path) -> Path:
+def add_published(name: str, file: Path) -> Path:
     """A published file of a standard network (its backbone, or the heads of LPIPS), checked and copied to where they are kept.
 
     Raises: UserError if it is not a file that was published for it.
@@ -216,12 +218,12 @@ def added_published(name: str, file: Path) -> Path:
         names = " or ".join(f"{known.file} ({known.url})" for known in wanted)
         raise UserError(f"{file} is not a file that was published for {name} (its SHA-256 begins {digest[:8]}): wanted {names}")
     path = published_folder() / found.file
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         shutil.copyfile(file, temporary)
     return path
 
 
-def fetched(name: str) -> list[Path]:
+def fetch_published(name: str) -> list[Path]:
     """The published files of a standard network, fetched to where they are kept if they are not there, and checked.
 
     Raises: UserError telling where to put them, if they cannot be fetched or are not what was published.
@@ -231,7 +233,7 @@ def fetched(name: str) -> list[Path]:
         path = published_folder() / known.file
         if not path.is_file():
             try:
-                with urllib.request.urlopen(known.url, timeout=30) as answer, replacing(path) as temporary:
+                with urllib.request.urlopen(known.url, timeout=30) as answer, atomic_write(path) as temporary:
                     with temporary.open("wb") as file:
                         shutil.copyfileobj(answer, file)
                     if not _digest(temporary).startswith(known.sha256):
@@ -248,7 +250,11 @@ def _digest(file: Path) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def told(network: FeatureNetwork) -> str:
+def describe_network(network: FeatureNetwork) -> str:
     """What a network is, in a line."""
-    does = ["features"] + ["classes"] * isinstance(network, Classifies) + ["distances"] * isinstance(network, Compares)
+    does = (
+        ["features"]
+        + ["classes"] * isinstance(network, ClassifierNetwork)
+        + ["distances"] * isinstance(network, DistanceNetwork)
+    )
     return f"{network.name}: {network.width} {', '.join(does)}; {network.resizer}"

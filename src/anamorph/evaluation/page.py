@@ -10,7 +10,7 @@ from io import BytesIO
 from PIL import Image as Pillow
 from torch import Tensor
 
-from anamorph.evaluation.drawings import HUES
+from anamorph.evaluation.charts import HUES
 from anamorph.figures.grid import as_picture
 
 __all__ = ["figure", "page", "picture", "section", "sprite", "table"]
@@ -22,11 +22,11 @@ MANY = 6
 STYLE = """
 :root { color-scheme: light dark; --paper: #fbfaf8; --card: #ffffff; --ink: #1c1c1e; --soft: #6a6a70; --rule: #e4e2dd;
   --c0: #2f66d0; --c1: #d9722b; --c2: #2c9a68; --c3: #b23a62; --c4: #7a55c7; --c5: #9a7b1f; --c6: #1e93ab; --c7: #767676;
-  --c8: #e0559f; --c9: #7c4327; --c10: #2c3a8c; --c11: #7fae1d; --best: #e7f2ea; }
+  --c8: #e0559f; --c9: #7c4327; --c10: #2c3a8c; --c11: #7fae1d; --best-metric: #e7f2ea; }
 @media (prefers-color-scheme: dark) { :root { --paper: #141517; --card: #1c1e21; --ink: #ececee; --soft: #9b9ca3;
   --rule: #303338;
   --c0: #7aa5ff; --c1: #f0a067; --c2: #6acb9c; --c3: #ec7fa2; --c4: #b49af0; --c5: #d8bb60; --c6: #62c9de; --c7: #a0a0a0;
-  --c8: #ff9ed0; --c9: #c08a6a; --c10: #8c9cf5; --c11: #b9dd6a; --best: #1e3327; } }
+  --c8: #ff9ed0; --c9: #c08a6a; --c10: #8c9cf5; --c11: #b9dd6a; --best-metric: #1e3327; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.5 system-ui, -apple-system, "Segoe UI", sans-serif;
   -webkit-text-size-adjust: 100%; }
@@ -52,8 +52,8 @@ tr.group th { background: color-mix(in srgb, var(--rule) 38%, transparent); font
 td.n { font-variant-numeric: tabular-nums; white-space: nowrap; }
 td.how { color: var(--soft); font-size: 12.5px; line-height: 1.4; } .phone { display: none; }
 td.n small { color: var(--soft); font-size: 12.5px; }
-td.best { background: var(--best); font-weight: 600; }
-td.tie { background: color-mix(in srgb, var(--best) 55%, transparent); }
+td.best { background: var(--best-metric); font-weight: 600; }
+td.tie { background: color-mix(in srgb, var(--best-metric) 55%, transparent); }
 .figures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 430px), 1fr)); gap: 16px; margin: 12px 0; }
 figure { margin: 12px 0; background: var(--card); border: 1px solid var(--rule); border-radius: 12px; padding: 14px;
   min-width: 0; }
@@ -94,11 +94,11 @@ def page(title: str, body: str) -> str:
     )
 
 
-def section(title: str, *parts: str, told: str = "") -> str:
+def section(title: str, *parts: str, notes: str = "") -> str:
     """A heading, what is to be known, and what follows; nothing, if nothing does."""
     if not any(parts):
         return ""
-    text = f'<p class="soft">{escape(told)}</p>' if told else ""
+    text = f'<p class="soft">{escape(notes)}</p>' if notes else ""
     return f"<section><h2>{escape(title)}</h2>{text}{''.join(parts)}</section>"
 
 
@@ -125,9 +125,9 @@ def sprite(images: Tensor | Sequence[Tensor], columns: int, gap: int = 1) -> Pil
     return paper
 
 
-def picture(image: Pillow.Image, told: str) -> str:
+def picture(image: Pillow.Image, alt: str) -> str:
     """A picture within the page, as it is, without loss."""
     stream = BytesIO()
     image.save(stream, "WEBP", lossless=True, method=4)
     data = b64encode(stream.getvalue()).decode()
-    return f'<img alt="{escape(told)}" width="{image.width}" height="{image.height}" src="data:image/webp;base64,{data}">'
+    return f'<img alt="{escape(alt)}" width="{image.width}" height="{image.height}" src="data:image/webp;base64,{data}">'

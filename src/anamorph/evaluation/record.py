@@ -10,8 +10,8 @@ from typing import Any
 from anamorph.core.config import from_plain
 from anamorph.core.errors import UserError
 from anamorph.core.files import read_json, write_json
-from anamorph.evaluation.steps import Found
-from anamorph.evaluation.subject import Subject, facts_of
+from anamorph.evaluation.evaluated_run import EvaluatedRun, describe_run
+from anamorph.evaluation.steps import StepResults
 from anamorph.metrics.measure import Measure
 
 __all__ = ["Record"]
@@ -22,7 +22,7 @@ FORMAT = 1
 class Record:
     """The results of a subject in its run's folder, beside those taken under other conditions."""
 
-    def __init__(self, subject: Subject) -> None:
+    def __init__(self, subject: EvaluatedRun) -> None:
         self.path, self.key = subject.folder / "evaluation.json", subject.key
         self.all = _read(self.path)
         entries = self.all["entries"]
@@ -31,21 +31,21 @@ class Record:
             del entries[key]
         self.all["latest"] = self.key
         self.entry = entries.setdefault(
-            self.key, {"subject": dict(facts_of(subject)), "protocol": subject.protocol, "steps": {}}
+            self.key, {"subject": dict(describe_run(subject)), "protocol": subject.protocol, "steps": {}}
         )
 
     def has(self, step: str) -> bool:
         return step in self.entry["steps"]
 
-    def add(self, step: str, group: str, found: Found, seconds: float) -> None:
+    def add(self, step: str, group: str, found: StepResults, seconds: float) -> None:
         """Keep what a step has found."""
         self._keep(step, group, found, "", seconds)
 
     def leave(self, step: str, group: str, why: str) -> None:
         """Keep that a step was not taken, and why."""
-        self._keep(step, group, Found([]), why, 0.0)
+        self._keep(step, group, StepResults([]), why, 0.0)
 
-    def _keep(self, step: str, group: str, found: Found, why: str, seconds: float) -> None:
+    def _keep(self, step: str, group: str, found: StepResults, why: str, seconds: float) -> None:
         self.entry["steps"][step] = {
             "group": group,
             "why_not": why,

@@ -10,14 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from anamorph.catalog import entry
-from anamorph.core.files import replacing
-from anamorph.core.model import Draws, Encodes
-from anamorph.evaluation.drawings import bars, histogram, lines
-from anamorph.evaluation.looks import Looks
+from anamorph.catalog import model_entry
+from anamorph.core.files import atomic_write
+from anamorph.core.model import Encodes, Samples
+from anamorph.evaluation.charts import bars, histogram, lines
+from anamorph.evaluation.feature_cache import FeatureCache
+from anamorph.evaluation.metric_names import GROUPS_IN_ORDER, arrow, error_of, explanation, number, title, value_of
 from anamorph.evaluation.page import HOW, figure, page, picture, section, sprite, table
 from anamorph.evaluation.record import Record
-from anamorph.evaluation.words import GROUPS_IN_ORDER, arrow, error_of, number, says, title, value_of
 from anamorph.metrics.measure import Measure
 from anamorph.training.folder import RunFolder
 
@@ -38,22 +38,22 @@ FIRST = (
 """Measures that stand above the others, of those that there are the first five."""
 
 
-def write_report(record: Record, looks: Looks) -> Path:
+def write_report(record: Record, looks: FeatureCache) -> Path:
     """Write RUN/evaluation/report.html; returns its path."""
     subject = looks.subject
     facts = record.entry["subject"]
     seen = f"at {facts['images']:,} of {facts['of']:,} images ({facts['which']} checkpoint)"
     told = (
-        f"{entry(facts['model']).title}, {seen}; {facts['parameters']:,} parameters; held against {subject.data.split}. "
+        f"{model_entry(facts['model']).title}, {seen}; {facts['parameters']:,} parameters; held against {subject.data.split}. "
         f"Looked at by {_networks(looks)}. Seed {subject.seed}."
     )
     heading = f"<h1>{escape(subject.name)}</h1><p class='soft'>{escape(told)}</p>"
     measures = list(record.measures())
-    body = heading + _cards(measures) + section("Measures", _table(measures), _left(record), told=TOLD)
+    body = heading + _cards(measures) + section("Measures", _table(measures), _left(record), notes=TOLD)
     body += _samples(record, looks) + _reconstructions(looks) + _ways(looks) + _latent(record) + _losses(looks)
     body += f"<footer>anamorph · {escape(subject.settings.model)} · weights {subject.weights}</footer>"
     path = RunFolder(subject.path).report
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(page(f"{subject.name}: evaluation", body), encoding="utf-8")
     return path
 
@@ -65,8 +65,8 @@ TOLD = (
 )
 
 
-def _networks(looks: Looks) -> str:
-    return ", ".join(f"{network.name} ({network.resizer})" for network in looks.subject.eyes.all)
+def _networks(looks: FeatureCache) -> str:
+    return ", ".join(f"{network.name} ({network.resizer})" for network in looks.subject.networks.all)
 
 
 Rows = Iterable[tuple[str, Measure, float | None]]
@@ -90,7 +90,7 @@ def _table(measures: Rows) -> str:
         for m, data in mine:
             protocol = m.protocol.removeprefix(m.label).lstrip("; ")
             how = f"<span class='phone'><br>{escape(protocol)}</span>"
-            name = f"{escape(title(m))} {arrow(m)}<span class='under'>{escape(says(m))}{how}</span>"
+            name = f"{escape(title(m))} {arrow(m)}<span class='under'>{escape(explanation(m))}{how}</span>"
             error = f" <small>{error_of(m)}</small>"
             unit = f" <small>{escape(m.unit)}</small>" if m.unit else ""
             rows.append(
@@ -110,9 +110,9 @@ def _float(images: Tensor) -> Tensor:
     return images.float() / 127.5 - 1
 
 
-def _samples(record: Record, looks: Looks) -> str:
+def _samples(record: Record, looks: FeatureCache) -> str:
     subject = looks.subject
-    if not isinstance(subject.model, Draws) or not record.has("fid"):
+    if not isinstance(subject.model, Samples) or not record.has("fid"):
         return ""
     drawn = looks.samples["images"]
     wall = figure(
@@ -122,7 +122,7 @@ def _samples(record: Record, looks: Looks) -> str:
     return section("Samples", wall, _nearest(record, looks, drawn), f'<div class="figures">{_copies(record)}</div>')
 
 
-def _nearest(record: Record, looks: Looks, drawn: Tensor) -> str:
+def _nearest(record: Record, looks: FeatureCache, drawn: Tensor) -> str:
     """Of the first samples, the nearest training images."""
     rows = [int(i) for i in record.curve("memorisation", "nearest")[:ACROSS]]
     if not rows:
@@ -145,7 +145,7 @@ def _copies(record: Record) -> str:
     return figure(histogram(series, "distance to the nearest training image"), caption, "Distance to training images")
 
 
-def _reconstructions(looks: Looks) -> str:
+def _reconstructions(looks: FeatureCache) -> str:
     """The best, the middle and the worst of those that were kept."""
     if not isinstance(looks.subject.model, Encodes):
         return ""
@@ -165,10 +165,10 @@ def _reconstructions(looks: Looks) -> str:
         )
     spread = figure(histogram({"": look["mse"].tolist()}, "MSE of an image"), title="Errors")
     told = f"By the error of their pixels, among {kept:,} held-out images."
-    return section("Reconstructions", f'<div class="figures">{"".join([*parts, spread])}</div>', told=told)
+    return section("Reconstructions", f'<div class="figures">{"".join([*parts, spread])}</div>', notes=told)
 
 
-def _ways(looks: Looks) -> str:
+def _ways(looks: FeatureCache) -> str:
     """Interpolations, as they were looked at."""
     ways = looks.kept("ways")
     if not ways:
@@ -212,7 +212,7 @@ def losses(records: list[dict[str, Any]]) -> dict[str, dict[str, tuple[list[floa
     return found
 
 
-def _losses(looks: Looks) -> str:
+def _losses(looks: FeatureCache) -> str:
     panels = losses(RunFolder(looks.subject.path).metrics())
     drawn = "".join(figure(lines(curves, "images seen"), title=phase) for phase, curves in panels.items())
     return section("While it was trained", f'<div class="figures">{drawn}</div>') if drawn else ""

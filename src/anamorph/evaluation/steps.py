@@ -10,29 +10,38 @@ import torch
 from torch import Tensor
 
 from anamorph.core.errors import UserError
-from anamorph.core.model import Draws, Encodes
+from anamorph.core.model import Encodes, Samples
 from anamorph.core.random import Seeded
-from anamorph.evaluation.errors import GROUPS, jackknife, jackknifed, mean_error, without
-from anamorph.evaluation.looks import Looks, scales_of
-from anamorph.evaluation.subject import Subject
+from anamorph.evaluation.evaluated_run import EvaluatedRun
+from anamorph.evaluation.feature_cache import FeatureCache, scales_of
+from anamorph.evaluation.standard_errors import GROUPS, jackknife, jackknifed, mean_error, without
+from anamorph.features.feature_set import FeatureSet
 from anamorph.features.moments import Moments
-from anamorph.features.network import Compares, FeatureNetwork
-from anamorph.features.sets import FeatureSet
+from anamorph.features.network import DistanceNetwork, FeatureNetwork
 from anamorph.metrics.frechet import frechet_distance
 from anamorph.metrics.inception_score import inception_score
-from anamorph.metrics.kernel import kernel_distance_of_all
+from anamorph.metrics.kernel import kernel_distance_all_pairs
 from anamorph.metrics.measure import Better, Measure
 from anamorph.metrics.neighbours import mean_distance
 from anamorph.metrics.samples import copies, diversity, fid, kid, neighbours
 from anamorph.metrics.similarity import feature_distance
 
-__all__ = ["SAMPLES", "TRAINING", "Found", "Step", "draws", "encodes", "reconstruction_steps", "sample_steps"]
+__all__ = [
+    "SAMPLES",
+    "TRAINING",
+    "EvaluationStep",
+    "StepResults",
+    "needs_encoder",
+    "needs_samples",
+    "reconstruction_steps",
+    "sample_steps",
+]
 
 SAMPLES, TRAINING = "samples", "training images"
 
 
 @dataclass(frozen=True)
-class Found:
+class StepResults:
     """What a step has found. data: what the same measure says of training images in place of the model's, where that can be
     said. curves: values to be shown, such as distances. notes: what is to be known."""
 
@@ -43,63 +52,67 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Step:
+class EvaluationStep:
     """Measures that are found together. group: samples, reconstructions, latent space, likelihood, or factors. lacks: why a
     subject cannot have it; empty if it can."""
 
     name: str
     group: str
-    lacks: Callable[[Subject], str]
-    take: Callable[[Looks], Found]
+    unsupported: Callable[[EvaluatedRun], str]
+    run: Callable[[FeatureCache], StepResults]
 
 
-def draws(subject: Subject) -> str:
-    return "" if isinstance(subject.model, Draws) else "the model has no law to draw from"
+def needs_samples(subject: EvaluatedRun) -> str:
+    return "" if isinstance(subject.model, Samples) else "the model has no law to draw from"
 
 
-def encodes(subject: Subject) -> str:
+def needs_encoder(subject: EvaluatedRun) -> str:
     return "" if isinstance(subject.model, Encodes) else "the model has no encoder"
 
 
-def sample_steps() -> list[Step]:
+def sample_steps() -> list[EvaluationStep]:
     """How samples compare with held-out images."""
     return [
-        Step("fid", "samples", draws, _fid),
-        Step("kid", "samples", draws, _kid),
-        Step("inception_score", "samples", _classes, _inception_score),
-        Step("neighbours", "samples", draws, _neighbours),
-        Step("diversity", "samples", draws, _diversity),
-        Step("memorisation", "samples", _apart, _memorisation),
+        EvaluationStep("fid", "samples", needs_samples, _fid),
+        EvaluationStep("kid", "samples", needs_samples, _kid),
+        EvaluationStep("inception_score", "samples", _classes, _inception_score),
+        EvaluationStep("neighbours", "samples", needs_samples, _neighbours),
+        EvaluationStep("diversity", "samples", needs_samples, _diversity),
+        EvaluationStep("memorisation", "samples", _apart, _memorisation),
     ]
 
 
-def reconstruction_steps() -> list[Step]:
+def reconstruction_steps() -> list[EvaluationStep]:
     """How reconstructions compare with what was to be reconstructed."""
     return [
-        Step("errors", "reconstructions", encodes, _errors),
-        Step("distance", "reconstructions", encodes, _distance),
-        Step("reconstruction_fid", "reconstructions", encodes, _reconstruction_fid),
-        Step("reciprocity", "reconstructions", _both, _reciprocity),
+        EvaluationStep("errors", "reconstructions", needs_encoder, _errors),
+        EvaluationStep("distance", "reconstructions", needs_encoder, _distance),
+        EvaluationStep("reconstruction_fid", "reconstructions", needs_encoder, _reconstruction_fid),
+        EvaluationStep("reciprocity", "reconstructions", _both, _reciprocity),
     ]
 
 
-def _both(subject: Subject) -> str:
-    return encodes(subject) or draws(subject)
+def _both(subject: EvaluatedRun) -> str:
+    return needs_encoder(subject) or needs_samples(subject)
 
 
-def _classes(subject: Subject) -> str:
-    none = "" if subject.eyes.classifier is not None else f"the feature network {subject.eyes.samples.name} knows no classes"
-    return draws(subject) or none
+def _classes(subject: EvaluatedRun) -> str:
+    none = (
+        ""
+        if subject.networks.classifier is not None
+        else f"the feature network {subject.networks.samples.name} knows no classes"
+    )
+    return needs_samples(subject) or none
 
 
-def _apart(subject: Subject) -> str:
-    told = "no images are held out" if subject.data.train.fingerprint == subject.data.held.fingerprint else ""
-    return draws(subject) or told
+def _apart(subject: EvaluatedRun) -> str:
+    told = "no images are held out" if subject.data.train.fingerprint == subject.data.held_out.fingerprint else ""
+    return needs_samples(subject) or told
 
 
-def _sides(looks: Looks, network: FeatureNetwork) -> tuple[FeatureSet, FeatureSet, FeatureSet]:
+def _sides(looks: FeatureCache, network: FeatureNetwork) -> tuple[FeatureSet, FeatureSet, FeatureSet]:
     """Features of held-out images, of training images, and of samples."""
-    place = looks.subject.eyes.place(network)
+    place = looks.subject.networks.place(network)
     seen = (looks.real[place], looks.known[place], looks.samples[f"features.{place}"])
     split = looks.subject.data.split
     named = zip(seen, (split, TRAINING, SAMPLES), strict=True)
@@ -126,25 +139,25 @@ def _merged(parts: Sequence[Moments]) -> Moments:
     return whole
 
 
-def _fid(looks: Looks) -> Found:
-    real, known, made = _sides(looks, looks.subject.eyes.samples)
+def _fid(looks: FeatureCache) -> StepResults:
+    real, known, made = _sides(looks, looks.subject.networks.samples)
     found = replace(fid(real, made), error=_fid_error(real.values, made.values))
-    return Found([found], {"fid": fid(real, known).value} if len(known) > known.values.shape[1] else {})
+    return StepResults([found], {"fid": fid(real, known).value} if len(known) > known.values.shape[1] else {})
 
 
-def _kid(looks: Looks) -> Found:
+def _kid(looks: FeatureCache) -> StepResults:
     """Its error is that of the mean of ten parts which share no image: subsets that overlap would make it too small."""
-    real, known, made = _sides(looks, looks.subject.eyes.samples)
+    real, known, made = _sides(looks, looks.subject.networks.samples)
     seed = looks.subject.seed
-    parts = [kernel_distance_of_all(real.values[i::GROUPS], made.values[i::GROUPS]) for i in range(GROUPS)]
+    parts = [kernel_distance_all_pairs(real.values[i::GROUPS], made.values[i::GROUPS]) for i in range(GROUPS)]
     found = replace(kid(real, made, Seeded(seed, "kid")), error=1000 * mean_error(torch.tensor(parts)))
-    return Found([found], {"kid": kid(real, known, Seeded(seed, "kid of data")).value})
+    return StepResults([found], {"kid": kid(real, known, Seeded(seed, "kid of data")).value})
 
 
-def _inception_score(looks: Looks) -> Found:
-    network, found, data = looks.subject.eyes.classifier, [], {}
+def _inception_score(looks: FeatureCache) -> StepResults:
+    network, found, data = looks.subject.networks.classifier, [], {}
     assert network is not None  # which was asked before
-    real = looks.real_seen[looks.subject.eyes.place(network)]
+    real = looks.real_seen[looks.subject.networks.place(network)]
     labels = [name.removeprefix("chance.") for name in looks.samples if name.startswith("chance.")]
     for label in labels:
         chances, name = looks.samples[f"chance.{label}"], "inception_score" if len(labels) == 1 else f"inception_score_{label}"
@@ -153,11 +166,11 @@ def _inception_score(looks: Looks) -> Found:
         told = {"features": network.name, "resizer": network.resizer, "error": error, "settings": {"splits": 1}}
         found.append(Measure(name, value, f"of {chances.shape[1]}", "high", n, **told))  # type: ignore[arg-type]
         data[name] = inception_score(real[f"chance.{label}"], 1)[0]
-    return Found(found, data)
+    return StepResults(found, data)
 
 
-def _neighbours(looks: Looks) -> Found:
-    real, known, made = _sides(looks, looks.subject.eyes.neighbours)
+def _neighbours(looks: FeatureCache) -> StepResults:
+    real, known, made = _sides(looks, looks.subject.networks.neighbours)
     with looks.tell("precision and recall") as progress:
         found, parts = neighbours(real, made, progress=progress), []
         for i, rows in enumerate(without(len(made))):
@@ -165,23 +178,23 @@ def _neighbours(looks: Looks) -> Found:
             progress(i + 1, GROUPS)
     data = {m.name: m.value for m in neighbours(real, known)} if len(known) > 5 else {}
     errors = [jackknife([part[i].value for part in parts]) for i in range(len(found))]
-    return Found([replace(m, error=error) for m, error in zip(found, errors, strict=True)], data)
+    return StepResults([replace(m, error=error) for m, error in zip(found, errors, strict=True)], data)
 
 
-def _diversity(looks: Looks) -> Found:
+def _diversity(looks: FeatureCache) -> StepResults:
     """As a share of that of held-out images."""
-    real, known, made = _sides(looks, looks.subject.eyes.neighbours)
+    real, known, made = _sides(looks, looks.subject.networks.neighbours)
     scale = mean_distance(real.values)
     error = jackknifed(len(made), lambda rows: mean_distance(made.values[rows])) / scale
     found = diversity(made)
     found = replace(
         found, value=found.value / scale, error=error, split=real.images, settings={"as a share of": "held-out images"}
     )
-    return Found([found], {"diversity": mean_distance(known.values) / scale})
+    return StepResults([found], {"diversity": mean_distance(known.values) / scale})
 
 
-def _memorisation(looks: Looks) -> Found:
-    real, known, made = _sides(looks, looks.subject.eyes.neighbours)
+def _memorisation(looks: FeatureCache) -> StepResults:
+    real, known, made = _sides(looks, looks.subject.networks.neighbours)
     measure, found = copies(known, real, made)
     curves = {
         "samples": found.generated.tolist(),
@@ -189,18 +202,20 @@ def _memorisation(looks: Looks) -> Found:
         "nearest": found.nearest.tolist(),
     }
     close = f"samples lie closer to training images than held-out ones do ({found.closer:.0%} of pairs): look for copies"
-    return Found([measure], {"copies": 0.5}, curves, (close,) if found.closer > 0.5 and found.z > 3 else ())
+    return StepResults([measure], {"copies": 0.5}, curves, (close,) if found.closer > 0.5 and found.z > 3 else ())
 
 
-def _of_images(looks: Looks, name: str, values: Tensor, better: Better, network: FeatureNetwork | None = None) -> Measure:
+def _of_images(
+    looks: FeatureCache, name: str, values: Tensor, better: Better, network: FeatureNetwork | None = None
+) -> Measure:
     """The mean over reconstructed images of a value [n] of each."""
     seen = (network.name, network.resizer) if network else ("", "")
     n, split = {"held-out images": len(values)}, looks.subject.data.split
     return Measure(name, float(values.double().mean()), "", better, n, *seen, split, mean_error(values))
 
 
-def _errors(looks: Looks) -> Found:
-    look, values = looks.reconstructions, looks.subject.data.held.signal.values
+def _errors(looks: FeatureCache) -> StepResults:
+    look, values = looks.reconstructions, looks.subject.data.held_out.signal.num_values
     squared = _of_images(looks, "reconstruction_mse", look["mse"], "low")
     decibel = replace(
         squared,
@@ -217,41 +232,41 @@ def _errors(looks: Looks) -> Found:
         if part in look:
             found.append(_of_images(looks, f"reconstruction_{name}", look[part], "high"))
             curves[f"reconstruction_{name}"] = look[part].tolist()
-    return Found(found, curves=curves)
+    return StepResults(found, curves=curves)
 
 
-def _distance(looks: Looks) -> Found:
-    network, look = looks.subject.eyes.distance, looks.reconstructions
-    if isinstance(network, Compares):
+def _distance(looks: FeatureCache) -> StepResults:
+    network, look = looks.subject.networks.distance, looks.reconstructions
+    if isinstance(network, DistanceNetwork):
         values, name = look["distance"], "lpips"
     else:
-        place = looks.subject.eyes.place(network)
+        place = looks.subject.networks.place(network)
         values, name = feature_distance(look[f"features.{place}"], looks.real[place]), "feature_distance"
-    return Found([_of_images(looks, name, values, "low", network)], curves={name: values.tolist()})
+    return StepResults([_of_images(looks, name, values, "low", network)], curves={name: values.tolist()})
 
 
-def _reconstruction_fid(looks: Looks) -> Found:
-    network = looks.subject.eyes.samples
-    place = looks.subject.eyes.place(network)
+def _reconstruction_fid(looks: FeatureCache) -> StepResults:
+    network = looks.subject.networks.samples
+    place = looks.subject.networks.place(network)
     seen = (looks.real[place], looks.reconstructions[f"features.{place}"])
     real, made = (FeatureSet(x, network.name, network.resizer, looks.subject.data.split) for x in seen)
     found = fid(real, made)
     n = {"held-out images": len(real), "reconstructions": len(made)}
-    return Found([replace(found, name="fid_of_reconstructions", n=n, error=_fid_error(real.values, made.values))])
+    return StepResults([replace(found, name="fid_of_reconstructions", n=n, error=_fid_error(real.values, made.values))])
 
 
-def _codes_of(subject: Subject) -> dict[str, float | str]:
+def _codes_of(subject: EvaluatedRun) -> dict[str, float | str]:
     """What discrete codes are: those of other vocabularies are not found as easily."""
-    spaces = [space for space in subject.model.spaces if space.vocabulary is not None and not space.optional]
-    return {"codes": " and ".join(f"{math.prod(space.shape)} of {space.vocabulary}" for space in spaces)}
+    spaces = [space for space in subject.model.spaces if space.num_codes is not None and not space.optional]
+    return {"codes": " and ".join(f"{math.prod(space.shape)} of {space.num_codes}" for space in spaces)}
 
 
-def _reciprocity(looks: Looks) -> Found:
+def _reciprocity(looks: FeatureCache) -> StepResults:
     look, subject = looks.samples, looks.subject
     n = {SAMPLES: subject.n}
     if "code_found" in look:
         share = float(look["code_found"].mean())
-        return Found(
+        return StepResults(
             [Measure("codes_found", share, "", "high", n, error=mean_error(look["code_found"]), settings=_codes_of(subject))]
         )
     if "code" not in look:
@@ -262,7 +277,7 @@ def _reciprocity(looks: Looks) -> Found:
     if not spread > 0 or not bool(torch.isfinite(missed).all()):
         raise UserError("its codes are constant, or not finite: there is nothing to find again")
     mean, error = float(missed.double().mean()), mean_error(missed)
-    return Found(
+    return StepResults(
         [
             Measure("latent_error", mean, "", "low", n, error=error, settings={"numbers": code.shape[1]}),
             Measure("latent_error_relative", mean / spread, "", "low", n, error=error / spread),

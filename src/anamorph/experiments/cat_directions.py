@@ -11,21 +11,21 @@ import torch
 from torch import Tensor
 
 from anamorph.core.files import read_json, write_json
-from anamorph.core.model import Draws, Encodes, LatentModel, code_space, decode_in_parts, encode_in_parts, level_in, require
+from anamorph.core.model import Encodes, LatentModel, Samples, code_space, decode_in_chunks, encode_in_chunks, level_of, require
 from anamorph.core.random import Seeded
 from anamorph.core.signal import Image
 from anamorph.core.space import Codes, Space
 from anamorph.data.images import Images
 from anamorph.edit.directions import FEWEST, Classifier, Directions, deviations, flat, move, separating
-from anamorph.edit.project import nearest_of, project
+from anamorph.edit.project import nearest_samples, project
 from anamorph.experiments.cats import READ_WELL, Contestant, Study, contest, folder_of, grown
 from anamorph.figures.matrix import save_matrices
-from anamorph.metrics.factors import FactorReader
-from anamorph.models.alae import ALAEConfig
-from anamorph.models.vae import VAEConfig
-from anamorph.nn.resample import double
+from anamorph.metrics.factors import FactorClassifier
+from anamorph.models.adversarial_autoencoders.alae import ALAEConfig
+from anamorph.models.autoencoders.vae import VAEConfig
+from anamorph.nn.resample import upsample
 from anamorph.runs import load
-from anamorph.training.machine import Choice
+from anamorph.training.autotune import ComputeRequest
 
 __all__ = ["DIRECTIONS", "direction_study"]
 
@@ -59,7 +59,7 @@ class _Moved:
 
 
 def direction_study(
-    study: Study, out: Path, choice: Choice, say: Callable[[str], None], stop: Callable[[], bool] = lambda: False
+    study: Study, out: Path, choice: ComputeRequest, say: Callable[[str], None], stop: Callable[[], bool] = lambda: False
 ) -> bool:
     """Train every contestant, find a direction for every class of every factor that is read well, and measure, on held-out
     images, what going along it changes; write directions.json, directions.md and directions.png.
@@ -75,12 +75,12 @@ def direction_study(
         folder = folder_of(out, name)
         path = folder.path / "directions.json"
         known = read_json(path) if path.is_file() else {}
-        if known.get("images") != folder.seen() or set(known.get("factors", ())) != set(factors):
+        if known.get("images") != folder.images_seen() or set(known.get("factors", ())) != set(factors):
             say(f"{folder}: looking for directions")
             model = load(folder.path)
             subject = _Subject(started.held.signal, model, started.reader)
             found = _measure(subject, started.train, started.held, study.n // 10, factors)
-            known = {"images": folder.seen(), "factors": found}
+            known = {"images": folder.images_seen(), "factors": found}
             write_json(path, known)
         rows[name] = known
     write_json(out / "directions.json", rows)
@@ -94,12 +94,12 @@ def direction_study(
 class _Subject:
     """A model, at the level that it has grown to, and the classifier that reads its images."""
 
-    def __init__(self, full: Image, model: LatentModel, reader: FactorReader) -> None:
-        self.model, self.reader, self.space, self.level = model, reader, code_space(model), level_in(model, full)
+    def __init__(self, full: Image, model: LatentModel, reader: FactorClassifier) -> None:
+        self.model, self.reader, self.space, self.level = model, reader, code_space(model), level_of(model, full)
 
     def read(self, codes: Codes) -> dict[str, Tensor]:
         """The class of each factor that the images of codes show."""
-        return self.reader.read(double(decode_in_parts(self.model, codes), self.level))
+        return self.reader.predict(upsample(decode_in_chunks(self.model, codes), self.level))
 
     def labelled(self, train: Images) -> tuple[Tensor, dict[str, Tensor]]:
         """Codes as vectors [N, D], and the class of each by factor: of real images, encoded; or, without an encoder, of drawn
@@ -107,17 +107,17 @@ class _Subject:
         if isinstance(self.model, Encodes):
             batch = train.take(0, CODES, self.level)
             return flat(self.codes_of(batch.signals)[self.space.name], self.space), dict(batch.labels)
-        codes = require(self.model, Draws, "finding directions").draw(CODES, Seeded(0, "directions"))
+        codes = require(self.model, Samples, "finding directions").sample(CODES, Seeded(0, "directions"))
         return flat(codes[self.space.name], self.space), self.read(codes)
 
     def codes_of(self, x: Tensor) -> Codes:
         """Of images, encoded; or, without an encoder, projected into w."""
         if isinstance(self.model, Encodes):
-            return encode_in_parts(self.model, x)
+            return encode_in_chunks(self.model, x)
         parts = []
         for part in x.split(50):
-            start, law = nearest_of(require(self.model, Draws, "projection"), part, Seeded(0, "project"))
-            parts.append(project(self.model, part, start, steps=PROJECTION, law=law).codes)
+            start, law = nearest_samples(require(self.model, Samples, "projection"), part, Seeded(0, "project"))
+            parts.append(project(self.model, part, start, steps=PROJECTION, statistics=law).codes)
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
     def move(self, codes: Codes, before: Mapping[str, Tensor], way: _Way, steps: float) -> _Moved:

@@ -12,25 +12,25 @@ from torch import Tensor
 
 from anamorph.core.errors import UserError
 from anamorph.core.files import read_json, write_json
-from anamorph.core.model import Draws, Encodes, LatentModel, Maps, Styled, encode_in_parts, level_in
+from anamorph.core.model import Encodes, HasMapping, HasStyles, LatentModel, Samples, encode_in_chunks, level_of
 from anamorph.core.random import Seeded
 from anamorph.core.stage import Growing
 from anamorph.data.images import Images, images_of
-from anamorph.data.open import Wanted, open_source
-from anamorph.edit.project import Free, Law, project
+from anamorph.data.open import ReadOptions, open_source
+from anamorph.edit.project import CodeStatistics, OptimisedSpace, project
 from anamorph.figures.curves import save_curves
 from anamorph.figures.grid import Row, save_picture, sheet
-from anamorph.metrics.factors import FactorReader, agreement, effective_classes, kept_reader
-from anamorph.models.autoencoder import AutoencoderConfig
-from anamorph.nn.resample import double
+from anamorph.metrics.factors import FactorClassifier, agreement, cached_factor_classifier, effective_classes
+from anamorph.models.autoencoders.autoencoder import AutoencoderConfig
+from anamorph.nn.resample import upsample
 from anamorph.presets import preset
 from anamorph.runs import load, new_settings, open_training, settings_of
+from anamorph.training.autotune import ComputeRequest
 from anamorph.training.folder import RunFolder
-from anamorph.training.machine import Choice
 
 __all__ = ["READ_WELL", "STUDIES", "Contestant", "Started", "Study", "contest", "factor_study", "folder_of", "grown"]
 
-FREE: tuple[Free, ...] = ("w", "w+")
+FREE: tuple[OptimisedSpace, ...] = ("w", "w+")
 PROJECTION = 200
 """Steps of a projection."""
 READ_WELL = 0.95
@@ -69,7 +69,7 @@ def grown(model: str, growing: Growing | None = None, **changes: Any) -> Contest
     return Contestant(model, replace(found.config, **changes), growing or found.growing)
 
 
-TWO_LEVELS = Growing((128, 64), (1.0, 1.0), first=40_000, fade=0, stable=80_000)
+TWO_LEVELS = Growing((128, 64), (1.0, 1.0), initial_images=40_000, fade_images=0, stable_images=80_000)
 """8 and 16 px."""
 
 STUDIES = {
@@ -85,8 +85,8 @@ STUDIES = {
     "alae-ablation": Study(
         {
             "full": grown("stylealae", TWO_LEVELS),
-            "no style encoder": grown("stylealae", TWO_LEVELS, reads="features"),
-            "separate D": grown("stylealae", TWO_LEVELS, judges="images"),
+            "no style encoder": grown("stylealae", TWO_LEVELS, w_from="features"),
+            "separate D": grown("stylealae", TWO_LEVELS, critic_input="images"),
             "regression in z": grown("stylealae", TWO_LEVELS, regression="z"),
         },
         images=120_000,
@@ -97,7 +97,7 @@ STUDIES = {
 
 
 def factor_study(
-    study: Study, out: Path, choice: Choice, say: Callable[[str], None], stop: Callable[[], bool] = lambda: False
+    study: Study, out: Path, choice: ComputeRequest, say: Callable[[str], None], stop: Callable[[], bool] = lambda: False
 ) -> bool:
     """Train every contestant, measure it at each checkpoint that was kept, and write results.json, results.md and pictures.
 
@@ -133,19 +133,21 @@ class Started:
 
     train: Images
     held: Images
-    reader: FactorReader
+    reader: FactorClassifier
     read: dict[str, float]
 
 
-def contest(study: Study, out: Path, choice: Choice, say: Callable[[str], None], stop: Callable[[], bool]) -> Started | None:
+def contest(
+    study: Study, out: Path, choice: ComputeRequest, say: Callable[[str], None], stop: Callable[[], bool]
+) -> Started | None:
     """Train the classifier and every contestant, as far as that has not been done; None if it was stopped.
 
     Raises: UserError if the folder holds other runs.
     """
-    wanted_size = Wanted((study.size, study.size))
+    wanted_size = ReadOptions((study.size, study.size))
     train, held = (images_of(open_source(study.source, wanted_size, split=split)) for split in ("train", "test"))
     wanted = f"{study.reader} images of {study.source} at {study.size}"
-    found = kept_reader(out / "reader.safetensors", wanted, train, held, study.reader, 2 * study.n, say, stop)
+    found = cached_factor_classifier(out / "reader.safetensors", wanted, train, held, study.reader, 2 * study.n, say, stop)
     for name, contestant in study.contestants.items():
         if found is None or not _trained(study, contestant, folder_of(out, name), choice, say, stop):
             return None
@@ -156,7 +158,7 @@ def _trained(
     study: Study,
     contestant: Contestant,
     folder: RunFolder,
-    choice: Choice,
+    choice: ComputeRequest,
     say: Callable[[str], None],
     stop: Callable[[], bool],
 ) -> bool:
@@ -169,85 +171,85 @@ def _trained(
                 study.images,
                 config=contestant.config,
                 growing=contestant.growing,
-                wanted=Wanted((study.size, study.size)),
-                choice=choice,
+                read_options=ReadOptions((study.size, study.size)),
+                compute=choice,
             ).write(folder)
         settings = settings_of(folder)
         if (settings.config, settings.growing) != (contestant.config, contestant.growing):
             raise UserError(f"{folder} holds a run with other settings: choose another --out")
-        if folder.seen() < study.images:
-            folder.amend({"images": study.images})
+        if folder.images_seen() < study.images:
+            folder.update_config({"images": study.images})
             training = open_training(folder)
-            for status in training.pursue(stop):
-                if status.written:
-                    say(f"{folder}: {status.images:,} of {study.images:,} images, {status.rate:.0f} images/s")
+            for status in training.run_to_end(stop):
+                if status.picture:
+                    say(f"{folder}: {status.images:,} of {study.images:,} images, {status.images_per_second:.0f} images/s")
             return training.run.images >= study.images
     return True
 
 
 def _measured(
-    study: Study, folder: RunFolder, reader: FactorReader, held: Images, say: Callable[[str], None]
+    study: Study, folder: RunFolder, reader: FactorClassifier, held: Images, say: Callable[[str], None]
 ) -> dict[str, Any]:
     """What the readers find in reconstructions and samples, at every checkpoint that was kept; kept in factors.json."""
     path = folder.path / "factors.json"
     known = {row["images"]: row for row in read_json(path)} if path.is_file() else {}
-    for images in folder.kept():
+    for images in folder.checkpoint_images():
         if images not in known:
             known[images] = {"images": images, **_measure(study, load(folder.path, images=images), reader, held)}
             write_json(path, [known[i] for i in sorted(known)])
             say(f"{folder}: measured at {images:,} images")
     log = folder.metrics()
     spent = {name: log[-1].get(name) for name in ("seconds", "cpu_seconds")} if log else {}
-    return {"machine": str(settings_of(folder).machine), **spent, "measured": [known[i] for i in sorted(known)]}
+    return {"machine": str(settings_of(folder).compute), **spent, "measured": [known[i] for i in sorted(known)]}
 
 
 @torch.no_grad()
-def _measure(study: Study, model: LatentModel, reader: FactorReader, held: Images) -> dict[str, Any]:
+def _measure(study: Study, model: LatentModel, reader: FactorClassifier, held: Images) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    level = level_in(model, held.signal)
+    level = level_of(model, held.signal)
     if isinstance(model, Encodes):
         originals = held.take(0, study.n, level)
         again = torch.cat([model.decode(model.encode(x)) for x in originals.signals.split(250)])
-        found["kept"] = agreement(reader.read(double(again, level)), originals.labels)
+        found["kept"] = agreement(reader.predict(upsample(again, level)), originals.labels)
         found["mse"] = float((again.clamp(-1, 1) - originals.signals).square().mean())
-    if isinstance(model, Draws):
+    if isinstance(model, Samples):
         drawn = [_samples(model, 250, place) for place in range(-(-study.n // 250))]
         samples = torch.cat(drawn)[: study.n]
-        found["spread"] = effective_classes(reader.read(double(samples, level)))
+        found["spread"] = effective_classes(reader.predict(upsample(samples, level)))
     return found
 
 
 def _refined(
-    study: Study, folder: RunFolder, reader: FactorReader, held: Images, say: Callable[[str], None]
+    study: Study, folder: RunFolder, reader: FactorClassifier, held: Images, say: Callable[[str], None]
 ) -> dict[str, dict[str, float]]:
     """What reconstructions keep whose codes were projected into w and into w+, from the encoder's answer; kept in
     projected.json."""
     model, path = load(folder.path), folder.path / "projected.json"
-    if not (study.refined and isinstance(model, Encodes) and isinstance(model, Maps) and isinstance(model, Styled)):
+    if not (study.refined and isinstance(model, Encodes) and isinstance(model, HasMapping) and isinstance(model, HasStyles)):
         return {}
     known = read_json(path) if path.is_file() else {}
-    if known.get("images") != folder.seen():
-        level = level_in(model, held.signal)
+    if known.get("images") != folder.images_seen():
+        level = level_of(model, held.signal)
         originals = held.take(0, study.refined, level)
-        start, law = encode_in_parts(model, originals.signals), Law.of(model.draw(512, Seeded(0, "law"))["w"])
+        start, law = encode_in_chunks(model, originals.signals), CodeStatistics.of(model.sample(512, Seeded(0, "law"))["w"])
         found: dict[str, dict[str, float]] = {}
         for free in FREE:
-            again = project(model, originals.signals, start, free, PROJECTION, law=law).images
-            found[free] = agreement(reader.read(double(again, level)), originals.labels)
-        known = {"images": folder.seen(), "kept": found}
+            again = project(model, originals.signals, start, free, PROJECTION, statistics=law).images
+            found[free] = agreement(reader.predict(upsample(again, level)), originals.labels)
+        known = {"images": folder.images_seen(), "kept": found}
         write_json(path, known)
         say(f"{folder}: projected {study.refined} images")
     return dict(known["kept"])
 
 
-def _samples(model: Draws, n: int, place: int) -> Tensor:
-    return model.decode(model.draw(n, Seeded(0, "study", place)))
+def _samples(model: Samples, n: int, place: int) -> Tensor:
+    return model.decode(model.sample(n, Seeded(0, "study", place)))
 
 
-def _facts(study: Study, reader: FactorReader, read: Mapping[str, float], held: Images) -> dict[str, Any]:
+def _facts(study: Study, reader: FactorClassifier, read: Mapping[str, float], held: Images) -> dict[str, Any]:
     """By factor: its classes, how well it is read, what always guessing the commonest gives, and how real images spread."""
     batch = held.take(0, study.n)
-    spread = effective_classes(reader.read(batch.signals))
+    spread = effective_classes(reader.predict(batch.signals))
     classes = {label.name: len(label.classes) for label in held.labels}
     return {
         name: {
@@ -302,12 +304,12 @@ def _pictures(study: Study, out: Path, held: Images, rows: list[dict[str, Any]])
     drawn = []
     for name in study.contestants:
         model = load(folder_of(out, name).path)
-        level = level_in(model, held.signal)
+        level = level_of(model, held.signal)
         if isinstance(model, Encodes):
             again = model.decode(model.encode(held.take(0, SHOWN, level).signals))
-            lines.append(Row(f"{name}: reconstructions", double(again, level)))
-        if isinstance(model, Draws):
-            drawn.append(Row(f"{name}: samples", double(_samples(model, SHOWN, 0), level)))
+            lines.append(Row(f"{name}: reconstructions", upsample(again, level)))
+        if isinstance(model, Samples):
+            drawn.append(Row(f"{name}: samples", upsample(_samples(model, SHOWN, 0), level)))
     save_picture(out / "cats.png", sheet([*lines, *drawn], f"The first {SHOWN}, unpicked. {CREDIT}"))
     panels: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
     for row in rows:

@@ -17,19 +17,20 @@ from torch import Tensor
 
 from anamorph.coding.compress import compress, decompress, reconstruct
 from anamorph.coding.container import unpack
-from anamorph.coding.lanes import laws_of
+from anamorph.coding.lockstep import distributions_of
 from anamorph.core.files import write_json
 from anamorph.core.model import code_space
 from anamorph.data.images import to_signal
-from anamorph.data.wanted import Wanted
+from anamorph.data.read_options import ReadOptions
 from anamorph.experiments.tokens import GREY, SMALL, TOKENS, Stage, Tokens, hours_of, trained
 from anamorph.figures.grid import Row, as_picture, save_picture, sheet
-from anamorph.figures.rates import Kept, save_rates
+from anamorph.figures.rates import RatePoint, save_rates
 from anamorph.metrics.similarity import ssim
-from anamorph.priors.compose import WithPrior
-from anamorph.runs import load, open_data, settings_of
+from anamorph.models.two_stage import TwoStageModel
+from anamorph.run_data import open_data
+from anamorph.runs import load, settings_of
+from anamorph.training.autotune import ComputeRequest
 from anamorph.training.folder import RunFolder
-from anamorph.training.machine import Choice
 
 __all__ = ["COMPRESSION", "as_stored", "compression_study", "header_bytes", "measured", "other_codec"]
 
@@ -40,7 +41,7 @@ COMPRESSION = {
         "one code per 4x4 pixels": TOKENS["tokens-fashion-mnist"],
         "four codes per 4x4 pixels": Tokens(
             "fashion-mnist",
-            Stage("vqvae", replace(GREY, quantizer="residual", maps=4), 600_000),
+            Stage("vqvae", replace(GREY, quantizer="residual", codes_per_position=4), 600_000),
             Stage("pixelcnn", SMALL, 600_000, 128),
         ),
     },
@@ -88,7 +89,7 @@ class Measured:
 def compression_study(
     models: Mapping[str, Tokens],
     out: Path,
-    choice: Choice,
+    choice: ComputeRequest,
     say: Callable[[str], None],
     images: int | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -108,10 +109,10 @@ def compression_study(
         for stage, run, of in ((study.first, "first", ""), (study.prior, "prior", str(folder / "first"))):
             wanted = stage if images is None else replace(stage, images=images)
             if not trained(
-                study.source, wanted, RunFolder(folder / run), choice, say, stop, wanted=Wanted(study.size), codes_of=of
+                study.source, wanted, RunFolder(folder / run), choice, say, stop, wanted=ReadOptions(study.size), codes_of=of
             ):
                 return False
-        model, _ = laws_of(load(folder / "prior"))
+        model, _ = distributions_of(load(folder / "prior"))
         held = open_data(settings_of(RunFolder(folder / "prior")), "test").shuffled()
         x = held.take(0, min(MEASURED, held.size)).signals
         found[name], again = measured(model, x)
@@ -129,20 +130,20 @@ def compression_study(
 
 
 @torch.no_grad()
-def measured(model: WithPrior, x: Tensor) -> tuple[Measured, Tensor]:
+def measured(model: TwoStageModel, x: Tensor) -> tuple[Measured, Tensor]:
     """What images [n, C, H, W] cost and what came back [n, C, H, W]."""
     start = time.perf_counter()
     singles = compress(model, x)
     found = decompress(model, singles)
     seconds = time.perf_counter() - start
-    (whole,) = compress(model, x, together=True)
+    (whole,) = compress(model, x, joint=True)
     again = torch.cat([one.signals for one in found])
     wanted = reconstruct(model, x)
     same = (again == wanted).flatten(1).all(1) & (decompress(model, [whole])[0].signals == wanted).flatten(1).all(1)
     codes = {name: torch.cat([one.codes[name] for one in found]) for name in found[0].codes}
-    nats = torch.cat([-model.log_prob_of({k: v[i : i + 100] for k, v in codes.items()}) for i in range(0, len(x), 100)])
+    nats = torch.cat([-model.code_log_prob({k: v[i : i + 100] for k, v in codes.items()}) for i in range(0, len(x), 100)])
     kept = as_stored(again)
-    raw = sum(v[0].numel() * math.log2(code_space(model).vocabulary or 1) for v in codes.values()) / 8 * len(x)
+    raw = sum(v[0].numel() * math.log2(code_space(model).num_codes or 1) for v in codes.values()) / 8 * len(x)
     return (
         Measured(
             images=len(x),
@@ -167,7 +168,7 @@ def as_stored(x: Tensor) -> Tensor:
     return to_signal(np.stack([np.atleast_3d(np.asarray(as_picture(one))).transpose(2, 0, 1) for one in x]))
 
 
-def other_codec(x: Tensor, kind: str, quality: int) -> Kept:
+def other_codec(x: Tensor, kind: str, quality: int) -> RatePoint:
     """What a codec's files of images [n, C, H, W] cost, and how well they are kept. Pillow's encoder, with optimised tables, at
     its slowest."""
     files = _coded(x, kind, quality)
@@ -175,10 +176,10 @@ def other_codec(x: Tensor, kind: str, quality: int) -> Kept:
     pixels = len(x) * x.shape[-1] * x.shape[-2]
     headers = sum(header_bytes(data) for data in files)
     size = sum(map(len, files))
-    return Kept(8 * size / pixels, 8 * (size - headers) / pixels, _psnr(again, x), float(ssim(again, x).mean()))
+    return RatePoint(8 * size / pixels, 8 * (size - headers) / pixels, _psnr(again, x), float(ssim(again, x).mean()))
 
 
-def _nearest(x: Tensor, kind: str, curve: Sequence[Kept], size: float) -> Row:
+def _nearest(x: Tensor, kind: str, curve: Sequence[RatePoint], size: float) -> Row:
     """What a codec makes of the first images with the setting whose files are nearest to a size in bytes."""
     pixels = x.shape[-1] * x.shape[-2]
     sizes = [one.bits * pixels / 8 for one in curve]
@@ -223,11 +224,11 @@ def _psnr(again: Tensor, x: Tensor) -> float:
 
 
 def _write(
-    out: Path, x: Tensor, found: dict[str, Measured], codecs: dict[str, list[Kept]], hours: dict[str, float], source: str
+    out: Path, x: Tensor, found: dict[str, Measured], codecs: dict[str, list[RatePoint]], hours: dict[str, float], source: str
 ) -> None:
     pixels = x.shape[-1] * x.shape[-2]
     models = {
-        name: Kept(
+        name: RatePoint(
             8 * m.single_bytes / m.images / pixels,
             8 * m.single_payload_bytes / m.images / pixels,
             10 * math.log10(4 / m.mse),
@@ -268,15 +269,15 @@ def _cost_row(name: str, m: Measured) -> str:
     return f"| {' | '.join([name, *numbers, f'{m.seconds:.1f}'])} |"
 
 
-def _quality_row(name: str, one: Kept) -> str:
+def _quality_row(name: str, one: RatePoint) -> str:
     return f"| {name} | {one.bits:.3f} | {one.bare_bits:.3f} | {one.psnr_db:.2f} | {one.ssim:.3f} |"
 
 
-def _rates(one: Kept) -> list[tuple[str, float, bool]]:
+def _rates(one: RatePoint) -> list[tuple[str, float, bool]]:
     return [("whole files", one.bits, False), ("without headers", one.bare_bits, True)]
 
 
-def _at(curve: Sequence[Kept], bits: float, bare: bool) -> str:
+def _at(curve: Sequence[RatePoint], bits: float, bare: bool) -> str:
     """A codec's quality at a rate, between its settings along the logarithm of the rate; or the least that it can do."""
     rates = [one.bare_bits if bare else one.bits for one in curve]
     if bits < min(rates):

@@ -14,28 +14,28 @@ import torch
 
 from anamorph.catalog import config_class
 from anamorph.core.files import read_json, write_json
-from anamorph.core.model import Draws, Encodes
+from anamorph.core.model import Encodes, Samples
 from anamorph.core.stage import Growing
-from anamorph.data.open import Wanted
-from anamorph.evaluation.compare import Column, Comparison, compared
+from anamorph.data.open import ReadOptions
+from anamorph.evaluation.compare import Column, Comparison, compare_runs
 from anamorph.evaluation.comparison import markdown, write_comparison
 from anamorph.evaluation.evaluate import evaluate
-from anamorph.evaluation.networks import Eyes, choose
+from anamorph.evaluation.evaluated_run import evaluated_run, open_for_evaluation
+from anamorph.evaluation.metric_names import number
+from anamorph.evaluation.networks import FeatureNetworks, choose_networks
 from anamorph.evaluation.report import write_report
-from anamorph.evaluation.subject import opened, subject_of
-from anamorph.evaluation.words import number
 from anamorph.figures.grid import Row, save_picture, sheet
-from anamorph.models.autoencoder import AutoencoderConfig
-from anamorph.models.vae import VAEConfig
-from anamorph.models.vqvae import VQVAEConfig
-from anamorph.models.vqvae2 import VQVAE2Config
+from anamorph.models.autoencoders.autoencoder import AutoencoderConfig
+from anamorph.models.autoencoders.vae import VAEConfig
+from anamorph.models.autoregressive.pixelcnn import PixelCNNConfig
+from anamorph.models.autoregressive.pixelsnail import PixelSNAILConfig
+from anamorph.models.quantized.vqvae import VQVAEConfig
+from anamorph.models.quantized.vqvae2 import VQVAE2Config
 from anamorph.presets import preset
-from anamorph.priors.pixelcnn import PixelCNNConfig
-from anamorph.priors.pixelsnail import PixelSNAILConfig
 from anamorph.runs import new_settings, open_training
+from anamorph.training.autotune import ComputeRequest, apply_compute_settings
 from anamorph.training.folder import RunFolder
-from anamorph.training.machine import Choice, settle
-from anamorph.training.run import Machine
+from anamorph.training.run import ComputeSettings
 
 __all__ = ["FAMILIES", "MINUTES", "Entrant", "Family", "Leg", "family_comparison"]
 
@@ -93,12 +93,12 @@ FASHION = {
     "stylegan": _one("stylegan", rate=800, grows=True),
     "stylealae": _one("stylealae", rate=800, grows=True),
     "vqvae + pixelcnn": _two(
-        Leg("vqvae", VQVAEConfig(width=64, vocabulary=128, code_dim=32, likelihood="logistic"), 0.5, 2000, 64),
-        Leg("pixelcnn", PixelCNNConfig(width=64, layers=8, head=256, dropout=0.1), 0.5, 4000, 128),
+        Leg("vqvae", VQVAEConfig(width=64, num_embeddings=128, embedding_dim=32, likelihood="logistic"), 0.5, 2000, 64),
+        Leg("pixelcnn", PixelCNNConfig(width=64, layers=8, head_channels=256, dropout=0.1), 0.5, 4000, 128),
     ),
     "vqvae2 + pixelsnail": _two(
-        Leg("vqvae2", VQVAE2Config(width=64, vocabulary=128, code_dim=32), 0.5, 2000, 64),
-        Leg("pixelsnail", PixelSNAILConfig(width=32, inner=32, kernel=3, residual=2), 0.5, 1000, 64),
+        Leg("vqvae2", VQVAE2Config(width=64, num_embeddings=128, embedding_dim=32), 0.5, 2000, 64),
+        Leg("pixelsnail", PixelSNAILConfig(width=32, residual_channels=32, kernel_size=3, residual_blocks=2), 0.5, 1000, 64),
     ),
 }
 CATS = {
@@ -116,7 +116,7 @@ FAMILIES = {
 
 def family_comparison(
     out: Path,
-    choice: Choice,
+    choice: ComputeRequest,
     say: Callable[[str], None],
     minutes: float = MINUTES,
     n: int = 5000,
@@ -140,7 +140,7 @@ def family_comparison(
         columns = _measured(family, out / place, n, features, say, stop)
         if columns is None:
             return False
-        found = compared(columns)
+        found = compare_runs(columns)
         write_comparison(found, columns, out / place)
         _picture(family, columns, out / f"{place}.png")
         (out / f"{place}.md").write_text(_text(place, family, columns, found, minutes), encoding="utf-8")
@@ -160,11 +160,11 @@ class _Job:
     name: str
     folder: Path
     seconds: float
-    choice: Choice
+    choice: ComputeRequest
 
     def run(self, say: Callable[[str], None], stop: Callable[[], bool]) -> bool:
         """Whether it has come to its end."""
-        settle(Machine(self.choice.device or "cpu", "float32", 1))
+        apply_compute_settings(ComputeSettings(self.choice.device or "cpu", "float32", 1))
         entrant, codes_of = self.family.entrants[self.name], ""
         for i, leg in enumerate(entrant.legs):
             folder = self.folder / str(i)
@@ -176,7 +176,7 @@ class _Job:
 
 
 def _trained(
-    leg: Leg, family: Family, path: Path, seconds: float, choice: Choice, codes_of: str, stop: Callable[[], bool]
+    leg: Leg, family: Family, path: Path, seconds: float, choice: ComputeRequest, codes_of: str, stop: Callable[[], bool]
 ) -> bool:
     """Whether a leg has had its seconds; it is started, or goes on."""
     folder, spent_path = RunFolder(path), path / "budget.json"
@@ -191,10 +191,10 @@ def _trained(
         def spent() -> float:
             return before + time.process_time() - began
 
-        for _ in open_training(folder).pursue(lambda: spent() >= seconds or stop()):
+        for _ in open_training(folder).run_to_end(lambda: spent() >= seconds or stop()):
             pass
         done = spent() >= seconds or not stop()
-        write_json(spent_path, {"cpu_seconds": spent(), "done": done, "images": folder.seen()})
+        write_json(spent_path, {"cpu_seconds": spent(), "done": done, "images": folder.images_seen()})
         return done
 
 
@@ -204,7 +204,7 @@ def _logged(folder: RunFolder) -> float:
     return float(lines[-1]["cpu_seconds"]) if lines else 0.0
 
 
-def _settings(leg: Leg, family: Family, seconds: float, choice: Choice, codes_of: str) -> Any:
+def _settings(leg: Leg, family: Family, seconds: float, choice: ComputeRequest, codes_of: str) -> Any:
     made = preset(leg.model, min(family.size)) if leg.grows else None
     config = leg.config or (made.config if made else config_class(leg.model)())
     growing = _hurried(made.growing, seconds / 60 / GROWN_FOR) if made and made.growing else None
@@ -214,9 +214,9 @@ def _settings(leg: Leg, family: Family, seconds: float, choice: Choice, codes_of
         max(leg.batch, round(seconds * leg.rate)),
         config=config,
         growing=growing,
-        wanted=Wanted(None if codes_of else family.size, upscale=not codes_of),
+        read_options=ReadOptions(None if codes_of else family.size, upscale=not codes_of),
         batch=leg.batch,
-        choice=choice,
+        compute=choice,
         codes_of=codes_of,
     )
 
@@ -224,7 +224,7 @@ def _settings(leg: Leg, family: Family, seconds: float, choice: Choice, codes_of
 def _hurried(growing: Growing, share: float) -> Growing:
     """The same levels, each for a share of its images."""
     images = {name: max(1, round(getattr(growing, name) * share)) for name in ("first", "stable")}
-    return replace(growing, fade=round(growing.fade * share), **images)
+    return replace(growing, fade_images=round(growing.fade_images * share), **images)
 
 
 def _all_trained(jobs: Sequence[_Job], say: Callable[[str], None], stop: Callable[[], bool], workers: int) -> bool:
@@ -269,15 +269,15 @@ def _measured(
 ) -> list[Column] | None:
     """Every entrant, evaluated; None, if that was stopped."""
     columns: list[Column] = []
-    eyes: Eyes | None = None
+    eyes: FeatureNetworks | None = None
     for name, entrant in family.entrants.items():
         if stop():
             return None
         run = out / _folder(name) / str(len(entrant.legs) - 1)
-        model, data = opened(run, None, n)
-        eyes = eyes or choose(features, data.train.source, data.held.source)
+        model, data = open_for_evaluation(run, None, n)
+        eyes = eyes or choose_networks(features, data.train.source, data.held_out.source)
         with torch.no_grad():
-            record, looks = evaluate(subject_of(run, data, eyes, n, model=model))
+            record, looks = evaluate(evaluated_run(run, data, eyes, n, model=model))
             write_report(record, looks)
         say(f"{family.source}: measured {name}")
         columns.append(Column(name, record, looks))
@@ -307,7 +307,7 @@ def _picture(family: Family, columns: Sequence[Column], path: Path) -> None:
     """The first held-out images, what every model makes of them, and what it draws."""
     rows: list[Row] = []
     drawn: list[Row] = []
-    size = columns[0].looks.subject.data.held.source.signal
+    size = columns[0].looks.subject.data.held_out.source.signal
     for column in columns:
         looks = column.looks
         model = looks.subject.model
@@ -317,6 +317,6 @@ def _picture(family: Family, columns: Sequence[Column], path: Path) -> None:
             look = looks.reconstructions
             rows += [] if rows else [Row("held out", look["originals"][:SHOWN].float() / 127.5 - 1)]
             rows.append(Row(f"{column.name}: again", look["images"][:SHOWN].float() / 127.5 - 1))
-        if isinstance(model, Draws):
+        if isinstance(model, Samples):
             drawn.append(Row(f"{column.name}: drawn", looks.samples["images"][:SHOWN].float() / 127.5 - 1))
     save_picture(path, sheet([*rows, *drawn], f"The first {SHOWN}, unpicked: {family.source}. {family.credit}"))

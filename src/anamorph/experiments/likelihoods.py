@@ -12,34 +12,39 @@ from torch import Tensor
 
 from anamorph.core.files import write_json
 from anamorph.core.random import Seeded
-from anamorph.data.examples import Examples
+from anamorph.data.dataset import Dataset
 from anamorph.experiments.tokens import Stage, hours_of, trained
 from anamorph.figures.bars import save_ranked
 from anamorph.figures.grid import Row, save_picture, sheet
-from anamorph.losses.likelihood import gaussian_kl
+from anamorph.losses.log_prob import gaussian_kl
 from anamorph.metrics.likelihood import importance_bounds
-from anamorph.models.vae import ACTIVE, VAE, VAEConfig, binarised
-from anamorph.models.vqvae import VQVAE, VQVAEConfig
-from anamorph.nn.laws import LawConfig
-from anamorph.runs import load, open_data, settings_of
+from anamorph.models.autoencoders.vae import ACTIVE, VAE, VAEConfig, binarised
+from anamorph.models.quantized.vqvae import VQVAE, VQVAEConfig
+from anamorph.nn.pixel_likelihood import LikelihoodConfig
+from anamorph.run_data import open_data
+from anamorph.runs import load, settings_of
+from anamorph.training.autotune import ComputeRequest
 from anamorph.training.folder import RunFolder
-from anamorph.training.machine import Choice
 
 __all__ = ["collapse", "vae_mnist"]
 
 SOURCE = "mnist"
 SHOWN, MEASURED, WEIGHTS = 8, 1000, 5000
-BINARY = Stage("vae", VAEConfig(binarise=True, warm_up=300_000), 3_000_000, 128)
-POWERFUL = LawConfig(features=16, width=24, layers=4)
+BINARY = Stage("vae", VAEConfig(binarise=True, kl_warmup=300_000), 3_000_000, 128)
+POWERFUL = LikelihoodConfig(condition_channels=16, width=24, layers=4)
 COLLAPSE = {
-    "vae": Stage("vae", VAEConfig(z_dim=32, widths=(512,), likelihood="pixelcnn", law=POWERFUL), 120_000),
-    "vqvae": Stage("vqvae", VQVAEConfig(width=64, vocabulary=64, code_dim=16, likelihood="pixelcnn", law=POWERFUL), 120_000),
+    "vae": Stage("vae", VAEConfig(z_dim=32, widths=(512,), likelihood="pixelcnn", likelihood_config=POWERFUL), 120_000),
+    "vqvae": Stage(
+        "vqvae",
+        VQVAEConfig(width=64, num_embeddings=64, embedding_dim=16, likelihood="pixelcnn", likelihood_config=POWERFUL),
+        120_000,
+    ),
 }
 
 
 def vae_mnist(
     out: Path,
-    choice: Choice,
+    choice: ComputeRequest,
     say: Callable[[str], None],
     images: int | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -52,7 +57,11 @@ def vae_mnist(
     model, held = load(folder.path), _held(folder)
     assert isinstance(model, VAE)
     x = binarised(held.take(0, MEASURED).signals, Seeded(0, "binarise"))
-    facts: dict[str, Any] = {"hours of CPU": hours_of(folder.path), "images seen": folder.seen(), "held-out digits": MEASURED}
+    facts: dict[str, Any] = {
+        "hours of CPU": hours_of(folder.path),
+        "images seen": folder.images_seen(),
+        "held-out digits": MEASURED,
+    }
     facts |= {name: round(value, 2) for name, value in importance_bounds(model, x, WEIGHTS, Seeded(0, "weights")).items()}
     mean, log_var = _posterior(model, x)
     facts["nats in z"] = round(float(gaussian_kl(mean, log_var).sum(1).mean()), 2)
@@ -64,7 +73,7 @@ def vae_mnist(
 
 def collapse(
     out: Path,
-    choice: Choice,
+    choice: ComputeRequest,
     say: Callable[[str], None],
     images: int | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -85,7 +94,7 @@ def collapse(
     assert isinstance(vqvae, VQVAE)
     nats = gaussian_kl(*_posterior(vae, x)).mean(0)
     ids = vqvae.encode(x)["codes"]
-    counts = torch.bincount(ids.flatten(), minlength=vqvae.config.vocabulary).float()
+    counts = torch.bincount(ids.flatten(), minlength=vqvae.config.num_embeddings).float()
     shares = counts / counts.sum()
     facts = {
         "hours of CPU": {name: hours_of(out / name) for name in COLLAPSE},
@@ -112,7 +121,7 @@ def collapse(
     return True
 
 
-def _held(folder: RunFolder) -> Examples:
+def _held(folder: RunFolder) -> Dataset:
     return open_data(settings_of(folder), "test").shuffled()
 
 
@@ -124,5 +133,5 @@ def _posterior(model: VAE, x: Tensor) -> tuple[Tensor, Tensor]:
 @torch.no_grad()
 def _cost(model: VAE | VQVAE, x: Tensor, told: Tensor) -> float:
     """Nats per pixel of images, given the codes of (these or other) ones."""
-    parts = [model.explain(a, model.encode(b)) for a, b in zip(x.split(100), told.split(100), strict=True)]
+    parts = [model.decoder_log_likelihood(a, model.encode(b)) for a, b in zip(x.split(100), told.split(100), strict=True)]
     return round(-float(torch.cat(parts).mean()) / x[0].numel(), 4)

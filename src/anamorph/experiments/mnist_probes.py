@@ -14,12 +14,13 @@ from anamorph.core.errors import UserError
 from anamorph.core.files import read_json, write_json
 from anamorph.core.signal import Source
 from anamorph.metrics.probes import linear_svm_accuracy, nearest_neighbour_accuracy
-from anamorph.models.alae import ALAE, ALAEConfig
-from anamorph.models.autoencoder import Autoencoder, AutoencoderConfig
-from anamorph.models.vae import VAE, VAEConfig
-from anamorph.runs import Training, new_settings, open_data, open_training
+from anamorph.models.adversarial_autoencoders.alae import ALAE, ALAEConfig
+from anamorph.models.autoencoders.autoencoder import Autoencoder, AutoencoderConfig
+from anamorph.models.autoencoders.vae import VAE, VAEConfig
+from anamorph.run_data import open_data
+from anamorph.runs import Training, new_settings, open_training
+from anamorph.training.autotune import ComputeRequest
 from anamorph.training.folder import RunFolder
-from anamorph.training.machine import Choice
 
 __all__ = ["mnist_probes"]
 
@@ -43,7 +44,7 @@ MEASURES = ("nn_short", "svm_short", "nn_long", "svm_long")
 
 def mnist_probes(
     out: Path,
-    choice: Choice,
+    choice: ComputeRequest,
     say: Callable[[str], None],
     images: int = IMAGES,
     stop: Callable[[], bool] = lambda: False,
@@ -83,7 +84,7 @@ def _row(
     config: Any,
     seed: int,
     images: int,
-    choice: Choice,
+    choice: ComputeRequest,
     say: Callable[[str], None],
     stop: Callable[[], bool],
 ) -> dict[str, Any] | None:
@@ -91,25 +92,25 @@ def _row(
     with folder.locked():
         if not folder.exists:
             pictures = tuple(shown for shown in SHOWN if shown <= images)
-            settings = new_settings(name, "mnist", images, config=config, seed=seed, pictures=pictures, choice=choice)
+            settings = new_settings(name, "mnist", images, config=config, seed=seed, pictures=pictures, compute=choice)
             settings.write(folder)
         training = open_training(folder)
         if training.settings.images != images:
             raise UserError(f"{folder} is a run of {training.settings.images:,} images: choose another --out")
-        for status in training.pursue(stop):
-            if status.written:
-                say(f"{name}, seed {seed}: {status.images:,} images, {status.rate:.0f} images/s")
+        for status in training.run_to_end(stop):
+            if status.picture:
+                say(f"{name}, seed {seed}: {status.images:,} images, {status.images_per_second:.0f} images/s")
     if training.run.images < images:
         return None
     last = folder.metrics()[-1]
-    probes = {"raw": _probe(training, training.run.model), "average": _probe(training, training.run.average.model)}
+    probes = {"raw": _probe(training, training.run.model), "average": _probe(training, training.run.ema.model)}
     return {
         "model": name,
         "seed": seed,
         "images": last["images"],
         "seconds": last["seconds"],
         "cpu_seconds": last["cpu_seconds"],
-        "machine": str(training.settings.machine),
+        "machine": str(training.settings.compute),
         **probes,
     }
 

@@ -11,29 +11,30 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from anamorph.core.classes import encode_batch
-from anamorph.core.files import read_facts, read_tensors, write_json, write_tensors
+from anamorph.core.files import read_metadata, read_tensors, write_json, write_tensors
 from anamorph.core.fingerprint import fingerprint_of
+from anamorph.core.labels import encode_batch
 from anamorph.core.model import LatentModel
 from anamorph.core.random import Seeded
 from anamorph.core.signal import Audio, Batch, Image, Label, Source
 from anamorph.core.space import Codes
 from anamorph.core.spectrum import log_mel
-from anamorph.data.wanted import Wanted
+from anamorph.data.read_options import ReadOptions
 from anamorph.experiments.tokens import Stage, hours_of, taken_at, trained
 from anamorph.figures.grid import Row
 from anamorph.figures.show import show
-from anamorph.metrics.factors import FactorReader, effective_classes, kept_reader
+from anamorph.metrics.factors import FactorClassifier, cached_factor_classifier, effective_classes
 from anamorph.metrics.likelihood import code_cost
 from anamorph.metrics.sound import log_spectral_distance
-from anamorph.models.audio_vqvae import AudioVQVAE, AudioVQVAEConfig
-from anamorph.nn.dilated import DilatedConfig
+from anamorph.models.autoregressive.wavenet import WaveNetConfig
+from anamorph.models.quantized.audio_vqvae import AudioVQVAE, AudioVQVAEConfig
+from anamorph.models.two_stage import TwoStageModel
 from anamorph.nn.quantize import perplexity
-from anamorph.priors.compose import WithPrior
-from anamorph.priors.wavenet import WaveNetConfig
-from anamorph.runs import load, open_data, settings_of
+from anamorph.nn.wavenet_layers import WaveNetSizes
+from anamorph.run_data import open_data
+from anamorph.runs import load, settings_of
+from anamorph.training.autotune import ComputeRequest
 from anamorph.training.folder import RunFolder
-from anamorph.training.machine import Choice
 
 __all__ = ["SPEECH", "Heard", "Speech", "others_of", "speech_study"]
 
@@ -52,7 +53,7 @@ class Speech:
     on which the classifiers are trained."""
 
     source: str
-    wanted: Wanted
+    wanted: ReadOptions
     first: Stage
     prior: Stage
     heard: int = 54_000
@@ -61,24 +62,36 @@ class Speech:
 
 SPEECH = Speech(
     "fsdd",
-    Wanted(window=4096),
+    ReadOptions(window=4096),
     Stage(
         "audio_vqvae",
         AudioVQVAEConfig(
-            hears="spectrum",
-            vocabulary=256,
-            decoder=DilatedConfig(layers=14, cycle=7, width=32, inner=32, skip=64, head=64, scaled=False),
-            spectrum=3.0,
-            noise=3.0,
-            speakers=6,
-            rate=0.002,
+            encoder_input="spectrum",
+            num_embeddings=256,
+            decoder=WaveNetSizes(
+                layers=14,
+                dilation_cycle=7,
+                residual_channels=32,
+                gate_channels=32,
+                skip_channels=64,
+                head_channels=64,
+                scale_sums=False,
+            ),
+            spectrum_weight=3.0,
+            input_noise=3.0,
+            num_speakers=6,
+            learning_rate=0.002,
         ),
         75_000,
         8,
     ),
     Stage(
         "wavenet",
-        WaveNetConfig(net=DilatedConfig(layers=12, cycle=6, width=64, inner=64, dropout=0.1), classes=10, label=DIGIT),
+        WaveNetConfig(
+            network=WaveNetSizes(layers=12, dilation_cycle=6, residual_channels=64, gate_channels=64, dropout=0.1),
+            num_classes=10,
+            label=DIGIT,
+        ),
         360_000,
         64,
     ),
@@ -102,7 +115,7 @@ class Heard:
     @property
     def rate(self) -> int:
         assert isinstance(self.sounds.signal, Audio)
-        return self.sounds.signal.rate
+        return self.sounds.signal.sample_rate
 
     @property
     def size(self) -> int:
@@ -132,7 +145,7 @@ def pictures(x: Tensor, rate: int) -> Tensor:
 
 
 def speech_study(
-    study: Speech, out: Path, choice: Choice, say: Callable[[str], None], stop: Callable[[], bool] = lambda: False
+    study: Speech, out: Path, choice: ComputeRequest, say: Callable[[str], None], stop: Callable[[], bool] = lambda: False
 ) -> bool:
     """Train both stages and the classifiers, and write results.json, results.md, and sounds with their spectrograms.
 
@@ -145,11 +158,13 @@ def speech_study(
     train, held = (open_data(settings, split).shuffled() for split in ("train", "test"))
     told = f"{study.heard} sounds in noise of {NOISE}, {QUIETEST_DB:g} dB, {train.fingerprint}"
     noisy = Heard(train, NOISE)
-    found = kept_reader(out / "reader.safetensors", told, noisy, Heard(held), study.heard, study.measured, say, stop)
+    found = cached_factor_classifier(
+        out / "reader.safetensors", told, noisy, Heard(held), study.heard, study.measured, say, stop
+    )
     if found is None:
         return False
     model = load(out / "prior")
-    assert isinstance(model, WithPrior)
+    assert isinstance(model, TwoStageModel)
     n = min(study.measured, held.size)
     batch = held.take(0, n)
     heard = _heard(model, batch, out / "heard.safetensors")
@@ -164,17 +179,17 @@ def speech_study(
 
 
 @torch.no_grad()
-def _heard(model: WithPrior, batch: Batch, path: Path) -> Codes:
+def _heard(model: TwoStageModel, batch: Batch, path: Path) -> Codes:
     """What the model makes of sounds, and who speaks there: reconstructions; the same codes in another voice; the codes of
     another sound, each in the voice of its place; and what is drawn. Kept in a file, as it takes long."""
     kept = fingerprint_of(model)
-    if path.is_file() and read_facts(path).get("model") == kept:
+    if path.is_file() and read_metadata(path).get("model") == kept:
         return read_tensors(path)[0]
-    first, n = model.first, len(batch)
+    first, n = model.first_stage, len(batch)
     codes, speakers = encode_batch(first, batch), model.classes[SPEAKER]
     others = others_of(batch.labels[SPEAKER], speakers)
     digits = torch.arange(n) % model.classes[DIGIT]
-    drawn = model.draw(n, Seeded(0, "samples"), {DIGIT: digits, SPEAKER: torch.arange(n) // len(digits.unique()) % speakers})
+    drawn = model.sample(n, Seeded(0, "samples"), {DIGIT: digits, SPEAKER: torch.arange(n) // len(digits.unique()) % speakers})
     made = {
         "reconstructions": codes,
         "conversions": codes | {SPEAKER: others},
@@ -202,7 +217,7 @@ def _in_parts(model: LatentModel, codes: Codes) -> Tensor:
     return torch.cat(parts)
 
 
-def _measured(reader: FactorReader, batch: Batch, heard: Codes, rate: int) -> Iterator[dict[str, Any]]:
+def _measured(reader: FactorClassifier, batch: Batch, heard: Codes, rate: int) -> Iterator[dict[str, Any]]:
     """For each kind of sound: how often what is said and who says it are read as they should be; how sure the reader is; and
     how far the spectra are from the original's."""
     said, who = batch.labels[DIGIT], batch.labels[SPEAKER]
@@ -215,7 +230,7 @@ def _measured(reader: FactorReader, batch: Batch, heard: Codes, rate: int) -> It
         "drawn": (heard["samples"], heard[f"samples.{DIGIT}"], heard[f"samples.{SPEAKER}"]),
     }
     for name, (x, digit, speaker) in kinds.items():
-        chances = reader.chances(pictures(x, rate))
+        chances = reader.probabilities(pictures(x, rate))
         read = {factor: its.argmax(1) for factor, its in chances.items()}
         row: dict[str, Any] = {"sounds": name, "n": len(x)}
         row["digit as it should be"] = _share(read[DIGIT] == digit)
@@ -242,21 +257,21 @@ def _facts(out: Path, accuracy: Mapping[str, float]) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def _likelihood(model: WithPrior, batch: Batch) -> dict[str, Any]:
+def _likelihood(model: TwoStageModel, batch: Batch) -> dict[str, Any]:
     """Of held-out sounds: the codes in use, what a code costs, and bits per sample given the codes and who speaks."""
-    first = model.first
+    first = model.first_stage
     assert isinstance(first, AudioVQVAE)
     assert isinstance(first.signal, Audio)
     codes = encode_batch(first, batch)
-    counts = torch.bincount(codes["codes"].flatten(), minlength=first.config.vocabulary)
+    counts = torch.bincount(codes["codes"].flatten(), minlength=first.config.num_embeddings)
     parts = [
-        first.explain(batch.signals[i : i + PART], {name: value[i : i + PART] for name, value in codes.items()})
+        first.decoder_log_likelihood(batch.signals[i : i + PART], {name: value[i : i + PART] for name, value in codes.items()})
         for i in range(0, len(batch), PART)
     ]
     nats = -torch.cat(parts).mean() / first.signal.samples
-    raw = math.log2(first.config.vocabulary) * codes["codes"][0].numel() / first.signal.seconds
+    raw = math.log2(first.config.num_embeddings) * codes["codes"][0].numel() / first.signal.seconds
     return {
-        "codes in use": f"{int((counts > 0).sum())} of {first.config.vocabulary}",
+        "codes in use": f"{int((counts > 0).sum())} of {first.config.num_embeddings}",
         "perplexity of codes": round(float(perplexity(counts.double())), 1),
         "bits per second of codes, raw": round(raw),
         "held out: bits per sample, given codes and speaker": round(float(nats) / math.log(2), 3),
@@ -273,9 +288,9 @@ def _list(facts: Mapping[str, Any]) -> str:
     return "".join(f"| {name} | {value} |\n" for name, value in facts.items())
 
 
-def _show(out: Path, model: WithPrior, batch: Batch, heard: Codes) -> None:
+def _show(out: Path, model: TwoStageModel, batch: Batch, heard: Codes) -> None:
     """The first sounds, what comes back of them, the first of them in every voice, and the first that are drawn."""
-    first = {name: value[:1] for name, value in encode_batch(model.first, batch).items()}
+    first = {name: value[:1] for name, value in encode_batch(model.first_stage, batch).items()}
     speakers = model.classes[SPEAKER]
     every = {name: value.expand(speakers, *value.shape[1:]) for name, value in first.items()} | {
         SPEAKER: torch.arange(speakers)

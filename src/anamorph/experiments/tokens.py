@@ -11,25 +11,26 @@ from typing import Any
 import torch
 
 from anamorph.core.files import read_json, write_json
-from anamorph.core.model import LatentModel, Scores
-from anamorph.core.prior import Keep
+from anamorph.core.model import HasLikelihood, LatentModel
+from anamorph.core.prior import InpaintingMask
 from anamorph.core.random import Random, Seeded
 from anamorph.core.space import Codes, Space
-from anamorph.data.examples import Examples
-from anamorph.data.open import Wanted
+from anamorph.data.dataset import Dataset
+from anamorph.data.open import ReadOptions
 from anamorph.figures.grid import Row, save_picture, sheet
 from anamorph.metrics.likelihood import code_cost, likelihood
 from anamorph.metrics.reconstruction import reconstruction_error
-from anamorph.models.vqvae import VQVAEConfig
-from anamorph.models.vqvae2 import VQVAE2Config
-from anamorph.nn.laws import Law
+from anamorph.models.autoregressive.pixelcnn import PixelCNNConfig
+from anamorph.models.autoregressive.pixelsnail import PixelSNAILConfig
+from anamorph.models.quantized.vqvae import VQVAEConfig
+from anamorph.models.quantized.vqvae2 import VQVAE2Config
+from anamorph.models.two_stage import TwoStageModel
+from anamorph.nn.pixel_likelihood import PixelLikelihood
 from anamorph.nn.quantize import perplexity
-from anamorph.priors.compose import WithPrior
-from anamorph.priors.pixelcnn import PixelCNNConfig
-from anamorph.priors.pixelsnail import PixelSNAILConfig
-from anamorph.runs import load, new_settings, open_data, open_training, settings_of
+from anamorph.run_data import open_data
+from anamorph.runs import load, new_settings, open_training, settings_of
+from anamorph.training.autotune import ComputeRequest
 from anamorph.training.folder import RunFolder
-from anamorph.training.machine import Choice
 from anamorph.training.pictures import draw_codebooks
 
 __all__ = ["TOKENS", "Stage", "Tokens", "hours_of", "taken_at", "token_study", "trained"]
@@ -57,15 +58,15 @@ class Tokens:
     size: tuple[int, int] | None = None
 
 
-GREY = VQVAEConfig(width=64, vocabulary=128, code_dim=32, likelihood="logistic")
-SMALL = PixelCNNConfig(width=64, layers=8, head=256, dropout=0.1)
+GREY = VQVAEConfig(width=64, num_embeddings=128, embedding_dim=32, likelihood="logistic")
+SMALL = PixelCNNConfig(width=64, layers=8, head_channels=256, dropout=0.1)
 TOKENS = {
     "tokens-mnist": Tokens("mnist", Stage("vqvae", GREY, 600_000), Stage("pixelcnn", SMALL, 600_000, 128)),
     "tokens-fashion-mnist": Tokens("fashion-mnist", Stage("vqvae", GREY, 600_000), Stage("pixelcnn", SMALL, 600_000, 128)),
     "tokens-eurosat": Tokens(
         "eurosat",
-        Stage("vqvae2", VQVAE2Config(width=64, vocabulary=256, code_dim=32), 300_000),
-        Stage("pixelsnail", PixelSNAILConfig(inner=32, kernel=3, residual=2, dropout=0.2), 120_000),
+        Stage("vqvae2", VQVAE2Config(width=64, num_embeddings=256, embedding_dim=32), 300_000),
+        Stage("pixelsnail", PixelSNAILConfig(residual_channels=32, kernel_size=3, residual_blocks=2, dropout=0.2), 120_000),
         size=(64, 64),
     ),
 }
@@ -73,24 +74,26 @@ TOKENS = {
 
 
 def token_study(
-    study: Tokens, out: Path, choice: Choice, say: Callable[[str], None], stop: Callable[[], bool] = lambda: False
+    study: Tokens, out: Path, choice: ComputeRequest, say: Callable[[str], None], stop: Callable[[], bool] = lambda: False
 ) -> bool:
     """Train both stages, measure them on held-out images, and write results.json, results.md, tokens.png, codebooks.png.
 
     What has been done is not done again. Returns whether it came to its end, or was stopped.
     """
     for stage, folder, codes_of in ((study.first, out / "first", ""), (study.prior, out / "prior", str(out / "first"))):
-        if not trained(study.source, stage, RunFolder(folder), choice, say, stop, wanted=Wanted(study.size), codes_of=codes_of):
+        if not trained(
+            study.source, stage, RunFolder(folder), choice, say, stop, wanted=ReadOptions(study.size), codes_of=codes_of
+        ):
             return False
     model = load(out / "prior")
-    assert isinstance(model, WithPrior)
+    assert isinstance(model, TwoStageModel)
     settings = settings_of(RunFolder(out / "prior"))
     train, held = (open_data(settings, split).shuffled() for split in ("train", "test"))
     facts = _measured(model, train, held, out)
     write_json(out / "results.json", facts)
     (out / "results.md").write_text("".join(f"| {name} | {value} |\n" for name, value in facts.items()), encoding="utf-8")
     save_picture(out / "tokens.png", sheet(_rows(model, held), f"The first {SHOWN}, unpicked: {study.source}"))
-    draw_codebooks(out / "codebooks.png", model.first, held.take(0, CODED).signals, f"{study.source}, held out")
+    draw_codebooks(out / "codebooks.png", model.first_stage, held.take(0, CODED).signals, f"{study.source}, held out")
     say(f"wrote {out / 'results.md'}")
     return True
 
@@ -99,11 +102,11 @@ def trained(
     source: str,
     stage: Stage,
     folder: RunFolder,
-    choice: Choice,
+    choice: ComputeRequest,
     say: Callable[[str], None],
     stop: Callable[[], bool],
     *,
-    wanted: Wanted | None = None,
+    wanted: ReadOptions | None = None,
     codes_of: str = "",
 ) -> bool:
     """Whether a run of a stage has come to its end; it is started, or goes on."""
@@ -114,21 +117,21 @@ def trained(
                 source,
                 stage.images,
                 config=stage.config,
-                wanted=wanted,
+                read_options=wanted,
                 batch=stage.batch,
-                choice=choice,
+                compute=choice,
                 codes_of=codes_of,
             ).write(folder)
         training = open_training(folder)
-        for status in training.pursue(stop):
-            if status.written:
-                say(f"{folder}: {status.images:,} of {stage.images:,} images, {status.rate:.0f} images/s")
+        for status in training.run_to_end(stop):
+            if status.picture:
+                say(f"{folder}: {status.images:,} of {stage.images:,} images, {status.images_per_second:.0f} images/s")
             for warning in status.warnings:
                 say(f"{folder}: {warning}")
         return training.run.images >= stage.images
 
 
-def _measured(model: WithPrior, train: Examples, held: Examples, out: Path) -> dict[str, Any]:
+def _measured(model: TwoStageModel, train: Dataset, held: Dataset, out: Path) -> dict[str, Any]:
     n = min(MEASURED, held.size)
     described = read_json(max((out / "first" / "codes").glob("*/codes.json"), key=lambda path: path.stat().st_mtime))
     facts: dict[str, Any] = {
@@ -142,9 +145,10 @@ def _measured(model: WithPrior, train: Examples, held: Examples, out: Path) -> d
     facts |= {name: round(value, 4) for name, value in reconstruction_error(model, held, n).items()}
     facts["prior: nats per code, trained on"] = round(code_cost(model, train, n), 4)
     facts["prior: nats per code, held out"] = round(code_cost(model, held, n), 4)
-    if isinstance(model, Scores):
-        law: Law = model.first.law  # type: ignore[assignment]
-        facts |= {f"held out: {name}": round(value, 3) for name, value in likelihood(model, held, n, law.discrete).items()}
+    if isinstance(model, HasLikelihood):
+        given_codes: PixelLikelihood = model.first_stage.likelihood  # type: ignore[assignment]
+        held_out = likelihood(model, held, n, given_codes.discrete)
+        facts |= {f"held out: {name}": round(value, 3) for name, value in held_out.items()}
     return facts
 
 
@@ -160,7 +164,7 @@ def hours_of(folder: Path) -> float:
 
 
 @torch.no_grad()
-def _rows(model: WithPrior, held: Examples) -> list[Row]:
+def _rows(model: TwoStageModel, held: Dataset) -> list[Row]:
     """Originals, what comes back of them, what is drawn, and what uniform codes give; of a hierarchy, also what each level
     says: the coarse codes alone, and what changes when the fine ones are drawn anew."""
     x = held.take(0, SHOWN).signals
@@ -171,7 +175,7 @@ def _rows(model: WithPrior, held: Examples) -> list[Row]:
             Row("coarse codes alone", model.decode(codes | _commonest(codes, model.spaces[1:]))),
             Row("fine codes drawn anew", model.decode(_redrawn(model, codes, Seeded(1, "fine")))),
         ]
-    drawn = model.draw(SHOWN, Seeded(0, "tokens"))
+    drawn = model.sample(SHOWN, Seeded(0, "tokens"))
     return [*rows, Row("drawn from the prior", model.decode(drawn)), Row("uniform codes", model.decode(_uniform(model)))]
 
 
@@ -180,13 +184,13 @@ def _commonest(codes: Codes, spaces: tuple[Space, ...]) -> Codes:
     return {s.name: torch.full_like(codes[s.name], int(codes[s.name].flatten().mode().values)) for s in spaces}
 
 
-def _redrawn(model: WithPrior, codes: Codes, random: Random) -> Codes:
+def _redrawn(model: TwoStageModel, codes: Codes, random: Random) -> Codes:
     """The coarsest codes as they are, the others drawn given them."""
     coarsest = model.spaces[0].name
     masks = {name: torch.full_like(value, name == coarsest, dtype=torch.bool) for name, value in codes.items()}
-    return model.choose(len(codes[coarsest]), random, keep=Keep(codes, masks))
+    return model.sample(len(codes[coarsest]), random, mask=InpaintingMask(codes, masks))
 
 
 def _uniform(model: LatentModel) -> Codes:
     random = Seeded(0, "uniform")
-    return {s.name: random.integers(0, s.vocabulary or 1, (SHOWN, *s.shape)) for s in model.spaces}
+    return {s.name: random.integers(0, s.num_codes or 1, (SHOWN, *s.shape)) for s in model.spaces}

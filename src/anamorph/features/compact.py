@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from anamorph.core.signal import Image
-from anamorph.features.network import Classifies, FeatureNetwork, in_channels, resized
+from anamorph.features.network import ClassifierNetwork, FeatureNetwork, in_channels, resized
 
 __all__ = ["CompactClassifier", "CompactNetwork"]
 
@@ -40,7 +40,7 @@ class CompactNetwork(FeatureNetwork):
         return self.trunk(resized(in_channels(x, self.image.channels), self.image.height, self.image.width))
 
 
-class CompactClassifier(Classifies):
+class CompactClassifier(ClassifierNetwork):
     """Features [B, 128] that were learned with labels, and the classes of each label, {name: how many}."""
 
     def __init__(self, image: Image, name: str, classes: Mapping[str, int]) -> None:

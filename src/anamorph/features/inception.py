@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from anamorph.features.network import Classifies, in_channels
+from anamorph.features.network import ClassifierNetwork, in_channels
 
 __all__ = ["InceptionV3", "resized_as_tensorflow_1"]
 
@@ -119,7 +119,7 @@ def _e(channels: int, pool: Literal["mean", "max"]) -> _Mixed:
     return _Mixed(channels, [[_Step("branch1x1", 320)], three, double], 192, pool)
 
 
-class InceptionV3(Classifies):
+class InceptionV3(ClassifierNetwork):
     """Features [B, 2048] ("pool3") of images, and what it takes them for.
 
     Images are brought to 299x299 as TensorFlow 1 does, and to (byte - 128) / 128, as the graph does itself.

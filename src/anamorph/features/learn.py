@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from anamorph.core.errors import UserError
-from anamorph.core.progress import Progress, quiet
+from anamorph.core.progress import Progress, no_progress
 from anamorph.core.random import Random, Seeded
 from anamorph.core.signal import Batch, Image, Source
 from anamorph.features.compact import CompactClassifier, CompactNetwork
 from anamorph.features.network import resized
-from anamorph.features.pixels import seen_as
+from anamorph.features.pixels import network_image
 
 __all__ = ["accuracy", "contrast", "train_classifier", "train_contrastive", "views"]
 
@@ -28,7 +28,7 @@ TEMPERATURE = 0.2
 
 @torch.enable_grad()
 def train_classifier(
-    source: Source, name: str, images: int = SUPERVISED, seed: int = 0, progress: Progress = quiet
+    source: Source, name: str, images: int = SUPERVISED, seed: int = 0, progress: Progress = no_progress
 ) -> CompactClassifier:
     """A network that has learned every label of a source that has two classes or more, from so many images, by cross-entropy
     (AdamW, one cycle of its rate); the same for the same seed on the same kind of machine.
@@ -49,7 +49,7 @@ def train_classifier(
 
 @torch.enable_grad()
 def train_contrastive(
-    source: Source, name: str, images: int = CONTRASTIVE, seed: int = 0, progress: Progress = quiet
+    source: Source, name: str, images: int = CONTRASTIVE, seed: int = 0, progress: Progress = no_progress
 ) -> CompactNetwork:
     """A network that has learned, without labels, to tell which two views are of one image (SimCLR).
 
@@ -81,7 +81,7 @@ def _seeded(seed: int) -> Iterator[None]:
 def _image(source: Source) -> Image:
     if not isinstance(source.signal, Image) or not source.size:
         raise UserError("a feature network learns from images, and this source has none")
-    return seen_as(source.signal)
+    return network_image(source.signal)
 
 
 def _descent(

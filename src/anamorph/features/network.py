@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from anamorph.core.errors import UserError
 from anamorph.core.fingerprint import fingerprint_of
 
-__all__ = ["Classifies", "Compares", "FeatureNetwork", "image_distance", "in_channels", "resized"]
+__all__ = ["ClassifierNetwork", "DistanceNetwork", "FeatureNetwork", "image_distance", "in_channels", "resized"]
 
 
 class FeatureNetwork(nn.Module, ABC):
@@ -34,7 +34,7 @@ class FeatureNetwork(nn.Module, ABC):
         return fingerprint_of(self, f"{self.name}|{self.resizer}|{self.width}")
 
 
-class Classifies(FeatureNetwork):
+class ClassifierNetwork(FeatureNetwork):
     """Also knows classes."""
 
     @abstractmethod
@@ -42,7 +42,7 @@ class Classifies(FeatureNetwork):
         """Of the classes [B, classes] of each label, by its name."""
 
 
-class Compares(FeatureNetwork):
+class DistanceNetwork(FeatureNetwork):
     """Also has a distance of images that was made to agree with what people see."""
 
     @abstractmethod
@@ -53,7 +53,7 @@ class Compares(FeatureNetwork):
 @torch.no_grad()
 def image_distance(network: FeatureNetwork, a: Tensor, b: Tensor) -> Tensor:
     """The network's own distance of images [B, C, H, W] from others, [B], or the squared one of their features."""
-    if isinstance(network, Compares):
+    if isinstance(network, DistanceNetwork):
         return network.distance(a, b)
     return (network(a) - network(b)).square().sum(1)
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from anamorph.core.errors import UserError
 from anamorph.features.backbones import BACKBONES, TAPS, taps
-from anamorph.features.network import Compares, in_channels
+from anamorph.features.network import DistanceNetwork, in_channels
 
 __all__ = ["LPIPS", "SMALLEST", "lpips"]
 
@@ -47,7 +47,7 @@ def _unit(x: Tensor) -> Tensor:
     return x / (x.square().sum(1, keepdim=True).sqrt() + 1e-10)
 
 
-class LPIPS(Compares):
+class LPIPS(DistanceNetwork):
     """The distance [B] of images in their own size; as features, all maps, scaled so that squared differences add up to it.
 
     network: vgg16, alexnet or squeezenet. heads: the published weight of each map.

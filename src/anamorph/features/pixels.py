@@ -6,19 +6,19 @@ import torch
 from torch import Tensor
 
 from anamorph.core.errors import UserError
-from anamorph.core.progress import Progress, quiet
+from anamorph.core.progress import Progress, no_progress
 from anamorph.core.signal import Image, Source
 from anamorph.features.moments import Moments
 from anamorph.features.network import FeatureNetwork, in_channels, resized
 
-__all__ = ["PrincipalPixels", "RawPixels", "fit_principal", "seen_as"]
+__all__ = ["PrincipalPixels", "RawPixels", "fit_principal", "network_image"]
 
 SIDE = 32
 """Larger images are looked at in this size."""
 BATCH = 1024
 
 
-def seen_as(image: Image, side: int = SIDE) -> Image:
+def network_image(image: Image, side: int = SIDE) -> Image:
     """The size in which a small network looks at images: their own, or, of the same proportions, with `side` on the longer."""
     longest = max(image.height, image.width)
     if longest <= side:
@@ -35,7 +35,7 @@ class RawPixels(FeatureNetwork):
 
     def __init__(self, image: Image) -> None:
         super().__init__()
-        self.image, self.name, self.resizer, self.width = image, "pixels", _resizer(image), image.values
+        self.image, self.name, self.resizer, self.width = image, "pixels", _resizer(image), image.num_values
 
     def forward(self, x: Tensor) -> Tensor:
         return resized(in_channels(x, self.image.channels), self.image.height, self.image.width).flatten(1)
@@ -51,8 +51,8 @@ class PrincipalPixels(FeatureNetwork):
         super().__init__()
         self.pixels, self.width = RawPixels(image), width
         self.name, self.resizer = f"pixels-pca{width}", _resizer(image)
-        self.register_buffer("mean", torch.zeros(image.values))
-        self.register_buffer("directions", torch.zeros(width, image.values))
+        self.register_buffer("mean", torch.zeros(image.num_values))
+        self.register_buffer("directions", torch.zeros(width, image.num_values))
 
     @property
     def image(self) -> Image:
@@ -63,20 +63,20 @@ class PrincipalPixels(FeatureNetwork):
 
 
 @torch.no_grad()
-def fit_principal(source: Source, width: int = 64, n: int = 10_000, progress: Progress = quiet) -> PrincipalPixels:
+def fit_principal(source: Source, width: int = 64, n: int = 10_000, progress: Progress = no_progress) -> PrincipalPixels:
     """The directions in which the pixels of n images of a source vary most, each with its largest number positive.
 
     Raises: UserError for a source of no images, or fewer images or pixels than directions.
     """
     if not isinstance(source.signal, Image):
         raise UserError("pixels are of images, and this source has none")
-    image, n = seen_as(source.signal), min(n, source.size)
-    if not 1 <= width < min(n, image.values + 1):
+    image, n = network_image(source.signal), min(n, source.size)
+    if not 1 <= width < min(n, image.num_values + 1):
         raise UserError(
             f"{width} components need more than {width} images of at least as many pixels, got {n} of "
-            f"{image.values}: take fewer"
+            f"{image.num_values}: take fewer"
         )
-    pixels, moments = RawPixels(image), Moments(image.values)
+    pixels, moments = RawPixels(image), Moments(image.num_values)
     for start in range(0, n, BATCH):
         moments.add(pixels(source.take(start, min(BATCH, n - start)).signals))
         progress(min(start + BATCH, n), n)

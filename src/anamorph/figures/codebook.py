@@ -11,14 +11,14 @@ from torch import Tensor
 
 from anamorph.figures.curves import save_figure
 
-__all__ = ["Quantised", "save_codebooks"]
+__all__ = ["CodebookView", "save_codebooks"]
 
 MOST = 4000
 """Vectors that are shown."""
 
 
 @dataclass(frozen=True)
-class Quantised:
+class CodebookView:
     """What an encoder gave [N, D], the vectors of a codebook [K, D], and how often each was chosen [K]."""
 
     outputs: Tensor
@@ -26,7 +26,7 @@ class Quantised:
     counts: Tensor
 
 
-def save_codebooks(path: Path, books: Mapping[str, Quantised], title: str = "") -> None:
+def save_codebooks(path: Path, books: Mapping[str, CodebookView], title: str = "") -> None:
     """Write a picture (PNG, or SVG by name) with a panel for each codebook: outputs and codes along the two principal
     components of the outputs. Codes are the larger the oftener they are chosen; those that never are, are crosses."""
     from matplotlib.figure import Figure
@@ -64,7 +64,7 @@ def save_codebooks(path: Path, books: Mapping[str, Quantised], title: str = "") 
     save_figure(path, figure)
 
 
-def _in_the_plane(book: Quantised) -> tuple[Tensor, Tensor, list[float]]:
+def _in_the_plane(book: CodebookView) -> tuple[Tensor, Tensor, list[float]]:
     """Outputs [N, 2], vectors [K, 2], and the shares of the outputs' variance along both axes."""
     outputs = book.outputs[:: max(1, len(book.outputs) // MOST)].double()
     mean = outputs.mean(0)

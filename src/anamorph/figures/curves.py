@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from anamorph.core.files import replacing
+from anamorph.core.files import atomic_write
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -44,7 +44,7 @@ def save_figure(path: Path, figure: Figure) -> None:
     import matplotlib
 
     kind = path.suffix.lower().removeprefix(".")
-    with replacing(path) as temporary, matplotlib.rc_context({"svg.hashsalt": "anamorph"}):
+    with atomic_write(path) as temporary, matplotlib.rc_context({"svg.hashsalt": "anamorph"}):
         figure.savefig(temporary, format="svg" if kind == "svg" else "png", metadata={"Date": None} if kind == "svg" else None)
 
 

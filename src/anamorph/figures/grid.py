@@ -17,7 +17,7 @@ from PIL import ImageDraw, ImageFont
 from torch import Tensor
 
 from anamorph.core.errors import UserError
-from anamorph.core.files import replacing
+from anamorph.core.files import atomic_write
 
 __all__ = ["Row", "Sheet", "as_picture", "rows_of", "save_grid", "save_picture", "sheet"]
 
@@ -133,7 +133,7 @@ def save_grid(path: Path | str, images: Tensor, columns: int | None = None, titl
 
 def save_picture(path: Path, picture: Sheet | Pillow.Image) -> None:
     """Write a PNG, or a sheet as an SVG if the name ends so; whole or not at all."""
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         if path.suffix.lower() == ".svg" and isinstance(picture, Sheet):
             temporary.write_text(picture.svg(), encoding="utf-8")
         else:

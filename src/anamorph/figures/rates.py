@@ -12,14 +12,14 @@ from anamorph.figures.curves import save_figure
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["Kept", "save_rates"]
+__all__ = ["RatePoint", "save_rates"]
 
 
 TICKS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
 
 
 @dataclass(frozen=True)
-class Kept:
+class RatePoint:
     """A way of keeping images: bits per pixel of whole files and without their headers, and how well they are kept."""
 
     bits: float
@@ -28,7 +28,7 @@ class Kept:
     ssim: float
 
 
-def save_rates(path: Path, codecs: Mapping[str, Sequence[Kept]], models: Mapping[str, Kept], title: str = "") -> None:
+def save_rates(path: Path, codecs: Mapping[str, Sequence[RatePoint]], models: Mapping[str, RatePoint], title: str = "") -> None:
     """Write a picture (PNG, or SVG by name) of quality against rate: curves of codecs over their settings, and models as
     points, each of whole files (full) and without headers (pale)."""
     from matplotlib.figure import Figure
@@ -61,7 +61,7 @@ def save_rates(path: Path, codecs: Mapping[str, Sequence[Kept]], models: Mapping
     save_figure(path, figure)
 
 
-def _mark(axes: Axes, one: Kept, value: float, colour: str, name: str) -> None:
+def _mark(axes: Axes, one: RatePoint, value: float, colour: str, name: str) -> None:
     """A point for whole files, a pale one without their headers, and what lies between."""
     axes.plot([one.bare_bits, one.bits], [value, value], color=colour, alpha=0.45, linestyle="--", linewidth=1)
     axes.plot([one.bare_bits], [value], color=colour, alpha=0.45, marker="D", linestyle="none")

@@ -18,13 +18,13 @@ from anamorph.core.signal import Audio, Image, Signal
 from anamorph.figures.grid import Row, as_picture, rows_of, save_picture, sheet
 from anamorph.figures.wav import read_wav, write_wav
 
-__all__ = ["Shown", "draw", "keep_strip", "kept_strips", "show", "show_all"]
+__all__ = ["WrittenFiles", "draw", "keep_strip", "kept_strips", "show", "show_all"]
 
 LIST = "sounds.json"
 
 
 @dataclass(frozen=True)
-class Shown:
+class WrittenFiles:
     """What was written: a picture, and of sounds a WAV file, or a folder of them."""
 
     picture: Path
@@ -49,11 +49,11 @@ def draw(path: Path, signal: Signal, rows: Sequence[Row], title: str = "", heads
     from anamorph.figures.spectrogram import save_spectrograms
 
     picture = path if path.suffix.lower() in (".png", ".svg") else path.with_suffix(".png")
-    save_spectrograms(picture, rows, signal.rate, title, heads)
+    save_spectrograms(picture, rows, signal.sample_rate, title, heads)
     return picture
 
 
-def show(path: Path, signal: Signal, rows: Sequence[Row], title: str = "", heads: Sequence[str] = ()) -> Shown:
+def show(path: Path, signal: Signal, rows: Sequence[Row], title: str = "", heads: Sequence[str] = ()) -> WrittenFiles:
     """Write rows of signals [n, *signal.shape] in [-1, 1]. Of sounds, PATH.png (or .svg) shows the spectrograms; a single one
     is written to PATH.wav, several to the folder PATH-sounds, named by row and column.
 
@@ -61,17 +61,17 @@ def show(path: Path, signal: Signal, rows: Sequence[Row], title: str = "", heads
     """
     picture = draw(path, signal, rows, title, heads)
     if isinstance(signal, Image):
-        return Shown(picture)
+        return WrittenFiles(picture)
     named = list(_named(rows, heads))
     if len(named) == 1:
-        write_wav(path.with_suffix(".wav"), named[0][1], signal.rate)
-        return Shown(picture, path.with_suffix(".wav"))
+        write_wav(path.with_suffix(".wav"), named[0][1], signal.sample_rate)
+        return WrittenFiles(picture, path.with_suffix(".wav"))
     folder = path.with_name(f"{path.stem}-sounds")
     _write_all(folder, dict(named), signal)
-    return Shown(picture, folder)
+    return WrittenFiles(picture, folder)
 
 
-def show_all(path: Path, signal: Signal, x: Tensor, columns: int | None = None, title: str = "") -> Shown:
+def show_all(path: Path, signal: Signal, x: Tensor, columns: int | None = None, title: str = "") -> WrittenFiles:
     """Write signals [n, *signal.shape] in [-1, 1], in a square or in so many columns; see `show`."""
     return show(path, signal, rows_of(x, columns), title)
 
@@ -84,7 +84,7 @@ def _write_all(folder: Path, sounds: dict[str, Tensor], signal: Audio) -> None:
     except (UserError, TypeError):
         old = set()
     for name, x in sounds.items():
-        write_wav(folder / name, x, signal.rate)
+        write_wav(folder / name, x, signal.sample_rate)
     for name in old - set(sounds):
         if Path(name).name == name:
             (folder / name).unlink(missing_ok=True)
@@ -116,7 +116,7 @@ def keep_strip(folder: Path, images: int, signal: Signal, cells: Sequence[Tensor
     if isinstance(signal, Image):
         save_picture(path.with_suffix(".png"), as_picture(strip))
     else:
-        write_wav(path.with_suffix(".wav"), strip, signal.rate)
+        write_wav(path.with_suffix(".wav"), strip, signal.sample_rate)
 
 
 def kept_strips(folder: Path, signal: Signal) -> Iterator[tuple[int, list[Tensor]]]:

@@ -72,7 +72,7 @@ class _Canvas:
         save_figure(path, self.figure)
 
 
-def save_spectrograms(path: Path, rows: Sequence[Row], rate: int, title: str = "", heads: Sequence[str] = ()) -> None:
+def save_spectrograms(path: Path, rows: Sequence[Row], sample_rate: int, title: str = "", heads: Sequence[str] = ()) -> None:
     """Write rows of sounds [n, C, T] in [-1, 1] as one picture (PNG, or SVG by name) of log-mel spectrograms on one scale.
 
     Raises: UserError if there is nothing to show, or more than fits into one picture.
@@ -83,7 +83,7 @@ def save_spectrograms(path: Path, rows: Sequence[Row], rate: int, title: str = "
     columns = max(len(row.images) for row in rows)
     if columns * len(rows) > MOST_PANELS:
         raise UserError(f"the picture would have {columns * len(rows)} spectrograms, over {MOST_PANELS}: show fewer sounds")
-    levels = [log_mel(x[None].cpu(), rate)[0].numpy() for x in sounds]
+    levels = [log_mel(x[None].cpu(), sample_rate)[0].numpy() for x in sounds]
     top = 5 * math.ceil(float(np.quantile(np.concatenate([level.ravel() for level in levels]), LOUD)) / 5)
     captions = 8 * max(len(row.caption) for row in rows)
     page = _Page(columns, len(rows), 64 + captions, 14 + 32 * bool(title) + 22 * bool(heads))
@@ -94,9 +94,9 @@ def save_spectrograms(path: Path, rows: Sequence[Row], rate: int, title: str = "
             x, y = page.corner(i, j)
             canvas.fill(x, y, shades(next(left), top))
             if i + 1 == len(rows) or j >= len(rows[i + 1].images):
-                _times(canvas, x, y + PANEL[1], sounds[0].shape[-1] / rate)
+                _times(canvas, x, y + PANEL[1], sounds[0].shape[-1] / sample_rate)
         if shown:
-            _pitches(canvas, *page.corner(i, shown[0]), rate)
+            _pitches(canvas, *page.corner(i, shown[0]), sample_rate)
         canvas.write(14, page.corner(i, 0)[1] + PANEL[1] / 2, row.caption, 9, va="center")
     for j, head in enumerate(heads[:columns]):
         canvas.write(page.corner(0, j)[0] + PANEL[0] / 2, page.top - 6, head, 9, ha="center", va="bottom")

@@ -9,7 +9,7 @@ from PIL import Image as Pillow
 from torch import Tensor
 
 from anamorph.core.errors import UserError
-from anamorph.core.files import replacing
+from anamorph.core.files import atomic_write
 from anamorph.figures.grid import as_picture
 
 __all__ = ["KINDS", "check_kind", "save_video"]
@@ -19,18 +19,18 @@ SMALLEST_FRAME = 256
 """Smaller images are enlarged by a whole number."""
 
 
-def save_video(path: Path, images: Tensor, rate: float = 25.0) -> None:
+def save_video(path: Path, images: Tensor, frames_per_second: float = 25.0) -> None:
     """Write images [n, C, H, W] in [-1, 1] as a film that runs forth and back, `rate` of them a second, without end.
 
     Raises: UserError for a kind of file that is not known, or an MP4 without the extra that it needs.
     """
     kind = check_kind(path)
     frames = [_frame(image) for image in [*images, *images.flip(0)[1:-1]]]
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         if kind == ".mp4":
-            _write_mp4(temporary, frames, rate)
+            _write_mp4(temporary, frames, frames_per_second)
         else:
-            duration = round(1000 / rate)
+            duration = round(1000 / frames_per_second)
             options = {"lossless": True} if kind == ".webp" else {}
             form = "WEBP" if kind == ".webp" else "PNG"
             frames[0].save(temporary, form, save_all=True, append_images=frames[1:], duration=duration, loop=0, **options)

@@ -11,27 +11,27 @@ import torch
 from torch import Tensor
 
 from anamorph.core.errors import UserError
-from anamorph.core.files import replacing
+from anamorph.core.files import atomic_write
 
 __all__ = ["read_wav", "wav_bytes", "write_wav"]
 
 SCALE = 32768
 
 
-def write_wav(path: Path, x: Tensor, rate: int) -> None:
+def write_wav(path: Path, x: Tensor, sample_rate: int) -> None:
     """Write one sound [C, T] in [-1, 1], clipped, as 16-bit PCM; whole or not at all."""
-    with replacing(path) as temporary:
-        temporary.write_bytes(wav_bytes(x, rate))
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(wav_bytes(x, sample_rate))
 
 
-def wav_bytes(x: Tensor, rate: int) -> bytes:
+def wav_bytes(x: Tensor, sample_rate: int) -> bytes:
     """What `write_wav` writes."""
     pcm = (x.detach().float().cpu() * SCALE).round().clamp(-SCALE, SCALE - 1).to(torch.int16).numpy()
     out = BytesIO()
     with wave.open(out, "wb") as file:
         file.setnchannels(pcm.shape[0])
         file.setsampwidth(2)
-        file.setframerate(rate)
+        file.setframerate(sample_rate)
         file.writeframes(np.ascontiguousarray(pcm.T, "<i2").tobytes())
     return out.getvalue()
 

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import torch
 
 from anamorph.core.errors import UserError
-from anamorph.interop.standins import (
+from anamorph.interop.inert_types import (
     KNOWN,
     STANDINS,
     Array,

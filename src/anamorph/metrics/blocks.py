@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from anamorph.core.progress import Progress, quiet
+from anamorph.core.progress import Progress, no_progress
 
 __all__ = ["Block", "Blocks", "Smallest", "blocks_across", "blocks_within", "squared_distances"]
 
@@ -31,7 +31,7 @@ class Blocks:
     a mean far from zero would cost the digits that tell neighbours apart; errors are below 2e-6 of |x|^2 + |y|^2. Each block
     overwrites the last: what is in it is used at once."""
 
-    def __init__(self, first: Tensor, progress: Progress = quiet, total: int = 1) -> None:
+    def __init__(self, first: Tensor, progress: Progress = no_progress, total: int = 1) -> None:
         sums = torch.stack([part.double().sum(0) for part in first.split(SIDE)]).sum(0)
         self.mean = sums.div(len(first)).to(first.dtype)
         self.right, self.block = (torch.empty(0, device=first.device) for _ in range(2))

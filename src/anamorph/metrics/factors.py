@@ -12,10 +12,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from anamorph.core.errors import UserError
-from anamorph.core.files import read_facts, read_tensors, write_tensors
+from anamorph.core.files import read_metadata, read_tensors, write_tensors
 from anamorph.core.signal import Image, Source
 
-__all__ = ["FactorReader", "accuracy", "agreement", "effective_classes", "kept_reader", "train_reader"]
+__all__ = [
+    "FactorClassifier",
+    "accuracy",
+    "agreement",
+    "cached_factor_classifier",
+    "effective_classes",
+    "train_factor_classifier",
+]
 
 BATCH = 64
 
@@ -27,7 +34,7 @@ class ImageSource(Source, Protocol):
     def signal(self) -> Image: ...
 
 
-class FactorReader(nn.Module):
+class FactorClassifier(nn.Module):
     """Logits [B, classes] of each factor, by name, of images [B, C, H, W] in [-1, 1]: one head per factor on shared layers.
 
     Raises: UserError if there is no factor to read.
@@ -46,34 +53,34 @@ class FactorReader(nn.Module):
         self.heads = nn.ModuleDict({name: nn.Linear(256, classes) for name, classes in factors.items()})
 
     @staticmethod
-    def of(source: ImageSource) -> FactorReader:
+    def of(source: ImageSource) -> FactorClassifier:
         """For every label of a source that has classes."""
-        return FactorReader(source.signal, {label.name: len(label.classes) for label in source.labels if label.classes})
+        return FactorClassifier(source.signal, {label.name: len(label.classes) for label in source.labels if label.classes})
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         features = self.trunk(x)
         return {name: head(features) for name, head in self.heads.items()}
 
-    def read(self, x: Tensor) -> dict[str, Tensor]:
+    def predict(self, x: Tensor) -> dict[str, Tensor]:
         """The class [B] of each factor, by name."""
-        return {name: chances.argmax(1) for name, chances in self.chances(x).items()}
+        return {name: chances.argmax(1) for name, chances in self.probabilities(x).items()}
 
     @torch.no_grad()
-    def chances(self, x: Tensor) -> dict[str, Tensor]:
+    def probabilities(self, x: Tensor) -> dict[str, Tensor]:
         """Of every class [B, classes] of each factor, by name."""
         parts = [self(part) for part in x.split(256)]
         return {name: torch.cat([part[name] for part in parts]).softmax(1) for name in self.heads}
 
 
 @torch.enable_grad()
-def train_reader(
+def train_factor_classifier(
     source: ImageSource, images: int, seed: int = 0, stop: Callable[[], bool] = lambda: False
-) -> FactorReader | None:
+) -> FactorClassifier | None:
     """A reader of every label that has classes, trained on so many images by cross-entropy (AdamW, one cycle of its rate);
     None if it was stopped."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        reader = FactorReader.of(source)
+        reader = FactorClassifier.of(source)
     optimizer = torch.optim.AdamW(reader.parameters())
     steps = max(1, images // BATCH)
     cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=3e-3, total_steps=steps)
@@ -89,7 +96,7 @@ def train_reader(
     return reader.eval().requires_grad_(False)
 
 
-def kept_reader(
+def cached_factor_classifier(
     path: Path,
     wanted: str,
     train: ImageSource,
@@ -98,16 +105,16 @@ def kept_reader(
     n: int,
     say: Callable[[str], None],
     stop: Callable[[], bool] = lambda: False,
-) -> tuple[FactorReader, dict[str, float]] | None:
+) -> tuple[FactorClassifier, dict[str, float]] | None:
     """A reader of a source's labels, and how often it is right on n held-out images: as kept in a file, if it is the one
     that is wanted, or else trained on so many images and written there; None if that was stopped."""
-    if path.is_file() and read_facts(path).get("trained") == wanted:
+    if path.is_file() and read_metadata(path).get("trained") == wanted:
         tensors, facts = read_tensors(path)
-        reader = FactorReader.of(train)
+        reader = FactorClassifier.of(train)
         reader.load_state_dict(tensors)
         return reader.eval().requires_grad_(False), json.loads(facts["accuracy"])
     say(f"training a classifier of {', '.join(label.name for label in train.labels)}")
-    trained = train_reader(train, images, stop=stop)
+    trained = train_factor_classifier(train, images, stop=stop)
     if trained is None:
         return None
     read = accuracy(trained, held, n)
@@ -116,10 +123,10 @@ def kept_reader(
     return trained, read
 
 
-def accuracy(reader: FactorReader, source: Source, n: int) -> dict[str, float]:
+def accuracy(reader: FactorClassifier, source: Source, n: int) -> dict[str, float]:
     """The share of n images whose factor is read rightly, by factor."""
     batch = source.take(0, n)
-    return agreement(reader.read(batch.signals), batch.labels)
+    return agreement(reader.predict(batch.signals), batch.labels)
 
 
 def agreement(read: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, float]:

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from anamorph.core.errors import UserError
+from anamorph.features.feature_set import check_pair
 from anamorph.features.moments import Moments
-from anamorph.features.sets import check_pair
 
 __all__ = ["frechet_bias", "frechet_distance", "frechet_of_features"]
 
@@ -48,14 +48,14 @@ def _factor(covariance: Tensor) -> Tensor:
     return vectors * values.clamp(min=0).sqrt()
 
 
-def frechet_bias(law: Moments, n: int, m: int) -> float:
+def frechet_bias(moments: Moments, n: int, m: int) -> float:
     """About how far apart n and m images of one and the same law lie, which no model can do better than.
 
     The distance is of second order in the errors of mean and covariance. Of a Gaussian law with eigenvalues l, that of the
     mean adds sum(l) (1/n + 1/m), and that of the covariance half the sum over i, j of l_i l_j (1 + [i = j]) / (l_i + l_j) times
     the same; that FID falls as 1/n to its limit is said by Chong and Forsyth 2019, arXiv:1911.07023.
     """
-    values = torch.linalg.eigvalsh(law.covariance).clamp(min=0)
+    values = torch.linalg.eigvalsh(moments.covariance).clamp(min=0)
     sums = values[:, None] + values[None, :]
     pairs = torch.where(sums > 0, values[:, None] * values[None, :] / sums.clamp(min=1e-300), 0.0)
     spread = 0.5 * (pairs.sum() + pairs.diagonal().sum())

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from anamorph.core.errors import UserError
 from anamorph.core.random import Random
-from anamorph.features.sets import check_pair
+from anamorph.features.feature_set import check_pair
 
-__all__ = ["kernel_distance", "kernel_distance_of_all"]
+__all__ = ["kernel_distance", "kernel_distance_all_pairs"]
 
 AT_A_TIME = 4096
 
@@ -36,7 +36,7 @@ def kernel_distance(
     return float(found.mean()), error
 
 
-def kernel_distance_of_all(real: Tensor, generated: Tensor) -> float:
+def kernel_distance_all_pairs(real: Tensor, generated: Tensor) -> float:
     """The same over all pairs of features [N, D] and [M, D] at once: the estimate with the least noise.
 
     Raises: UserError as `kernel_distance`.

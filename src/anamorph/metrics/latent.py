@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from anamorph.core.errors import UserError
-from anamorph.core.model import LatentModel, decode_in_parts
+from anamorph.core.model import LatentModel, decode_in_chunks
 from anamorph.core.space import Codes
 from anamorph.edit.interpolate import lerp
 
@@ -21,23 +21,23 @@ class CodeUsage:
     """How many of a vocabulary are used at all, and how many there would be if all were used alike (exp of the entropy)."""
 
     used: int
-    vocabulary: int
+    num_codes: int
     perplexity: float
     counts: Tensor
 
 
-def code_usage(codes: Tensor, vocabulary: int) -> CodeUsage:
+def code_usage(codes: Tensor, num_codes: int) -> CodeUsage:
     """How codes, whole numbers [N, ...] below a vocabulary, are spread over it.
 
     Raises: UserError if there are none, or one is not of the vocabulary.
     """
     if codes.is_floating_point() or not codes.numel():
         raise UserError(f"usage is counted of whole numbers, got {codes.numel()} of {codes.dtype}")
-    if int(codes.min()) < 0 or int(codes.max()) >= vocabulary:
-        raise UserError(f"codes from {int(codes.min())} to {int(codes.max())}, wanted 0 to {vocabulary - 1}")
-    counts = torch.bincount(codes.flatten().long(), minlength=vocabulary)
+    if int(codes.min()) < 0 or int(codes.max()) >= num_codes:
+        raise UserError(f"codes from {int(codes.min())} to {int(codes.max())}, wanted 0 to {num_codes - 1}")
+    counts = torch.bincount(codes.flatten().long(), minlength=num_codes)
     shares = counts.double() / counts.sum()
-    return CodeUsage(int((counts > 0).sum()), vocabulary, float(torch.special.entr(shares).sum().exp()), counts)
+    return CodeUsage(int((counts > 0).sum()), num_codes, float(torch.special.entr(shares).sum().exp()), counts)
 
 
 def active_units(means: Tensor, least: float = 0.01) -> Tensor:
@@ -76,7 +76,7 @@ def smoothness(model: LatentModel, a: Codes, b: Codes, features: Callable[[Tenso
     straight, even = [], []
     for i in range(count):
         way = {name: lerp(a[name][i], b[name][i], t.to(a[name])) for name in a}
-        seen = features(decode_in_parts(model, way)).double()
+        seen = features(decode_in_chunks(model, way)).double()
         moved, whole = (seen[1:] - seen[:-1]).norm(dim=1), (seen[-1] - seen[0]).norm()
         if not float(moved.sum()) > 0:
             raise UserError(f"nothing changes along way {i}: its ends look the same to the feature network")

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from anamorph.core.model import Bounds, Chooses, LatentModel, Scores, nats_per_code, require
+from anamorph.core.model import HasImportanceWeights, HasLikelihood, HasPrior, LatentModel, nats_per_code, require
 from anamorph.core.random import Random
 from anamorph.core.signal import Source
 
@@ -25,7 +25,7 @@ def likelihood(model: LatentModel, source: Source, n: int, discrete: bool = True
     discrete: the model's law is of 8-bit values; if it is a density of numbers in [-1, 1], it is taken times the width of one
     of 256 values, 2 / 255.
     """
-    scorer, sums = require(model, Scores, "a likelihood"), dict[str, float]()
+    scorer, sums = require(model, HasLikelihood, "a likelihood"), dict[str, float]()
     device, values = next(model.parameters()).device, math.prod(model.signal.shape)
     kind = ""
     for start in range(0, n, BATCH):
@@ -48,11 +48,11 @@ def importance_bounds(model: LatentModel, x: Tensor, k: int, random: Random) -> 
 
     Burda et al. 2015, arXiv:1509.00519, equation 8; the weights are found a few at a time.
     """
-    bounder = require(model, Bounds, "importance weights")
+    bounder = require(model, HasImportanceWeights, "importance weights")
     elbos, bounds = [], []
     for part in x.split(BATCH):
         at_once = max(1, WEIGHTS // len(part))
-        found = [bounder.log_weights(part, min(at_once, k - done), random) for done in range(0, k, at_once)]
+        found = [bounder.importance_log_weights(part, min(at_once, k - done), random) for done in range(0, k, at_once)]
         weights = torch.cat(found, 1)
         elbos.append(weights.mean(1))
         bounds.append(weights.logsumexp(1) - math.log(k))
@@ -61,6 +61,6 @@ def importance_bounds(model: LatentModel, x: Tensor, k: int, random: Random) -> 
 
 def code_cost(model: LatentModel, source: Source, n: int) -> float:
     """Mean nats per code of the codes of n signals, under the law that the model draws them from."""
-    chooser, device = require(model, Chooses, "the cost of codes"), next(model.parameters()).device
+    chooser, device = require(model, HasPrior, "the cost of codes"), next(model.parameters()).device
     parts = [source.take(i, min(BATCH, n - i)).to(device) for i in range(0, n, BATCH)]
     return float(torch.cat([nats_per_code(chooser, part) for part in parts]).mean())

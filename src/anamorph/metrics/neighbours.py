@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from anamorph.core.errors import UserError
-from anamorph.core.progress import Progress, quiet
-from anamorph.features.sets import check_features, check_pair
+from anamorph.core.progress import Progress, no_progress
+from anamorph.features.feature_set import check_features, check_pair
 from anamorph.metrics.blocks import Blocks, Smallest, blocks_across, blocks_within, squared_distances
 
-__all__ = ["Memorisation", "NeighbourScores", "mean_distance", "memorisation", "nearest_neighbours", "neighbour_scores"]
+__all__ = ["Memorization", "NeighbourScores", "mean_distance", "memorisation", "nearest_neighbours", "neighbour_scores"]
 
 DECIDED = 3
 """Candidates that are looked at in float64 where one would do, since float32 may mistake near ones for one another."""
@@ -36,7 +36,7 @@ class NeighbourScores:
 
 
 def neighbour_scores(
-    real: Tensor, generated: Tensor, k: int = 3, density_k: int = 5, progress: Progress = quiet
+    real: Tensor, generated: Tensor, k: int = 3, density_k: int = 5, progress: Progress = no_progress
 ) -> NeighbourScores:
     """Precision and recall of features [N, D] and [M, D] with balls that reach to the k-th neighbour, and density and coverage
     with balls to the density_k-th (3 and 5 in the papers), of all distances found once, a block at a time.
@@ -96,7 +96,7 @@ class _Count:
         return self.sure + int(torch.count_nonzero(squared_distances(x, rows, y, columns) < self.limit[rows]))
 
 
-def nearest_neighbours(queries: Tensor, base: Tensor, k: int = 1, progress: Progress = quiet) -> tuple[Tensor, Tensor]:
+def nearest_neighbours(queries: Tensor, base: Tensor, k: int = 1, progress: Progress = no_progress) -> tuple[Tensor, Tensor]:
     """The distances [Q, k] of queries [Q, D] to their k nearest in a base [N, D], ascending, and their rows [Q, k] there.
 
     Raises: UserError for a base of fewer than k, or features that are not finite or all the same.
@@ -112,7 +112,7 @@ def nearest_neighbours(queries: Tensor, base: Tensor, k: int = 1, progress: Prog
 
 
 @dataclass(frozen=True)
-class Memorisation:
+class Memorization:
     """closer: the chance that a generated image lies closer to the training set than a held-out one does; half if it copies
     no more than unseen images resemble, 1 if all are copies. z: the same in standard deviations of chance (Mann and Whitney).
     generated and held: the distances to the training set; nearest: which training image is each generated one's nearest."""
@@ -124,7 +124,7 @@ class Memorisation:
     nearest: Tensor
 
 
-def memorisation(train: Tensor, held: Tensor, generated: Tensor, progress: Progress = quiet) -> Memorisation:
+def memorisation(train: Tensor, held: Tensor, generated: Tensor, progress: Progress = no_progress) -> Memorization:
     """Whether generated images [M, D] lie closer to training images [N, D] than held-out ones [H, D] do.
 
     Raises: UserError for fewer than 20 held-out or generated images, for which chance has no normal law, or bad features.
@@ -140,10 +140,10 @@ def memorisation(train: Tensor, held: Tensor, generated: Tensor, progress: Progr
     equal = torch.searchsorted(ordered, ours, right=True) - torch.searchsorted(ordered, ours)
     wins = float((above + 0.5 * equal).double().sum())
     deviation = math.sqrt(n * m * (n + m + 1) / 12)
-    return Memorisation(wins / (n * m), (wins - n * m / 2) / deviation, ours, theirs, index[: len(generated), 0])
+    return Memorization(wins / (n * m), (wins - n * m / 2) / deviation, ours, theirs, index[: len(generated), 0])
 
 
-def mean_distance(x: Tensor, progress: Progress = quiet) -> float:
+def mean_distance(x: Tensor, progress: Progress = no_progress) -> float:
     """The mean distance between two of the images with features [N, D]: their diversity.
 
     Raises: UserError for fewer than two images, or features that are not finite or all the same.

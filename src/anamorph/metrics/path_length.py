@@ -15,12 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from anamorph.core.errors import UserError
-from anamorph.core.model import Draws, LatentModel, Maps, at_a_time, code_space, require
-from anamorph.core.progress import Progress, quiet
+from anamorph.core.model import HasMapping, LatentModel, Samples, chunk_size, code_space, require
+from anamorph.core.progress import Progress, no_progress
 from anamorph.core.random import Random
 from anamorph.core.space import Codes
 
-__all__ = ["Distance", "PathLength", "PathSpec", "face_crop", "path_length", "slerp", "summary", "to_viewing_size"]
+__all__ = ["Distance", "PathLength", "PathLengthSettings", "face_crop", "path_length", "slerp", "summary", "to_viewing_size"]
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 """Of images [B, C, H, W] in [-1, 1] from others, [B]; of second order, as a squared difference is."""
@@ -30,7 +30,7 @@ PAIRS = 64
 
 
 @dataclass(frozen=True)
-class PathSpec:
+class PathLengthSettings:
     """space: w, what the model decodes, along a line; or z, the Gaussian that is mapped, along a great arc. sampling: at any
     place of the path, or at its beginning only ("end": t = 0, as the code has it; the paper says 0 or 1). epsilon: the step.
     crop: look at the part of an image where a face is, as the authors do for every data set. lowest, highest: percentiles
@@ -68,9 +68,9 @@ def path_length(
     distance: Distance,
     n: int,
     random: Random,
-    spec: PathSpec | None = None,
+    spec: PathLengthSettings | None = None,
     labels: Mapping[str, Tensor] | None = None,
-    progress: Progress = quiet,
+    progress: Progress = no_progress,
 ) -> PathLength:
     """The perceptual path length of a model over n pairs of codes, by a distance of images; without truncation, and with the
     same noise in both images of a pair.
@@ -78,11 +78,11 @@ def path_length(
     labels: of each pair [n]. A model that decodes what it draws has one space for both, and `z` walks it along the great arc.
     Raises: UserError if the model does not draw, draws whole numbers, n is too few, or a distance is not finite.
     """
-    spec = spec or PathSpec()
-    drawer = require(model, Draws, "a path length")
-    if code_space(model).vocabulary is not None:
+    spec = spec or PathLengthSettings()
+    drawer = require(model, Samples, "a path length")
+    if code_space(model).num_codes is not None:
         raise UserError(f"a path length needs codes of real numbers, and this model's are {code_space(model)}")
-    at_once, found = min(PAIRS, max(1, at_a_time(model) // 2)), []
+    at_once, found = min(PAIRS, max(1, chunk_size(model) // 2)), []
     for start in range(0, n, at_once):
         count = min(at_once, n - start)
         some = {name: value[start : start + count] for name, value in (labels or {}).items()}
@@ -94,22 +94,24 @@ def path_length(
     return summary(torch.cat(found) if found else torch.empty(0), spec.lowest, spec.highest)
 
 
-def _pairs(model: Draws, n: int, random: Random, spec: PathSpec, labels: Mapping[str, Tensor] | None) -> tuple[Codes, Codes]:
+def _pairs(
+    model: Samples, n: int, random: Random, spec: PathLengthSettings, labels: Mapping[str, Tensor] | None
+) -> tuple[Codes, Codes]:
     """Codes at t and at t + epsilon of n paths, whose ends are drawn next to each other."""
     twice = {name: value.repeat_interleave(2) for name, value in labels.items()} if labels else None
-    if not isinstance(model, Maps):
-        ends = model.draw(2 * n, random, twice)
+    if not isinstance(model, HasMapping):
+        ends = model.sample(2 * n, random, twice)
         t = _times(n, random, spec, next(iter(ends.values())))
         way = _arc if spec.space == "z" else _line
         return _both(ends, way, t, spec.epsilon)
-    z = random.normal(2 * n, *model.prior.shape).to(next(iter(model.centre.values())).device)
+    z = random.normal(2 * n, *model.z_space.shape).to(next(iter(model.w_mean.values())).device)
     t = _times(n, random, spec, z)
     if spec.space == "z":
         return tuple(model.map(_arc(z[0::2], z[1::2], s), labels) for s in (t, t + spec.epsilon))  # type: ignore[return-value]
     return _both(model.map(z, twice), _line, t, spec.epsilon)
 
 
-def _times(n: int, random: Random, spec: PathSpec, like: Tensor) -> Tensor:
+def _times(n: int, random: Random, spec: PathLengthSettings, like: Tensor) -> Tensor:
     t = random.uniform(n).to(like.device)
     return t if spec.sampling == "full" else torch.zeros_like(t)
 

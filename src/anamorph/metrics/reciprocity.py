@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from anamorph.core.model import LatentModel
-from anamorph.core.progress import Progress, quiet
+from anamorph.core.progress import Progress, no_progress
 from anamorph.core.random import Random
 from anamorph.core.signal import Image, Source
+from anamorph.features.batches import Decoded, reconstructed
 from anamorph.features.moments import Moments
-from anamorph.features.network import Compares, FeatureNetwork
-from anamorph.features.stream import Decoded, reconstructed
+from anamorph.features.network import DistanceNetwork, FeatureNetwork
 from anamorph.metrics.frechet import frechet_bias, frechet_distance
 from anamorph.metrics.measure import Measure
 from anamorph.metrics.reconstruction import latent_error
@@ -28,7 +28,7 @@ def reconstruction_measures(
     n: int,
     networks: Sequence[FeatureNetwork] = (),
     split: str = "",
-    progress: Progress = quiet,
+    progress: Progress = no_progress,
 ) -> list[Measure]:
     """Of n images and their reconstructions, each decoded once: squared error, signal to noise, structural similarity, and for
     each network the distance of images and the FID of reconstructions, where there are enough of them.
@@ -57,7 +57,7 @@ def measures_of_pairs(
             seen = network(a), network(b)
             real.add(seen[0])
             made.add(seen[1])
-            apart = network.distance(a, b) if isinstance(network, Compares) else feature_distance(*seen)
+            apart = network.distance(a, b) if isinstance(network, DistanceNetwork) else feature_distance(*seen)
             found[f"apart {i}"] = apart
         for name, value in found.items():
             values.setdefault(name, []).append(value.double().cpu())
@@ -93,7 +93,7 @@ def _seen(
 ) -> list[Measure]:
     measures = []
     for i, (network, (real, made)) in enumerate(zip(networks, laws, strict=True)):
-        name = "lpips" if isinstance(network, Compares) else "feature_distance"
+        name = "lpips" if isinstance(network, DistanceNetwork) else "feature_distance"
         measures.append(_mean(name, values[f"apart {i}"], "low", split, network))
         if real.count > network.width:
             n, floor = {"real": real.count, "reconstructed": made.count}, frechet_bias(real, real.count, made.count)

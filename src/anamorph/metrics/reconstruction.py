@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from anamorph.core.classes import encode_batch
-from anamorph.core.model import Draws, Encodes, LatentModel, require
+from anamorph.core.labels import encode_batch
+from anamorph.core.model import Encodes, LatentModel, Samples, require
 from anamorph.core.random import Random
 from anamorph.core.signal import Source
 
@@ -32,9 +32,9 @@ def reconstruction_error(model: LatentModel, source: Source, n: int) -> dict[str
 def latent_error(model: LatentModel, n: int, random: Random) -> dict[str, float]:
     """The mean over n drawn codes of |E(G(w)) - w|, the Euclidean distance, and the same relative to |w - mean(w)|."""
     encoder = require(model, Encodes, "a latent error")
-    drawer = require(model, Draws, "a latent error")
+    drawer = require(model, Samples, "a latent error")
     space = model.spaces[0].name
-    codes = torch.cat([drawer.draw(min(BATCH, n - start), random)[space] for start in range(0, n, BATCH)])
+    codes = torch.cat([drawer.sample(min(BATCH, n - start), random)[space] for start in range(0, n, BATCH)])
     again = torch.cat([encoder.encode(drawer.decode({space: part}))[space] for part in codes.split(BATCH)])
     distance = (again - codes).flatten(1).norm(dim=1).mean()
     spread = (codes - codes.mean(0)).flatten(1).norm(dim=1).mean()

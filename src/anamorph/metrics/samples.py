@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from anamorph.core.errors import UserError
-from anamorph.core.progress import Progress, quiet
+from anamorph.core.progress import Progress, no_progress
 from anamorph.core.random import Random
+from anamorph.features.feature_set import FeatureSet, check_pair
 from anamorph.features.moments import Moments
-from anamorph.features.sets import FeatureSet, check_pair
 from anamorph.metrics.frechet import frechet_bias, frechet_distance
 from anamorph.metrics.kernel import kernel_distance
 from anamorph.metrics.measure import Better, Measure
-from anamorph.metrics.neighbours import Memorisation, mean_distance, memorisation, neighbour_scores
+from anamorph.metrics.neighbours import Memorization, mean_distance, memorisation, neighbour_scores
 
 __all__ = ["copies", "diversity", "fid", "kid", "neighbours"]
 
@@ -40,7 +40,7 @@ def kid(real: FeatureSet, generated: FeatureSet, random: Random, subsets: int = 
 
 
 def neighbours(
-    real: FeatureSet, generated: FeatureSet, k: int = 3, density_k: int = 5, progress: Progress = quiet
+    real: FeatureSet, generated: FeatureSet, k: int = 3, density_k: int = 5, progress: Progress = no_progress
 ) -> list[Measure]:
     """Precision, recall, density and coverage.
 
@@ -56,15 +56,15 @@ def neighbours(
     ]
 
 
-def diversity(images: FeatureSet, progress: Progress = quiet) -> Measure:
+def diversity(images: FeatureSet, progress: Progress = no_progress) -> Measure:
     """The mean distance between two of the images; it means something beside that of real images alone."""
     value = mean_distance(images.values, progress)
     return Measure("diversity", value, "", "neither", {images.images: len(images)}, images.network, images.resizer)
 
 
 def copies(
-    train: FeatureSet, held: FeatureSet, generated: FeatureSet, progress: Progress = quiet
-) -> tuple[Measure, Memorisation]:
+    train: FeatureSet, held: FeatureSet, generated: FeatureSet, progress: Progress = no_progress
+) -> tuple[Measure, Memorization]:
     """The chance that a generated image lies closer to the training set than a held-out one does: half is as it should be; and
     the distances and nearest images, to be looked at.
 

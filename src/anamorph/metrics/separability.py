@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from anamorph.core.errors import UserError
-from anamorph.core.progress import Progress, quiet
+from anamorph.core.progress import Progress, no_progress
 
 __all__ = ["KEPT", "SAMPLES", "Separability", "conditional_entropy_bits", "of_two", "separability"]
 
@@ -37,7 +37,7 @@ def of_two(logits: Tensor) -> Tensor:
 
 
 def separability(
-    codes: Tensor, attributes: Sequence[Tensor], keep: int | None = None, progress: Progress = quiet
+    codes: Tensor, attributes: Sequence[Tensor], keep: int | None = None, progress: Progress = no_progress
 ) -> Separability:
     """The separability of codes [N, D] by attributes that a classifier has read off their images: of each, probabilities
     [N, classes].

@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from anamorph.core.classes import encode_batch
 from anamorph.core.errors import UserError
+from anamorph.core.labels import encode_batch
 from anamorph.core.model import Encodes, LatentModel, require
 from anamorph.core.signal import Audio, Source
 
@@ -19,7 +19,7 @@ FLOOR_DB = -80.0
 BATCH = 64
 
 
-def log_spectral_distance(a: Tensor, b: Tensor, rate: int) -> Tensor:
+def log_spectral_distance(a: Tensor, b: Tensor, sample_rate: int) -> Tensor:
     """Decibels [B] between sounds [B, C, T] in [-1, 1]: in each frame the root of the mean square, over the bins of the
     spectrum, of the difference of levels; the mean over frames and channels. A change of gain by g is |20 log10 g| dB.
 
@@ -31,7 +31,7 @@ def log_spectral_distance(a: Tensor, b: Tensor, rate: int) -> Tensor:
     """
     if a.shape != b.shape:
         raise UserError(f"wanted sounds of one shape, got {list(a.shape)} and {list(b.shape)}")
-    one, other = _levels(a, rate), _levels(b, rate)
+    one, other = _levels(a, sample_rate), _levels(b, sample_rate)
     heard = ((one > FLOOR_DB) | (other > FLOOR_DB)).any(2)  # [B, C, frames]
     distance = (one - other).square().mean(2).sqrt()
     return (distance * heard).flatten(1).sum(1) / heard.flatten(1).sum(1).clamp(min=1)
@@ -60,5 +60,5 @@ def spectral_error(model: LatentModel, source: Source, n: int) -> dict[str, floa
     for start in range(0, n, BATCH):
         batch = source.take(start, min(BATCH, n - start)).to(device)
         again = encoder.decode(encode_batch(encoder, batch)).clamp(-1, 1)
-        total += float(log_spectral_distance(batch.signals, again, signal.rate).sum())
+        total += float(log_spectral_distance(batch.signals, again, signal.sample_rate).sum())
     return {"log_spectral_distance_db": total / n}

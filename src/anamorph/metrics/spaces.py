@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from anamorph.core.errors import UserError
-from anamorph.core.model import Draws, LatentModel, Maps, at_a_time, code_space, require
-from anamorph.core.progress import Progress, quiet
+from anamorph.core.model import HasMapping, LatentModel, Samples, chunk_size, code_space, require
+from anamorph.core.progress import Progress, no_progress
 from anamorph.core.random import Random
 from anamorph.core.space import Codes
-from anamorph.features.network import Classifies, FeatureNetwork, image_distance
+from anamorph.features.network import ClassifierNetwork, FeatureNetwork, image_distance
 from anamorph.metrics.measure import Measure
-from anamorph.metrics.path_length import PathLength, PathSpec, path_length
+from anamorph.metrics.path_length import PathLength, PathLengthSettings, path_length
 from anamorph.metrics.probes import (
     linear_svm_accuracy,
     logistic_accuracy,
@@ -34,15 +34,15 @@ def perceptual_path_length(
     network: FeatureNetwork,
     n: int,
     random: Random,
-    spec: PathSpec | None = None,
+    spec: PathLengthSettings | None = None,
     labels: Mapping[str, Tensor] | None = None,
-    progress: Progress = quiet,
+    progress: Progress = no_progress,
 ) -> tuple[Measure, PathLength]:
     """The path length by a network's distance of images, and all distances, to be looked at.
 
     Raises: UserError as `path_length`.
     """
-    spec = spec or PathSpec()
+    spec = spec or PathLengthSettings()
     found = path_length(model, partial(image_distance, network), n, random, spec, labels, progress)
     settings: dict[str, float | str] = {"epsilon": spec.epsilon, "crop": "face" if spec.crop else "none"}
     settings["percentiles"] = f"{spec.lowest:g} to {spec.highest:g}"
@@ -59,19 +59,19 @@ def linear_separability(
     random: Random,
     keep: int | None = None,
     labels: Mapping[str, Tensor] | None = None,
-    progress: Progress = quiet,
+    progress: Progress = no_progress,
 ) -> list[Measure]:
     """Of z and of w, where a model maps one to the other (of layers, the last), or of the codes that it draws, by the classes
     that a network sees in n samples, each decoded once; the half that it is surest of (keep) are used.
 
     Raises: UserError as `separability`, or if the network knows no classes.
     """
-    drawer = require(model, Draws, "a separability")
-    if not isinstance(network, Classifies):
+    drawer = require(model, Samples, "a separability")
+    if not isinstance(network, ClassifierNetwork):
         raise UserError(f"{network.name} knows no classes, which a separability needs: train a network on labelled images")
     spaces: dict[str, list[Tensor]] = {}
     seen: dict[str, list[Tensor]] = {}
-    at_once = min(BATCH, at_a_time(model))
+    at_once = min(BATCH, chunk_size(model))
     for start in range(0, n, at_once):
         count = min(at_once, n - start)
         some = {name: value[start : start + count] for name, value in (labels or {}).items()}
@@ -95,16 +95,16 @@ def linear_separability(
     return measures
 
 
-def _drawn(model: Draws, n: int, random: Random, labels: Mapping[str, Tensor] | None) -> tuple[Codes, Codes]:
+def _drawn(model: Samples, n: int, random: Random, labels: Mapping[str, Tensor] | None) -> tuple[Codes, Codes]:
     """Codes to decode, and those [n, D] that are to be separated, by space."""
     space = code_space(model)
-    if not isinstance(model, Maps):
-        codes = model.draw(n, random, labels)
+    if not isinstance(model, HasMapping):
+        codes = model.sample(n, random, labels)
         return codes, {space.name: codes[space.name].flatten(1)}
-    z = random.normal(n, *model.prior.shape).to(next(iter(model.centre.values())).device)
+    z = random.normal(n, *model.z_space.shape).to(next(iter(model.w_mean.values())).device)
     codes = model.map(z, labels)
     w = codes[space.name][:, -1] if space.layered else codes[space.name]
-    return codes, {model.prior.name: z.flatten(1), space.name: w.flatten(1)}
+    return codes, {model.z_space.name: z.flatten(1), space.name: w.flatten(1)}
 
 
 def probes(

@@ -14,7 +14,7 @@ from torch.nn.functional import conv_transpose2d
 
 from anamorph.core.errors import UserError
 
-__all__ = ["Conv", "ConvDecoder", "ConvEncoder", "Enlarging", "ResidualBlock", "check_stride"]
+__all__ = ["Conv", "ConvDecoder", "ConvEncoder", "ResidualBlock", "UpConv", "check_stride"]
 
 
 def check_stride(height: int, width: int, stride: int) -> None:
@@ -38,7 +38,7 @@ class Conv(nn.Conv2d):
         return self._conv_forward(x, self.weight, None) + _as_map(self.bias)
 
 
-class Enlarging(nn.ConvTranspose2d):
+class UpConv(nn.ConvTranspose2d):
     """The same of a transposed convolution."""
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
@@ -54,8 +54,8 @@ def _as_map(bias: Tensor | None) -> Tensor | float:
 class ResidualBlock(nn.Sequential):
     """[B, width, H, W] to the same: x + conv1x1(relu(conv3x3(relu(x))))."""
 
-    def __init__(self, width: int, inner: int) -> None:
-        super().__init__(nn.ReLU(), Conv(width, inner, 3, padding=1), nn.ReLU(), Conv(inner, width, 1))
+    def __init__(self, width: int, residual_channels: int) -> None:
+        super().__init__(nn.ReLU(), Conv(width, residual_channels, 3, padding=1), nn.ReLU(), Conv(residual_channels, width, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         return x + super().forward(x)
@@ -64,25 +64,27 @@ class ResidualBlock(nn.Sequential):
 class ConvEncoder(nn.Sequential):
     """[B, channels, H, W] to features [B, width, H / stride, W / stride]."""
 
-    def __init__(self, channels: int, width: int, blocks: int, inner: int, stride: int) -> None:
+    def __init__(self, channels: int, width: int, residual_blocks: int, residual_channels: int, stride: int) -> None:
         strides = stride.bit_length() - 1
         sizes = [channels, width // 2, *[width] * (strides - 1)]
         layers: list[nn.Module] = []
         for before, after in pairwise(sizes):
             layers += [Conv(before, after, 4, stride=2, padding=1), nn.ReLU()]
         layers += [Conv(sizes[-1], width, 3, padding=1)]
-        layers += [ResidualBlock(width, inner) for _ in range(blocks)]
+        layers += [ResidualBlock(width, residual_channels) for _ in range(residual_blocks)]
         super().__init__(*layers, nn.ReLU())
 
 
 class ConvDecoder(nn.Sequential):
     """Features [B, features, h, w] to [B, channels, h * stride, w * stride]."""
 
-    def __init__(self, features: int, channels: int, width: int, blocks: int, inner: int, stride: int) -> None:
+    def __init__(
+        self, features: int, channels: int, width: int, residual_blocks: int, residual_channels: int, stride: int
+    ) -> None:
         strides = stride.bit_length() - 1
         sizes = [*[width] * strides, width // 2, channels][-strides:]
         layers: list[nn.Module] = [Conv(features, width, 3, padding=1)]
-        layers += [ResidualBlock(width, inner) for _ in range(blocks)]
+        layers += [ResidualBlock(width, residual_channels) for _ in range(residual_blocks)]
         for before, after in zip([width, *sizes], sizes, strict=False):
-            layers += [nn.ReLU(), Enlarging(before, after, 4, stride=2, padding=1)]
+            layers += [nn.ReLU(), UpConv(before, after, 4, stride=2, padding=1)]
         super().__init__(*layers)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from anamorph.core.optimizer import Adam
 
-__all__ = ["Conv", "Linear", "equalized_adam", "lreq_adam", "pixel_norm", "rate_coefficients"]
+__all__ = ["Conv", "Linear", "equalized_adam", "lr_multipliers_of", "lreq_adam", "pixel_norm"]
 
 
 class Linear(nn.Linear):
@@ -26,17 +26,19 @@ class Linear(nn.Linear):
     weight: nn.Parameter
     bias: nn.Parameter
 
-    def __init__(self, inputs: int, outputs: int, gain: float = math.sqrt(2.0), rate: float = 1.0, bias: bool = True) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, gain: float = math.sqrt(2.0), lr_multiplier: float = 1.0, bias: bool = True
+    ) -> None:
         super().__init__(inputs, outputs, bias)
-        self.gain, self.rate = gain, rate
+        self.gain, self.lr_multiplier = gain, lr_multiplier
         nn.init.normal_(self.weight, std=gain / math.sqrt(inputs))
         if bias:
             nn.init.zeros_(self.bias)
 
-    def coefficients(self) -> dict[nn.Parameter, float]:
+    def lr_multipliers(self) -> dict[nn.Parameter, float]:
         """The factor on the learning rate of each parameter: the constant that the original multiplies at run time."""
-        constant = {self.weight: self.rate * self.gain / math.sqrt(self.in_features)}
-        return constant | ({self.bias: self.rate} if self.bias is not None else {})
+        constant = {self.weight: self.lr_multiplier * self.gain / math.sqrt(self.in_features)}
+        return constant | ({self.bias: self.lr_multiplier} if self.bias is not None else {})
 
 
 class Conv(nn.Conv2d):
@@ -51,12 +53,12 @@ class Conv(nn.Conv2d):
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
-    def coefficients(self) -> dict[nn.Parameter, float]:
+    def lr_multipliers(self) -> dict[nn.Parameter, float]:
         """The factor on the learning rate of the weight: He's constant."""
         return {self.weight: self.gain / math.sqrt(self.weight[0].numel())}
 
 
-def rate_coefficients(*modules: nn.Module) -> dict[nn.Parameter, float]:
+def lr_multipliers_of(*modules: nn.Module) -> dict[nn.Parameter, float]:
     """The factor on the learning rate of every parameter of some modules; 1 where a layer names none.
 
     Read off the layers at each call, so that no copy or loading of a model can lose it.
@@ -65,22 +67,22 @@ def rate_coefficients(*modules: nn.Module) -> dict[nn.Parameter, float]:
     for module in modules:
         for layer in module.modules():
             if isinstance(layer, Linear | Conv):
-                coefficients |= layer.coefficients()
+                coefficients |= layer.lr_multipliers()
     return coefficients
 
 
-def lreq_adam(rate: float, *modules: nn.Module, beta2: float = 0.99) -> Adam:
+def lreq_adam(learning_rate: float, *modules: nn.Module, beta2: float = 0.99) -> Adam:
     """ALAE's LREQAdam: Adam with beta1 = 0, eps added to the uncorrected root, and equalised rates."""
-    coefficients = rate_coefficients(*modules)
-    return Adam(list(coefficients), rate, (0.0, beta2), coefficients=list(coefficients.values()), epsilon="raw")
+    coefficients = lr_multipliers_of(*modules)
+    return Adam(list(coefficients), learning_rate, (0.0, beta2), lr_multipliers=list(coefficients.values()), eps_mode="raw")
 
 
-def equalized_adam(rate: float, *modules: nn.Module, beta2: float = 0.99) -> Adam:
+def equalized_adam(learning_rate: float, *modules: nn.Module, beta2: float = 0.99) -> Adam:
     """Adam with beta1 = 0 as the original equalised nets are trained with it (Karras et al. 2017, appendix A.1): those keep
     weights without He's constant and multiply by it, so eps weighs as much more here as the constant is smaller than one."""
-    found = rate_coefficients(*modules)
+    found = lr_multipliers_of(*modules)
     eps = [1e-8 / coefficient for coefficient in found.values()]
-    return Adam(list(found), rate, (0.0, beta2), eps, list(found.values()), epsilon="raw")
+    return Adam(list(found), learning_rate, (0.0, beta2), eps, list(found.values()), eps_mode="raw")
 
 
 def pixel_norm(z: Tensor, eps: float = 1e-8) -> Tensor:

@@ -15,18 +15,27 @@ from torch.nn.functional import conv2d, linear, relu
 
 from anamorph.core.errors import UserError
 from anamorph.core.random import Random
-from anamorph.nn.masked import MaskedConv, dropout, mask_of, turns
-from anamorph.nn.walk import Walk
+from anamorph.nn.incremental import IncrementalDecoder
+from anamorph.nn.masked import MaskedConv, channel_mask_at_centre, dropout, mask_of
 
-__all__ = ["GatedLayer", "GatedNet", "GatedStacks", "GatedWalk", "channel_mask", "check_turns", "gate", "rows_above"]
+__all__ = [
+    "GatedLayer",
+    "GatedNet",
+    "GatedStacks",
+    "GatedStacksDecoder",
+    "channel_mask",
+    "check_channel_groups",
+    "gate",
+    "rows_above",
+]
 
 
 def channel_mask(outputs: int, inputs: int, channels: int) -> Tensor | None:
     """Of a convolution of one pixel that may see its own channel; None if there is but one."""
-    return turns(outputs, inputs, channels, "B").float()[:, :, None, None] if channels > 1 else None
+    return channel_mask_at_centre(outputs, inputs, channels, "B").float()[:, :, None, None] if channels > 1 else None
 
 
-def check_turns(channels: int, width: int, head: int) -> None:
+def check_channel_groups(channels: int, width: int, head: int) -> None:
     """Raise a UserError unless the features of stacks and head can take turns among the channels."""
     if width % channels or head % channels:
         raise UserError(f"{channels} maps of codes need a width and a head that are multiples of it, got {width}, {head}")
@@ -48,7 +57,9 @@ def rows_above(kernel: int) -> Tensor:
 class GatedLayer(nn.Module):
     """One layer of both stacks (figure 2). channels: of the data, whose maps take turns. first: may not see its own place."""
 
-    def __init__(self, inputs: int, width: int, kernel: int, channels: int, first: bool, classes: int, told: int) -> None:
+    def __init__(
+        self, inputs: int, width: int, kernel: int, channels: int, first: bool, num_classes: int, condition_channels: int
+    ) -> None:
         super().__init__()
         reach = kernel // 2
         left = None
@@ -60,31 +71,31 @@ class GatedLayer(nn.Module):
         self.across: nn.Conv2d = nn.Conv2d(2 * width, 2 * width, 1)
         self.horizontal = MaskedConv(inputs, 2 * width, (1, reach + 1), (reach, 0, 0, 0), left)
         self.out = MaskedConv(width, width, mask=channel_mask(width, width, channels))
-        self.label = nn.Embedding(classes, 2 * width) if classes else None
-        self.told = nn.Conv2d(told, 2 * width, 1, bias=False) if told else None
+        self.label = nn.Embedding(num_classes, 2 * width) if num_classes else None
+        self.condition = nn.Conv2d(condition_channels, 2 * width, 1, bias=False) if condition_channels else None
         self.residual = not first
 
-    def told_of(self, label: Tensor | None, told: Tensor | None) -> Tensor | float:
+    def condition_bias(self, label: Tensor | None, condition: Tensor | None) -> Tensor | float:
         """What is added before both gates: of a class [B], and of features [B, F, H, W]."""
         total: Tensor | float = 0.0
         if self.label is not None:
             assert label is not None
             total = total + self.label(label)[:, :, None, None]
-        if self.told is not None:
-            total = total + self.told(told)
+        if self.condition is not None:
+            total = total + self.condition(condition)
         return total
 
-    def forward(self, above: Tensor, left: Tensor, label: Tensor | None, told: Tensor | None) -> tuple[Tensor, Tensor]:
-        added = self.told_of(label, told)
+    def forward(self, above: Tensor, left: Tensor, label: Tensor | None, condition: Tensor | None) -> tuple[Tensor, Tensor]:
+        added = self.condition_bias(label, condition)
         found = self.vertical(above)
         out = self.out(gate(self.across(found) + self.horizontal(left) + added))
-        return self.risen(found + added), self.kept(out, left)
+        return self.vertical_output(found + added), self.horizontal_output(out, left)
 
-    def risen(self, found: Tensor) -> Tensor:
+    def vertical_output(self, found: Tensor) -> Tensor:
         """What the vertical stack hands on [B, C, H, W], of what it has found [B, 2C, H, W]."""
         return gate(found)
 
-    def kept(self, out: Tensor, left: Tensor) -> Tensor:
+    def horizontal_output(self, out: Tensor, left: Tensor) -> Tensor:
         """What the horizontal stack hands on [B, C, ...]."""
         return out + left if self.residual else out
 
@@ -97,30 +108,48 @@ class GatedStacks(nn.Module):
     """
 
     def __init__(
-        self, inputs: int, width: int, layers: int, first: int, kernel: int, channels: int = 1, classes: int = 0, told: int = 0
+        self,
+        inputs: int,
+        width: int,
+        layers: int,
+        first_kernel_size: int,
+        kernel_size: int,
+        channels: int = 1,
+        num_classes: int = 0,
+        condition_channels: int = 0,
     ) -> None:
         super().__init__()
         self.inputs, self.width = inputs, width
         self.layers = cast(
             Sequence[GatedLayer],
             nn.ModuleList(
-                GatedLayer(width if i else inputs, width, kernel if i else first, channels, i == 0, classes, told)
+                GatedLayer(
+                    width if i else inputs,
+                    width,
+                    kernel_size if i else first_kernel_size,
+                    channels,
+                    i == 0,
+                    num_classes,
+                    condition_channels,
+                )
                 for i in range(layers)
             ),
         )
 
-    def forward(self, x: Tensor, label: Tensor | None = None, told: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, label: Tensor | None = None, condition: Tensor | None = None) -> Tensor:
         above = left = x
         for layer in self.layers:
-            above, left = layer(above, left, label, told)
+            above, left = layer(above, left, label, condition)
         return left
 
-    def walk(self, n: int, height: int, width: int, label: Tensor | None = None, told: Tensor | None = None) -> GatedWalk:
+    def decoder(
+        self, n: int, height: int, width: int, label: Tensor | None = None, condition: Tensor | None = None
+    ) -> GatedStacksDecoder:
         """The same features, place by place, for when the inputs become known one after the other."""
-        return GatedWalk(self.layers, n, (height, width), label, told)
+        return GatedStacksDecoder(self.layers, n, (height, width), label, condition)
 
 
-class GatedWalk:
+class GatedStacksDecoder:
     """The layers of `GatedStacks` at one place after the other, at a cost that does not grow with the size of the grid.
 
     A row's vertical stack depends on the rows above alone: it is computed once per row. At a place, what remains of each
@@ -129,15 +158,15 @@ class GatedWalk:
     """
 
     def __init__(
-        self, layers: Sequence[GatedLayer], n: int, size: tuple[int, int], label: Tensor | None, told: Tensor | None
+        self, layers: Sequence[GatedLayer], n: int, size: tuple[int, int], label: Tensor | None, condition: Tensor | None
     ) -> None:
         self.layers = list(layers)
         self.height, self.width = size
         place = self.layers[0].vertical.weight
-        self.added = [layer.told_of(label, told) for layer in self.layers]
-        self.vertical = [layer.vertical.masked() for layer in self.layers]
-        self.left_weight = [layer.horizontal.masked()[:, :, 0].permute(2, 1, 0).flatten(0, 1) for layer in self.layers]
-        self.out_weight = [layer.out.masked()[:, :, 0, 0] for layer in self.layers]
+        self.added = [layer.condition_bias(label, condition) for layer in self.layers]
+        self.vertical = [layer.vertical.masked_weight() for layer in self.layers]
+        self.left_weight = [layer.horizontal.masked_weight()[:, :, 0].permute(2, 1, 0).flatten(0, 1) for layer in self.layers]
+        self.out_weight = [layer.out.masked_weight()[:, :, 0, 0] for layer in self.layers]
         inputs = [weight.shape[1] for weight in self.vertical]
         reach = [weight.shape[2] - 1 for weight in self.vertical]
         self.above = [place.new_zeros(n, i, self.height + r, self.width + 2 * r) for i, r in zip(inputs, reach, strict=True)]
@@ -158,7 +187,7 @@ class GatedWalk:
             across = layer.across(found) + added + bias[:, None, None]
             self.found.append(across[:, :, 0].permute(2, 0, 1).contiguous())  # [W, n, 2C]
             if i + 1 < len(self.layers):
-                self._put(self.above[i + 1], r, layer.risen(found + added))
+                self._put(self.above[i + 1], r, layer.vertical_output(found + added))
             self.left[i].zero_()
 
     @staticmethod
@@ -174,7 +203,7 @@ class GatedWalk:
             left[:, c + reach] = x
             seen = left[:, c : c + reach + 1].flatten(1)
             out = linear(gate(torch.addmm(self.found[i][c], seen, weight)), self.out_weight[i], layer.out.bias)
-            x = layer.kept(out, x)
+            x = layer.horizontal_output(out, x)
         return x
 
     def put(self, r: int, c: int, x: Tensor) -> None:
@@ -194,50 +223,52 @@ class GatedNet(nn.Module):
     def __init__(
         self,
         maps: int,
-        vocabulary: int,
+        num_codes: int,
         *,
         width: int,
         layers: int,
-        first: int,
-        kernel: int,
-        head: int,
-        classes: int = 0,
-        told: int = 0,
+        first_kernel_size: int,
+        kernel_size: int,
+        head_channels: int,
+        num_classes: int = 0,
+        condition_channels: int = 0,
     ) -> None:
         super().__init__()
-        check_turns(maps, width, head)
+        check_channel_groups(maps, width, head_channels)
         self.maps = maps
-        self.embed = nn.ModuleList(nn.Embedding(vocabulary, width // maps) for _ in range(maps))
-        self.stacks = GatedStacks(width, width, layers, first, kernel, maps, classes, told)
-        self.hidden = MaskedConv(width, head, mask=channel_mask(head, width, maps))
-        self.last = MaskedConv(head, vocabulary * maps, mask=channel_mask(vocabulary * maps, head, maps))
+        self.embed = nn.ModuleList(nn.Embedding(num_codes, width // maps) for _ in range(maps))
+        self.stacks = GatedStacks(width, width, layers, first_kernel_size, kernel_size, maps, num_classes, condition_channels)
+        self.hidden = MaskedConv(width, head_channels, mask=channel_mask(head_channels, width, maps))
+        self.last = MaskedConv(head_channels, num_codes * maps, mask=channel_mask(num_codes * maps, head_channels, maps))
 
     def forward(
         self,
         ids: Tensor,
         label: Tensor | None = None,
-        told: Tensor | None = None,
-        rate: float = 0.0,
+        condition: Tensor | None = None,
+        dropout_rate: float = 0.0,
         random: Random | None = None,
     ) -> Tensor:
         """rate: the share of features that the logits do without, by random numbers."""
-        features = self.stacks(self.embedded(ids).movedim(-1, 1), label, told)
-        logits = self.last(relu(self.hidden(dropout(features, rate, random))))
+        features = self.stacks(self.embedded(ids).movedim(-1, 1), label, condition)
+        logits = self.last(relu(self.hidden(dropout(features, dropout_rate, random))))
         return logits.unflatten(1, (-1, self.maps)).permute(0, 2, 3, 4, 1)
 
     def embedded(self, ids: Tensor) -> Tensor:
         """Features [B, ..., width] of ids [B, maps, ...], the maps by turns."""
         return torch.stack([embed(ids[:, m]) for m, embed in enumerate(self.embed)], -1).flatten(-2)
 
-    def walk(self, n: int, height: int, width: int, label: Tensor | None = None, told: Tensor | None = None) -> Walk:
+    def decoder(
+        self, n: int, height: int, width: int, label: Tensor | None = None, condition: Tensor | None = None
+    ) -> IncrementalDecoder:
         """The same logits, place by place."""
-        return _NetWalk(self, self.stacks.walk(n, height, width, label, told))
+        return _GatedNetDecoder(self, self.stacks.decoder(n, height, width, label, condition))
 
 
-class _NetWalk:
-    def __init__(self, net: GatedNet, stacks: GatedWalk) -> None:
+class _GatedNetDecoder:
+    def __init__(self, net: GatedNet, stacks: GatedStacksDecoder) -> None:
         self.net, self.stacks = net, stacks
-        self.head = [(layer.masked()[:, :, 0, 0], layer.bias) for layer in (net.hidden, net.last)]
+        self.head = [(layer.masked_weight()[:, :, 0, 0], layer.bias) for layer in (net.hidden, net.last)]
 
     def row(self, r: int) -> None:
         self.stacks.row(r)

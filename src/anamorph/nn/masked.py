@@ -14,13 +14,13 @@ from torch.nn.functional import conv2d, pad
 
 from anamorph.core.random import Random
 
-__all__ = ["MaskedConv", "NormedConv", "dropout", "mask_of", "turns"]
+__all__ = ["MaskedConv", "WeightNormConv", "channel_mask_at_centre", "dropout", "mask_of"]
 
 Kind = Literal["A", "B"]
 """A: a channel does not see itself at its own place. B: it does."""
 
 
-def turns(outputs: int, inputs: int, channels: int, kind: Kind) -> Tensor:
+def channel_mask_at_centre(outputs: int, inputs: int, channels: int, kind: Kind) -> Tensor:
     """Which input maps an output map may see at its own place [outputs, inputs], true or false."""
     after, before = torch.arange(outputs) % channels, torch.arange(inputs) % channels
     seen = before[None] < after[:, None] if kind == "A" else before[None] <= after[:, None]
@@ -34,7 +34,7 @@ def mask_of(outputs: int, inputs: int, size: tuple[int, int], channels: int, kin
     mask = torch.zeros(outputs, inputs, height, width)
     mask[:, :, :row] = 1
     mask[:, :, row, :column] = 1
-    mask[:, :, row, column] = turns(outputs, inputs, channels, kind).float()
+    mask[:, :, row, column] = channel_mask_at_centre(outputs, inputs, channels, kind).float()
     return mask
 
 
@@ -59,15 +59,15 @@ class MaskedConv(nn.Conv2d):
         self.edges = edges
         self.register_buffer("mask", mask, persistent=False)
 
-    def masked(self) -> Tensor:
+    def masked_weight(self) -> Tensor:
         """The weight [O, I, h, w] with zeros where the mask has them."""
         return self.weight if self.mask is None else self.weight * self.mask
 
     def forward(self, x: Tensor) -> Tensor:
-        return conv2d(pad(x, self.edges) if any(self.edges) else x, self.masked(), self.bias)
+        return conv2d(pad(x, self.edges) if any(self.edges) else x, self.masked_weight(), self.bias)
 
 
-class NormedConv(MaskedConv):
+class WeightNormConv(MaskedConv):
     """A masked convolution whose kernels have a length of their own: w = g v / |v|.
 
     Salimans and Kingma 2016, arXiv:1602.07868, equation 2. What is masked does not count in |v|.
@@ -86,8 +86,8 @@ class NormedConv(MaskedConv):
         direction = self.weight.detach() if mask is None else self.weight.detach() * mask
         self.length = nn.Parameter(_norms(direction))
 
-    def masked(self) -> Tensor:
-        direction = super().masked()
+    def masked_weight(self) -> Tensor:
+        direction = super().masked_weight()
         return direction * (self.length / _norms(direction))
 
 

@@ -27,9 +27,11 @@ class MLP(nn.Module):
     rate multiplies the learning rate of all layers under `lreq_adam`.
     """
 
-    def __init__(self, widths: Sequence[int], hidden: Activation, last: Activation | None = None, rate: float = 1.0) -> None:
+    def __init__(
+        self, widths: Sequence[int], hidden: Activation, last: Activation | None = None, lr_multiplier: float = 1.0
+    ) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(Linear(a, b, rate=rate) for a, b in pairwise(widths))
+        self.layers = nn.ModuleList(Linear(a, b, lr_multiplier=lr_multiplier) for a, b in pairwise(widths))
         self.activation, self.last = hidden, last
 
     def hidden(self, x: Tensor) -> Tensor:

@@ -18,12 +18,20 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding
 
 from anamorph.core.parallel import rank, sum_over_processes
-from anamorph.core.precision import full_precision
+from anamorph.core.precision import autocast_off
 from anamorph.core.random import Random
 
-__all__ = ["Codebook", "FiniteScalar", "Learning", "Quantized", "Quantizer", "Residual", "perplexity"]
+__all__ = [
+    "Codebook",
+    "CodebookUpdate",
+    "FiniteScalarQuantizer",
+    "Quantizer",
+    "QuantizerOutput",
+    "ResidualQuantizer",
+    "perplexity",
+]
 
-Learning = Literal["average", "loss"]
+CodebookUpdate = Literal["ema", "gradient"]
 """How a codebook learns. average: each vector is the running mean of what chose it. loss: by gradient, |sg(z) - e|^2."""
 MOST_DISTANCES = 1 << 24
 """That are held at a time while searching: 64 MB."""
@@ -37,25 +45,25 @@ LEAST = 0.01
 
 
 @dataclass
-class Quantized:
+class QuantizerOutput:
     """vectors [..., D]: the nearest ones, with the gradient of z. ids [...]. commitment: mean (z - sg(e))^2 over all values;
     learning: mean (sg(z) - e)^2, zero where no gradient moves the codebook."""
 
     vectors: Tensor
     ids: Tensor
-    commitment: Tensor
-    learning: Tensor
+    commitment_loss: Tensor
+    codebook_loss: Tensor
 
 
 class Quantizer(nn.Module, ABC):
     """Vectors [..., dim] to ids, `maps` of them per vector, each in 0 .. vocabulary - 1; and back."""
 
-    vocabulary: int
+    num_embeddings: int
     dim: int
-    maps: int = 1
+    num_codes_per_vector: int = 1
 
     @abstractmethod
-    def forward(self, z: Tensor, random: Random | None = None) -> Quantized:
+    def forward(self, z: Tensor, random: Random | None = None) -> QuantizerOutput:
         """The nearest vectors of z [..., dim]; ids are [...] (`Residual`: [maps, ...]). random: the codebook learns from it."""
 
     @abstractmethod
@@ -86,40 +94,42 @@ class Codebook(Quantizer):
 
     def __init__(
         self,
-        vocabulary: int,
+        num_embeddings: int,
         dim: int,
-        learning: Learning = "average",
+        update: CodebookUpdate = "ema",
         *,
         decay: float = 0.99,
-        restart: float = 0.0,
-        kmeans: bool = False,
+        restart_threshold: float = 0.0,
+        kmeans_init: bool = False,
         smoothing: float = 1e-5,
     ) -> None:
         super().__init__()
-        self.vocabulary, self.dim, self.learning = vocabulary, dim, learning
-        self.decay, self.restart, self.smoothing = decay, restart, smoothing
-        vectors = torch.randn(vocabulary, dim)
-        if learning == "loss":
+        self.num_embeddings, self.dim, self.codebook_update = num_embeddings, dim, update
+        self.decay, self.restart_threshold, self.smoothing = decay, restart_threshold, smoothing
+        vectors = torch.randn(num_embeddings, dim)
+        if update == "gradient":
             self.vectors = nn.Parameter(vectors)
         else:
             self.register_buffer("vectors", vectors)
-        self.register_buffer("counts", torch.ones(vocabulary))
+        self.register_buffer("counts", torch.ones(num_embeddings))
         self.register_buffer("sums", vectors.clone())
-        self.register_buffer("age", torch.tensor(0 if kmeans else LLOYD))
-        self.register_buffer("new_counts", torch.zeros(vocabulary), persistent=False)
-        self.register_buffer("new_sums", torch.zeros(vocabulary, dim), persistent=False)
-        self.register_buffer("shown", torch.zeros(vocabulary if kmeans or restart else 0, dim), persistent=False)
+        self.register_buffer("age", torch.tensor(0 if kmeans_init else LLOYD))
+        self.register_buffer("new_counts", torch.zeros(num_embeddings), persistent=False)
+        self.register_buffer("new_sums", torch.zeros(num_embeddings, dim), persistent=False)
+        self.register_buffer(
+            "shown", torch.zeros(num_embeddings if kmeans_init or restart_threshold else 0, dim), persistent=False
+        )
 
-    def forward(self, z: Tensor, random: Random | None = None) -> Quantized:
-        with full_precision(z):
+    def forward(self, z: Tensor, random: Random | None = None) -> QuantizerOutput:
+        with autocast_off(z):
             z = z.float()
             ids = self.nearest(z)
             chosen = self.lookup(ids)
             if random is not None:
                 self._gather(z.detach().flatten(0, -2), ids.flatten(), random)
             commitment = (z - chosen.detach()).square().mean()
-            learning = (z.detach() - chosen).square().mean() if self.learning == "loss" else z.new_zeros(())
-            return Quantized(z + (chosen - z).detach(), ids, commitment, learning)
+            learning = (z.detach() - chosen).square().mean() if self.codebook_update == "gradient" else z.new_zeros(())
+            return QuantizerOutput(z + (chosen - z).detach(), ids, commitment, learning)
 
     def lookup(self, ids: Tensor) -> Tensor:
         return embedding(ids, self.vectors)
@@ -133,7 +143,7 @@ class Codebook(Quantizer):
         flat, half_norms = z.flatten(0, -2), self.vectors.square().sum(1) / 2
         if z.device.type == "cpu" and not torch.compiler.is_compiling():
             return _search(flat.contiguous(), self.vectors, half_norms).view(z.shape[:-1])
-        rows = max(1, MOST_DISTANCES // self.vocabulary)
+        rows = max(1, MOST_DISTANCES // self.num_embeddings)
         parts = [torch.addmm(half_norms, part, self.vectors.t(), alpha=-1).argmin(1) for part in flat.split(rows)]
         return torch.cat(parts).view(z.shape[:-1])
 
@@ -154,13 +164,13 @@ class Codebook(Quantizer):
         self.counts.lerp_(self.new_counts, weight)
         self.sums.lerp_(self.new_sums, weight)
         total = self.counts.sum()
-        if self.learning == "average":
-            smoothed = (self.counts + self.smoothing) / (total + self.vocabulary * self.smoothing) * total
+        if self.codebook_update == "ema":
+            smoothed = (self.counts + self.smoothing) / (total + self.num_embeddings * self.smoothing) * total
             self.vectors.copy_(self.sums / smoothed.unsqueeze(1))
         if len(self.shown):
-            even = total / self.vocabulary
-            unused = (self.counts < self.restart * even) | (young & (self.counts == 0)) | (self.age == 0)
-            self._put(unused, max(self.restart, LEAST) * even)
+            even = total / self.num_embeddings
+            unused = (self.counts < self.restart_threshold * even) | (young & (self.counts == 0)) | (self.age == 0)
+            self._put(unused, max(self.restart_threshold, LEAST) * even)
         self.new_counts.zero_()
         self.new_sums.zero_()
         self.age += 1
@@ -201,7 +211,7 @@ def _least(scores: Tensor) -> tuple[Tensor, Tensor]:
     return least, stretch * STRETCH + inside
 
 
-class FiniteScalar(Quantizer):
+class FiniteScalarQuantizer(Quantizer):
     """Each of D numbers is rounded to one of a few levels: no codebook, nothing that can die.
 
     Mentzer et al. 2023, "Finite Scalar Quantization: VQ-VAE Made Simple", arXiv:2309.15505, appendix A.1. Vectors are in
@@ -213,18 +223,18 @@ class FiniteScalar(Quantizer):
 
     def __init__(self, levels: Sequence[int]) -> None:
         super().__init__()
-        self.vocabulary, self.dim = math.prod(levels), len(levels)
+        self.num_embeddings, self.dim = math.prod(levels), len(levels)
         self.register_buffer("levels", torch.tensor(levels), persistent=False)
         self.register_buffer("places", torch.tensor([1, *levels[:-1]]).cumprod(0), persistent=False)
 
-    def forward(self, z: Tensor, random: Random | None = None) -> Quantized:
-        with full_precision(z):
+    def forward(self, z: Tensor, random: Random | None = None) -> QuantizerOutput:
+        with autocast_off(z):
             half = self.levels // 2
             bounded = self._bound(z.float())
             digits = bounded.detach().round() + half
             vectors = (bounded + (bounded.round() - bounded).detach()) / half
             ids = (digits * self.places).sum(-1).long()
-            return Quantized(vectors, ids, z.new_zeros(()), z.new_zeros(()))
+            return QuantizerOutput(vectors, ids, z.new_zeros(()), z.new_zeros(()))
 
     def _bound(self, z: Tensor) -> Tensor:
         """Into the range that rounds to as many levels as there are; even numbers of them are off centre by a half."""
@@ -238,7 +248,7 @@ class FiniteScalar(Quantizer):
         return (digits - half) / half
 
 
-class Residual(Quantizer):
+class ResidualQuantizer(Quantizer):
     """One quantiser after another: each reads what the ones before it have left.
 
     Lee et al. 2022, arXiv:2203.01941, section 3.1; Zeghidour et al. 2021, arXiv:2107.03312, algorithm 1. ids are [maps, ...].
@@ -248,20 +258,20 @@ class Residual(Quantizer):
         super().__init__()
         self.stages = cast(Sequence[Quantizer], nn.ModuleList(stages))
         first = stages[0]
-        self.vocabulary, self.dim, self.maps = first.vocabulary, first.dim, len(stages)
+        self.num_embeddings, self.dim, self.num_codes_per_vector = first.num_embeddings, first.dim, len(stages)
 
-    def forward(self, z: Tensor, random: Random | None = None) -> Quantized:
+    def forward(self, z: Tensor, random: Random | None = None) -> QuantizerOutput:
         z = z.float()
         left, parts = z, []
         for stage in self.stages:
             parts.append(stage(left, random))
             left = left - parts[-1].vectors.detach()
         total = torch.stack([part.vectors.detach() for part in parts]).sum(0)
-        return Quantized(
+        return QuantizerOutput(
             z + (total - z).detach(),
             torch.stack([part.ids for part in parts]),
-            torch.stack([part.commitment for part in parts]).mean(),
-            torch.stack([part.learning for part in parts]).mean(),
+            torch.stack([part.commitment_loss for part in parts]).mean(),
+            torch.stack([part.codebook_loss for part in parts]).mean(),
         )
 
     def lookup(self, ids: Tensor) -> Tensor:

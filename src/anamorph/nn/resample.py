@@ -6,17 +6,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from anamorph.core.precision import full_precision
+from anamorph.core.precision import autocast_off
 
-__all__ = ["blur", "double", "downsample_conv", "fade", "halve", "upsample_conv"]
+__all__ = ["blur", "downsample", "downsample_conv", "fade_in", "upsample", "upsample_conv"]
 
 
-def halve(x: Tensor, times: int = 1) -> Tensor:
+def downsample(x: Tensor, times: int = 1) -> Tensor:
     """x [B, C, H, W] at half the size, by averaging 2x2 boxes; `times` times."""
     return F.avg_pool2d(x, 2**times) if times else x
 
 
-def double(x: Tensor, times: int = 1) -> Tensor:
+def upsample(x: Tensor, times: int = 1) -> Tensor:
     """x [B, C, H, W] at twice the size, by repeating pixels; `times` times."""
     if not times:
         return x
@@ -24,12 +24,12 @@ def double(x: Tensor, times: int = 1) -> Tensor:
     return x.unflatten(3, (-1, 1)).unflatten(2, (-1, 1)).expand(-1, -1, -1, side, -1, side).flatten(4, 5).flatten(2, 3)
 
 
-def fade(x: Tensor, blend: float | Tensor) -> Tensor:
+def fade_in(x: Tensor, alpha: float | Tensor) -> Tensor:
     """x [B, C, H, W] where blend is 1; where it is 0, x as it was before its last doubling."""
-    if isinstance(blend, float) and blend == 1:
+    if isinstance(alpha, float) and alpha == 1:
         return x
-    coarse = double(halve(x))
-    return coarse + (x - coarse) * blend
+    coarse = upsample(downsample(x))
+    return coarse + (x - coarse) * alpha
 
 
 def blur(x: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ def _spread(weight: Tensor, turned: bool = False) -> Tensor:
 
     Compiled, it is a depthwise convolution with channels last (see `blur`); otherwise a matrix product is faster.
     """
-    with full_precision(weight):
+    with autocast_off(weight):
         if torch.compiler.is_compiling():
             w = weight.flip(2, 3) if turned else weight
             return F.conv2d(w, w.new_ones(w.shape[1], 1, 2, 2), padding=1, groups=w.shape[1])

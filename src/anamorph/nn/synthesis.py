@@ -17,32 +17,41 @@ from torch import Tensor, nn
 
 from anamorph.core.errors import UserError
 from anamorph.core.model import Noise
-from anamorph.core.precision import widened
+from anamorph.core.precision import at_least_float32
 from anamorph.core.random import Random
 from anamorph.core.signal import Image
 from anamorph.core.space import Codes, Space
 from anamorph.nn.equalized import Conv, Linear, pixel_norm
-from anamorph.nn.resample import blur, double, upsample_conv
+from anamorph.nn.resample import blur, upsample, upsample_conv
 
-__all__ = ["Anatomy", "Blend", "Synthesis", "Widths", "blocks_of", "instance_norm", "mix_blend", "moments"]
+__all__ = [
+    "Alpha",
+    "ChannelSchedule",
+    "Synthesis",
+    "SynthesisSettings",
+    "instance_norm",
+    "lerp_alpha",
+    "map_moments",
+    "num_blocks",
+]
 
-Blend = float | Tensor
+Alpha = float | Tensor
 """How far the newest level has faded in, 0 to 1."""
 
 
 @dataclass(frozen=True)
-class Widths:
+class ChannelSchedule:
     """Channels of the feature maps by their shorter side: base / side, at most `most`."""
 
     base: int
-    most: int
+    maximum: int
 
     def at(self, side: int) -> int:
-        return max(1, min(self.base // side, self.most))
+        return max(1, min(self.base // side, self.maximum))
 
 
 @dataclass(frozen=True)
-class Anatomy:
+class SynthesisSettings:
     """What a synthesis network consists of.
 
     constant: starts from a learned constant, not from a dense layer of w. styles: modulated by w at every layer. noise: per
@@ -55,21 +64,21 @@ class Anatomy:
     constant: bool = True
     styles: bool = True
     noise: bool = True
-    smooth: bool = True
+    blur: bool = True
     norm: Literal["instance", "pixel"] = "instance"
     slope: float = 0.2
     flipped_from: int | None = 128
     rgb_gain: float = 1.0
-    shared_first: bool = False
-    off: Literal["nothing", "bump"] = "nothing"
+    shared_first_noise: bool = False
+    noise_off: Literal["nothing", "bump"] = "nothing"
 
 
-def moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def map_moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Of feature maps [B, C, H, W]: the mean and the variance (biased) of each, [B, C, 1, 1], and the maps without their mean.
 
     In two passes, which are each a plain sum: torch's var_mean takes ten times as long on a processor (measured).
     """
-    wide = widened(x)
+    wide = at_least_float32(x)
     mean = wide.mean((2, 3), keepdim=True)
     centred = wide - mean
     return mean, centred.square().mean((2, 3), keepdim=True), centred
@@ -77,16 +86,16 @@ def moments(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def instance_norm(x: Tensor, eps: float) -> Tensor:
     """x [B, C, H, W], each map with mean zero and variance one (biased)."""
-    _, variance, centred = moments(x)
+    _, variance, centred = map_moments(x)
     return (centred * torch.rsqrt(variance + eps)).to(x.dtype)
 
 
-def mix_blend(old: Tensor, new: Tensor, blend: Blend) -> Tensor:
+def lerp_alpha(old: Tensor, new: Tensor, alpha: Alpha) -> Tensor:
     """old where blend is 0, new where it is 1."""
-    return old + (new - old) * blend
+    return old + (new - old) * alpha
 
 
-def blocks_of(image: Image) -> int:
+def num_blocks(image: Image) -> int:
     """How many times 4 pixels have to be doubled, and once, to make an image's shorter side.
 
     Raises: UserError unless both sides are 4 times a power of two, at least 8.
@@ -105,9 +114,11 @@ def blocks_of(image: Image) -> int:
 class _Layer(nn.Module):
     """(Doubling and) convolution, noise, bias, activation, normalisation, style: [B, I, h, w] -> [B, O, H, W]."""
 
-    def __init__(self, place: int, conv: Conv | None, channels: int, w_dim: int, side: int, doubles: bool, a: Anatomy) -> None:
+    def __init__(
+        self, place: int, conv: Conv | None, channels: int, w_dim: int, side: int, doubles: bool, a: SynthesisSettings
+    ) -> None:
         super().__init__()
-        self.anatomy, self.doubles, self.spread = a, doubles, math.sqrt(place // 2 + 1)
+        self.settings, self.doubles, self.spread = a, doubles, math.sqrt(place // 2 + 1)
         self.flipped = a.flipped_from is not None and side >= a.flipped_from
         self.conv = conv
         self.bias = nn.Parameter(torch.zeros(channels))
@@ -117,12 +128,12 @@ class _Layer(nn.Module):
     def forward(self, x: Tensor, w: Tensor, noise: Tensor | None) -> Tensor:
         if self.conv is not None:
             x = upsample_conv(x, self.conv.weight, self.flipped) if self.doubles else self.conv(x)
-        if self.doubles and self.anatomy.smooth:
+        if self.doubles and self.settings.blur:
             x = blur(x)
         if self.noise_weight is not None:
             x = self._noisy(x, noise)
-        x = F.leaky_relu(x + self.bias.view(-1, 1, 1), self.anatomy.slope)
-        x = instance_norm(x, 1e-8) if self.anatomy.norm == "instance" else pixel_norm(x)
+        x = F.leaky_relu(x + self.bias.view(-1, 1, 1), self.settings.slope)
+        x = instance_norm(x, 1e-8) if self.settings.norm == "instance" else pixel_norm(x)
         if self.style is None:
             return x
         scale, shift = self.style(w).unflatten(1, (2, -1, 1, 1)).unbind(1)  # each [B, O, 1, 1]
@@ -132,7 +143,7 @@ class _Layer(nn.Module):
         assert self.noise_weight is not None
         if noise is not None:
             return x + self.noise_weight.view(-1, 1, 1) * noise
-        if self.anatomy.off == "nothing":
+        if self.settings.noise_off == "nothing":
             return x
         s = self.spread  # ALAE's smooth stand-in, 0.8 s N(x; 0, s^2) s
         return x + s * torch.exp(-x.square() / (2 * s**2)) / math.sqrt(2 * math.pi) * 0.8
@@ -141,25 +152,25 @@ class _Layer(nn.Module):
 class Synthesis(nn.Module):
     """Images [B, C, H >> level, W >> level] from styles [B, L, D], two per block of 4x4, 8x8, ... pixels."""
 
-    def __init__(self, image: Image, w_dim: int, widths: Widths, anatomy: Anatomy) -> None:
+    def __init__(self, image: Image, w_dim: int, channels: ChannelSchedule, settings: SynthesisSettings) -> None:
         super().__init__()
-        self.image, self.anatomy, self.blocks = image, anatomy, blocks_of(image)
+        self.image, self.settings, self.blocks = image, settings, num_blocks(image)
         start = image.at(self.blocks - 1)
         self.start = (start.height, start.width)
-        channels = [widths.at(4 * 2**block) for block in range(self.blocks)]
-        if anatomy.constant:
-            self.constant = nn.Parameter(torch.ones(1, channels[0], *self.start))
+        widths = [channels.at(4 * 2**block) for block in range(self.blocks)]
+        if settings.constant:
+            self.constant = nn.Parameter(torch.ones(1, widths[0], *self.start))
         else:
-            outputs = channels[0] * start.height * start.width
+            outputs = widths[0] * start.height * start.width
             self.dense = Linear(w_dim, outputs, gain=math.sqrt(2.0) / 4, bias=False)
         self.layers = nn.ModuleList()
-        for block, width in enumerate(channels):
+        for block, width in enumerate(widths):
             side = 4 * 2**block
-            first = Conv(channels[block - 1], width, bias=False) if block else None
+            first = Conv(widths[block - 1], width, bias=False) if block else None
             for conv, doubles in ((first, block > 0), (Conv(width, width, bias=False), False)):
-                self.layers.append(_Layer(len(self.layers), conv, width, w_dim, side, doubles, anatomy))
-        self.to_rgb = nn.ModuleList(Conv(width, image.channels, 1, gain=anatomy.rgb_gain) for width in channels)
-        for i, shape in enumerate(self.maps if anatomy.noise else []):
+                self.layers.append(_Layer(len(self.layers), conv, width, w_dim, side, doubles, settings))
+        self.to_rgb = nn.ModuleList(Conv(width, image.channels, 1, gain=settings.rgb_gain) for width in widths)
+        for i, shape in enumerate(self.maps if settings.noise else []):
             self.register_buffer(f"noise_{i}", torch.randn(1, *shape))
 
     @property
@@ -171,28 +182,28 @@ class Synthesis(nn.Module):
     def noise_spaces(self) -> tuple[Space, ...]:
         """Optional spaces of the noise maps."""
         return tuple(
-            Space(f"noise.{i}", shape, optional=True) for i, shape in enumerate(self.maps if self.anatomy.noise else [])
+            Space(f"noise.{i}", shape, optional=True) for i, shape in enumerate(self.maps if self.settings.noise else [])
         )
 
     def noise(self, n: int, kind: Noise, level: int = 0, codes: Codes | None = None) -> list[Tensor | None]:
         """A map per layer of that level, [n or 1, 1, h, w]: from codes, as stored (fixed), none (off), or drawn."""
         layers = 2 * (self.blocks - level)
-        if not self.anatomy.noise:
+        if not self.settings.noise:
             return [None] * layers
         found: list[Tensor | None] = []
         for i, shape in enumerate(self.maps[:layers]):
             if codes and f"noise.{i}" in codes:
                 found.append(codes[f"noise.{i}"])
             elif isinstance(kind, Random):
-                alone = i == 0 and self.anatomy.shared_first
+                alone = i == 0 and self.settings.shared_first_noise
                 found.append(kind.normal(1 if alone else n, *shape, shared=alone))
             else:
                 found.append(getattr(self, f"noise_{i}") if kind == "fixed" else None)
         return found
 
-    def forward(self, styles: Tensor, noise: Sequence[Tensor | None], level: int = 0, blend: Blend = 1.0) -> Tensor:
+    def forward(self, styles: Tensor, noise: Sequence[Tensor | None], level: int = 0, alpha: Alpha = 1.0) -> Tensor:
         blocks = self.blocks - level
-        if self.anatomy.constant:
+        if self.settings.constant:
             x = self.constant.expand(len(styles), -1, -1, -1)
         else:
             x = self.dense(styles[:, 0]).unflatten(1, (-1, *self.start))
@@ -202,9 +213,9 @@ class Synthesis(nn.Module):
             for i in (2 * block, 2 * block + 1):
                 x = self.layers[i](x, styles[:, i], noise[i])
         pixels: Tensor = self.to_rgb[blocks - 1](x)
-        if blocks > 1 and (isinstance(blend, Tensor) or blend < 1):
-            pixels = mix_blend(double(self.to_rgb[blocks - 2](before)), pixels, blend)
-        return widened(pixels)
+        if blocks > 1 and (isinstance(alpha, Tensor) or alpha < 1):
+            pixels = lerp_alpha(upsample(self.to_rgb[blocks - 2](before)), pixels, alpha)
+        return at_least_float32(pixels)
 
     def style_weights(self) -> list[Tensor]:
         """The matrix [2C, D] of each layer's styles."""

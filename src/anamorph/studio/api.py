@@ -19,33 +19,33 @@ from torch import Tensor
 from anamorph.core.errors import UserError
 from anamorph.core.signal import Image, Signal
 from anamorph.core.space import Codes, check_codes, read_codes, write_codes
-from anamorph.data.decode import BadImage, survey
-from anamorph.studio.answers import FILE_SENT, answering
+from anamorph.data.decode_image import BadImage, survey
+from anamorph.studio.bench import Bench
 from anamorph.studio.code import python_of
-from anamorph.studio.evaluate import Bench
-from anamorph.studio.facts import describe, ways_of
+from anamorph.studio.describe import describe, direction_set_facts
+from anamorph.studio.image_media import Saved, saved
 from anamorph.studio.limits import FILM_FRAMES, GRID_SIDE, NAME, PICTURES, SEED, UPLOAD_MEGAPIXELS
 from anamorph.studio.live import Project
-from anamorph.studio.pictures import Saved, saved
 from anamorph.studio.points import (
     Along,
     Between,
-    Drawn,
-    File,
-    Found,
+    DecodeOptions,
+    FromCodes,
+    FromFile,
+    FromSeed,
     Group,
     Layers,
-    Look,
     Mixed,
     Moved,
     Point,
     Truncated,
     check_size,
 )
-from anamorph.studio.projecting import Stopped, prepare, refine, taking_turns
+from anamorph.studio.projecting import Stopped, job_slot, prepare, refine
+from anamorph.studio.responses import FILE_SENT, answering
+from anamorph.studio.saved_session import Session
 from anamorph.studio.service import Service
-from anamorph.studio.session import Session
-from anamorph.studio.sounds import is_sound_file, survey_upload
+from anamorph.studio.sound_media import is_sound_file, survey_upload
 from anamorph.studio.stores import digest_of
 from anamorph.studio.worker import TOGETHER, Worker
 
@@ -73,7 +73,7 @@ class _Body(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
     as_: Annotated[As, Field(alias="as")] = "png"
-    look: Look = Look()
+    look: DecodeOptions = DecodeOptions()
 
 
 class Decode(_Body):
@@ -156,7 +156,7 @@ class _Pictures:
         headers = {"content-disposition": f'inline; filename="{run}.{end}"', "cache-control": "no-store"}
         return Response(content, media_type=TYPES[body.as_], headers=headers)
 
-    async def _signals(self, worker: Worker, points: list[Point], look: Look) -> tuple[Signal, Tensor]:
+    async def _signals(self, worker: Worker, points: list[Point], look: DecodeOptions) -> tuple[Signal, Tensor]:
         """The signals of points and their kind, a few at a time, so that others are answered in between."""
         signal = await asyncio.wrap_future(worker.ask(lambda b: b.fitting(len(points))))
         parts = []
@@ -197,13 +197,15 @@ def _about_runs(router: APIRouter, service: Service) -> None:
     @router.get("/runs/{run}/directions/{name}", tags=["directions"])
     async def directions(run: str, name: Annotated[str, Field(max_length=NAME)]) -> dict[str, Any]:
         """A set of directions: pca, sefa, labels:NAME, or the name of a file in the run's folder."""
-        return await asyncio.wrap_future(service.worker(run).ask(lambda b: ways_of(b.ways, name)))
+        return await asyncio.wrap_future(service.worker(run).ask(lambda b: direction_set_facts(b.direction_sets, name)))
 
     @router.post("/runs/{run}/directions", tags=["directions"])
     async def define(run: str, group: Group) -> dict[str, Any]:
         """A direction from the mean of some points to that of others."""
         check_size([*group.towards, *group.away])
-        return await asyncio.wrap_future(service.worker(run).ask(lambda b: ways_of(b.ways, b.define(group))))
+        return await asyncio.wrap_future(
+            service.worker(run).ask(lambda b: direction_set_facts(b.direction_sets, b.define(group)))
+        )
 
     @router.post("/sessions", tags=["sessions"])
     def check(session: Session) -> dict[str, Any]:
@@ -239,7 +241,7 @@ def _about_images(router: APIRouter, service: Service) -> None:
     @router.post("/runs/{run}/encode", tags=["pictures"], openapi_extra=FILE_SENT)
     async def encode(run: str, request: Request, as_: Annotated[Literal["point", "codes"], Query(alias="as")] = "point") -> Any:
         """The point of an image or sound file, sent as the body; or its codes."""
-        point = File(digest=(await asyncio.to_thread(keep, await request.body()))["digest"])
+        point = FromFile(digest=(await asyncio.to_thread(keep, await request.body()))["digest"])
         worker = service.worker(run)
         if as_ == "point":
             await asyncio.wrap_future(worker.ask(lambda b: b.codes([point])))
@@ -276,7 +278,7 @@ def _about_points(router: APIRouter, service: Service) -> None:
     @router.post("/runs/{run}/draw", tags=["pictures"], **PICTURED)
     async def draw(run: str, body: Draw) -> Response:
         """Samples by seed."""
-        points: list[Point] = [Drawn(seed=body.seed + i, temperature=body.temperature) for i in range(body.n)]
+        points: list[Point] = [FromSeed(seed=body.seed + i, temperature=body.temperature) for i in range(body.n)]
         if body.psi is not None:
             points = [Truncated(of=point, psi=body.psi) for point in points]
         return await pictures.of(run, points, body, body.columns)
@@ -311,7 +313,7 @@ def _about_codes(router: APIRouter, service: Service) -> None:
         asked, stop = body.project, threading.Event()
 
         def work() -> Any:
-            with taking_turns(service.jobs):
+            with job_slot(service.jobs):
                 return refine(prepared, asked.free, asked.steps, asked.stay, stop)
 
         task = asyncio.create_task(asyncio.to_thread(work))
@@ -346,5 +348,5 @@ def _kept(bench: Bench, content: bytes) -> dict[str, Any]:
     points = []
     for i in range(n):
         one = {name: value[i : i + 1].clone() for name, value in found.items()}
-        points.append(Found(digest=bench.found.put(digest_of(one), one)).model_dump())
+        points.append(FromCodes(digest=bench.found.put(digest_of(one), one)).model_dump())
     return {"points": points}

@@ -15,9 +15,9 @@ from starlette.exceptions import HTTPException
 
 from anamorph.core.errors import UserError
 from anamorph.studio import api, views
-from anamorph.studio.answers import ERRORS
 from anamorph.studio.guard import LOOPBACK, Guard
 from anamorph.studio.live import Live
+from anamorph.studio.responses import ERRORS
 from anamorph.studio.service import Service
 from anamorph.studio.worker import Closed
 

@@ -5,24 +5,24 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from anamorph.core.classes import class_codes
-from anamorph.core.model import Chooses
+from anamorph.core.labels import label_sizes
+from anamorph.core.model import HasPrior
 from anamorph.core.signal import Image
-from anamorph.studio.evaluate import Bench
+from anamorph.studio.bench import Bench
 from anamorph.studio.points import (
     Between,
-    Data,
-    Drawn,
-    File,
-    Found,
-    Look,
+    DecodeOptions,
+    FromCodes,
+    FromData,
+    FromFile,
+    FromSeed,
     Mean,
     Mixed,
     Moved,
     Painted,
     Point,
     Redrawn,
-    Told,
+    Relabelled,
     Truncated,
 )
 
@@ -30,25 +30,28 @@ __all__ = ["python_of"]
 
 IMPORTS = {
     "Path": "from pathlib import Path",
-    "Taste": "from anamorph.core.prior import Taste",
-    "blend": "from anamorph.edit.mix import blend",
+    "SamplingSettings": "from anamorph.core.prior import SamplingSettings",
+    "lerp_towards": "from anamorph.edit.mix import lerp_towards",
     "code_space": "from anamorph.core.model import code_space",
-    "data": "from anamorph.runs import settings_of, shown\nfrom anamorph.training.folder import RunFolder",
-    "encode_batch": "from anamorph.core.classes import encode_batch",
+    "data": (
+        "from anamorph.run_data import preview_data\nfrom anamorph.settings import settings_of\n"
+        "from anamorph.training.folder import RunFolder"
+    ),
+    "encode_batch": "from anamorph.core.labels import encode_batch",
     "inpaint": "from anamorph.edit.inpaint import inpaint",
-    "level_in": "from anamorph.core.model import level_in",
+    "level_of": "from anamorph.core.model import level_of",
     "lerp_codes": "from anamorph.edit.interpolate import lerp_codes",
     "mix": "from anamorph.edit.mix import mix",
     "move": "from anamorph.edit.directions import move",
     "read_codes": "from anamorph.core.space import read_codes",
-    "read_sounds": "from anamorph.data.pick import read_sounds",
+    "read_sounds": "from anamorph.data.single_files import read_sounds",
     "show_all": "from anamorph.figures.show import show_all",
-    "with_classes": "from anamorph.core.classes import with_classes",
-    "read_images": "from anamorph.data.pick import read_images",
+    "with_labels": "from anamorph.core.labels import with_labels",
+    "read_images": "from anamorph.data.single_files import read_images",
     "torch": "import torch",
     "truncate": "from anamorph.edit.truncate import truncate",
-    "Ways": "from anamorph.studio.ways import Ways",
-    "Together": "from anamorph.studio.together import Together",
+    "DirectionSets": "from anamorph.studio.direction_sets import DirectionSets",
+    "PerExampleRandom": "from anamorph.studio.per_example_random import PerExampleRandom",
 }
 
 
@@ -79,9 +82,9 @@ class _Lines:
         return self.names[point]
 
     def _point(self, point: Point) -> str:
-        if isinstance(point, Drawn):
+        if isinstance(point, FromSeed):
             return self._drawn(point)
-        if isinstance(point, Data | File | Found):
+        if isinstance(point, FromData | FromFile | FromCodes):
             return self._brought(point)
         if isinstance(point, Mean):
             parts = ", ".join(self.point(part) for part in point.of)
@@ -92,37 +95,37 @@ class _Lines:
         of = self.point(point.of)
         if isinstance(point, Truncated):
             layers = "" if point.layers is None else f", {point.layers}"
-            return self.add(self.name("codes"), f"truncate({of}, model.centre, {point.psi}{layers})", "truncate")
+            return self.add(self.name("codes"), f"truncate({of}, model.w_mean, {point.psi}{layers})", "truncate")
         if isinstance(point, Moved):
             return self._moved(of, point)
         if isinstance(point, Mixed):
             source = self.point(point.source)
             if point.layers is None:
-                return self.add(self.name("codes"), f"blend({of}, {source}, {point.share})", "blend")
+                return self.add(self.name("codes"), f"lerp_towards({of}, {source}, {point.share})", "lerp_towards")
             return self.add(self.name("codes"), f"mix({of}, {source}, {point.layers}, model.spaces)", "mix")
-        if isinstance(point, Told):
-            return self.add(self.name("codes"), f"with_classes({of}, {dict(point.labels)})", "with_classes")
+        if isinstance(point, Relabelled):
+            return self.add(self.name("codes"), f"with_labels({of}, {dict(point.labels)})", "with_labels")
         if isinstance(point, Painted):
             return self._painted(of, point)
         return self._redrawn(of, point)
 
-    def _drawn(self, point: Drawn) -> str:
+    def _drawn(self, point: FromSeed) -> str:
         labels = dict(point.labels)
         told = f"{{{', '.join(f'{k!r}: torch.tensor([{v}])' for k, v in labels.items())}}}" if labels else "None"
         random = f'anamorph.Seeded({point.seed}, "seed")'
-        if isinstance(self.model, Chooses):
-            taste = f"Taste({point.temperature}, None, {point.top_p})"
-            needs = ("Taste", *(["torch"] if labels else []))
-            return self.add(f"seed{point.seed}_{len(self.lines)}", f"model.choose(1, {random}, {told}, {taste})", *needs)
-        text = f"model.draw(1, {random}{', ' + told if labels else ''})"
+        if isinstance(self.model, HasPrior):
+            taste = f"SamplingSettings({point.temperature}, None, {point.top_p})"
+            needs = ("SamplingSettings", *(["torch"] if labels else []))
+            return self.add(f"seed{point.seed}_{len(self.lines)}", f"model.sample(1, {random}, {told}, {taste})", *needs)
+        text = f"model.sample(1, {random}{', ' + told if labels else ''})"
         return self.add(self.name(f"seed{point.seed}_"), text, *(["torch"] if labels else []))
 
-    def _brought(self, point: Data | File | Found) -> str:
-        if isinstance(point, Data):
-            self.load("data", f"shown(settings_of(RunFolder({str(self.bench.run)!r})))", "data")
-            batch = f"data.take({point.index}, 1, level_in(model, data.signal))"
-            return self.add(self.name("codes"), f"encode_batch(model, {batch})", "level_in", "encode_batch")
-        if isinstance(point, File):
+    def _brought(self, point: FromData | FromFile | FromCodes) -> str:
+        if isinstance(point, FromData):
+            self.load("data", f"preview_data(settings_of(RunFolder({str(self.bench.run)!r})))", "data")
+            batch = f"data.take({point.index}, 1, level_of(model, data.signal))"
+            return self.add(self.name("codes"), f"encode_batch(model, {batch})", "level_of", "encode_batch")
+        if isinstance(point, FromFile):
             return self._uploaded(point.name)
         self.lines.append("# what was found by optimisation: save its codes beside this file")
         path = f"codes-{point.digest[:8]}.safetensors"
@@ -132,8 +135,8 @@ class _Lines:
         image = isinstance(self.model.signal, Image)
         reader, name = ("read_images", name or "image.png") if image else ("read_sounds", name or "sound.wav")
         codes = self.add(self.name("codes"), f"model.encode({reader}([{name!r}], model.signal)[0])", reader)
-        first = dict.fromkeys(class_codes(self.model), 0)
-        return self.add(codes, f"with_classes({codes}, {first})", "with_classes") if first else codes
+        first = dict.fromkeys(label_sizes(self.model), 0)
+        return self.add(codes, f"with_labels({codes}, {first})", "with_labels") if first else codes
 
     def load(self, name: str, text: str, *needs: str) -> None:
         """A variable that is set once."""
@@ -162,14 +165,14 @@ class _Lines:
     def _ways(self, name: str) -> tuple[str, tuple[str, ...]]:
         """The variable that holds a set of directions, and the names of these."""
         variable = "way_" + re.sub(r"\W", "_", name)[:12]
-        self.load("ways", f"Ways(model, Path({str(self.bench.run)!r}))", "Ways", "Path")
+        self.load("sets", f"DirectionSets(model, Path({str(self.bench.run)!r}))", "DirectionSets", "Path")
         group = self.bench.groups.get(name)
         if group is None:
-            self.load(variable, f"ways.of({name!r})")
+            self.load(variable, f"sets.of({name!r})")
         elif variable not in self.loaded:
             sides = [f"[{', '.join(self.point(point) for point in side)}]" for side in (group.towards, group.away)]
-            self.load(variable, f"ways.between({group.name!r}, {sides[0]}, {sides[1]})")
-        return variable, self.bench.ways.of(name).names
+            self.load(variable, f"sets.between({group.name!r}, {sides[0]}, {sides[1]})")
+        return variable, self.bench.direction_sets.of(name).names
 
     def _painted(self, of: str, point: Painted) -> str:
         name = self.add(self.name("codes"), f"{{k: v.clone() for k, v in {of}.items()}}")
@@ -178,14 +181,16 @@ class _Lines:
         return name
 
     def _redrawn(self, of: str, point: Redrawn) -> str:
-        rows, columns = max(s.shape[-2:] for s in self.model.spaces if s.vocabulary is not None and len(s.shape) == 3)
+        rows, columns = max(s.shape[-2:] for s in self.model.spaces if s.num_codes is not None and len(s.shape) == 3)
         mask = self.add(self.name("mask"), f"torch.zeros({rows}, {columns}, dtype=torch.bool)", "torch")
         self.lines += [f"for y, x in {[tuple(p) for p in point.places]}:", f"    {mask}[y, x] = True"]
-        random, taste = f'anamorph.Seeded({point.seed}, "inpaint")', f"Taste({point.temperature})"
-        return self.add(self.name("codes"), f"inpaint(model, {of}, {mask}, 1, {random}, {taste})", "inpaint", "Taste")
+        random, taste = f'anamorph.Seeded({point.seed}, "inpaint")', f"SamplingSettings({point.temperature})"
+        return self.add(
+            self.name("codes"), f"inpaint(model, {of}, {mask}, 1, {random}, {taste})", "inpaint", "SamplingSettings"
+        )
 
 
-def python_of(bench: Bench, points: Sequence[Point], look: Look, columns: int | None = None) -> str:
+def python_of(bench: Bench, points: Sequence[Point], look: DecodeOptions, columns: int | None = None) -> str:
     """A script that writes the picture of some points of a bench."""
     lines = _Lines(bench)
     names = [lines.point(point) for point in points]
@@ -194,8 +199,8 @@ def python_of(bench: Bench, points: Sequence[Point], look: Look, columns: int | 
         codes = lines.add("codes", f"{{k: torch.cat([c[k] for c in [{', '.join(names)}]]) for k in {names[0]}}}", "torch")
     noise = {"fixed": "", "off": ', "off"'}.get(look.noise)
     if noise is None:
-        lines.needs.add("Together")
-        noise = f', Together([anamorph.Seeded({look.noise_seed}, "noise") for _ in range({len(points)})])'
+        lines.needs.add("PerExampleRandom")
+        noise = f', PerExampleRandom([anamorph.Seeded({look.noise_seed}, "noise") for _ in range({len(points)})])'
     shape = "" if columns is None else f", columns={columns}"
     write = f'anamorph.save_grid("picture.png", images{shape})'
     if not isinstance(bench.model.signal, Image):

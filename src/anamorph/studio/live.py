@@ -21,11 +21,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor
 
 from anamorph.core.errors import UserError
-from anamorph.studio.evaluate import Bench
+from anamorph.studio.bench import Bench
+from anamorph.studio.image_media import distance, frames
 from anamorph.studio.limits import CHANNELS, MESSAGE_BYTES, PICTURES, SEED, STEPS
-from anamorph.studio.pictures import distance, frames
-from anamorph.studio.points import Look, Point, check_size
-from anamorph.studio.projecting import Refined, Stopped, prepare, refine, taking_turns
+from anamorph.studio.points import DecodeOptions, Point, check_size
+from anamorph.studio.projecting import RefinedPoint, Stopped, job_slot, prepare, refine
 from anamorph.studio.service import Service
 from anamorph.studio.worker import Closed
 
@@ -54,13 +54,13 @@ class Request(BaseModel):
     serial: Annotated[int, Field(ge=0, le=SEED)] = 0
     run: Annotated[str, Field(max_length=200)] = ""
     points: Annotated[list[Point], Field(max_length=PICTURES)] = []
-    look: Look = Look()
+    look: DecodeOptions = DecodeOptions()
     originals: bool = False
     project: Project | None = None
     stop: bool = False
 
 
-def _told(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     """An error in words for the client."""
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False, include_input=False)[0]
@@ -109,7 +109,7 @@ class Live:
             request = Request.model_validate_json(text)
             check_size(request.points)
         except (ValidationError, UserError, RecursionError) as error:
-            await self._refuse(_told(error) if not isinstance(error, RecursionError) else "nested too deep", text)
+            await self._refuse(_error_text(error) if not isinstance(error, RecursionError) else "nested too deep", text)
             return
         task, stop = self.working.get(request.channel, (None, None))
         if task is None or stop is None or task.done():
@@ -133,7 +133,7 @@ class Live:
         except Exception as error:
             if not _expected(error):
                 log.exception("a request on the WebSocket failed", exc_info=error)
-            await self._fail(request, _told(error))
+            await self._fail(request, _error_text(error))
         finally:
             waiting = self.waiting.pop(request.channel, None)
             if waiting is not None and not self.gone:
@@ -167,8 +167,8 @@ class Live:
             except TimeoutError as error:
                 raise Stopped from error
 
-        def work() -> Refined:
-            with taking_turns(self.service.jobs):
+        def work() -> RefinedPoint:
+            with job_slot(self.service.jobs):
                 return refine(prepared, asked.free, asked.steps, asked.stay, stop, show)
 
         try:

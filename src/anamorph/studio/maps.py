@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from anamorph.core.errors import UserError
-from anamorph.core.model import Encodes, code_space, encode_in_parts, require
+from anamorph.core.model import Encodes, code_space, encode_in_chunks, require
 from anamorph.core.signal import Label
 from anamorph.edit.directions import flat
-from anamorph.studio.evaluate import Bench
-from anamorph.studio.pictures import atlas
+from anamorph.studio.bench import Bench
+from anamorph.studio.image_media import atlas
 
-__all__ = ["COLUMNS", "SIDE", "Layout", "Map", "Part", "draw_map", "encode_part"]
+__all__ = ["COLUMNS", "SIDE", "Layout", "Map", "MapPart", "draw_map", "encode_part"]
 
 Layout = Literal["pca", "tsne", "umap"]
 
@@ -63,7 +63,7 @@ class Map:
 
 
 @dataclass(frozen=True)
-class Part:
+class MapPart:
     """Some images of a map: their codes [N, D], what they look like, and the class of each label."""
 
     codes: Tensor
@@ -72,7 +72,7 @@ class Part:
 
 
 @torch.no_grad()
-def encode_part(bench: Bench, start: int, count: int) -> Part:
+def encode_part(bench: Bench, start: int, count: int) -> MapPart:
     """Held-out images from one on, as many of them as there are.
 
     Raises: UserError for codes that are whole numbers.
@@ -80,11 +80,11 @@ def encode_part(bench: Bench, start: int, count: int) -> Part:
     model = require(bench.model, Encodes, "placing images by their codes")
     space = code_space(model)
     batch = bench.held_out(start, count)
-    codes = flat(encode_in_parts(model, batch.signals)[space.name], space).float()
-    return Part(codes, batch.signals, {name: of.tolist() for name, of in batch.labels.items()})
+    codes = flat(encode_in_chunks(model, batch.signals)[space.name], space).float()
+    return MapPart(codes, batch.signals, {name: of.tolist() for name, of in batch.labels.items()})
 
 
-def draw_map(parts: Sequence[Part], labels: Sequence[Label], layout: Layout = "pca") -> Map:
+def draw_map(parts: Sequence[MapPart], labels: Sequence[Label], layout: Layout = "pca") -> Map:
     """The map of the images of some parts.
 
     Raises: UserError for fewer than three images, or a layout whose library is not installed.

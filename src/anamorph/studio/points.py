@@ -18,19 +18,19 @@ __all__ = [
     "Along",
     "Between",
     "Cell",
-    "Data",
-    "Drawn",
-    "File",
-    "Found",
+    "DecodeOptions",
+    "FromCodes",
+    "FromData",
+    "FromFile",
+    "FromSeed",
     "Group",
-    "Look",
     "Mean",
     "Mixed",
     "Moved",
     "Painted",
     "Point",
     "Redrawn",
-    "Told",
+    "Relabelled",
     "Truncated",
     "check_size",
     "parts_of",
@@ -44,13 +44,13 @@ Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Name = Annotated[str, Field(min_length=1, max_length=NAME)]
 
 
-class Part(BaseModel):
+class PointModel(BaseModel):
     """Frozen, so that what it stands for can be remembered; nothing unknown is taken."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class Drawn(Part):
+class FromSeed(PointModel):
     """What the model draws from a seed: the image that the command line calls seed:7.
 
     temperature, top_p: for models with a prior over codes. labels: the class of each label that the model draws by.
@@ -63,14 +63,14 @@ class Drawn(Part):
     labels: Annotated[tuple[tuple[Name, Index], ...], Field(max_length=8)] = ()
 
 
-class Data(Part):
+class FromData(PointModel):
     """An image that was held out from training, encoded: data:12 on the command line."""
 
     kind: Literal["data"] = "data"
     index: Index
 
 
-class File(Part):
+class FromFile(PointModel):
     """An uploaded image, encoded. digest: what the upload answered with."""
 
     kind: Literal["file"] = "file"
@@ -78,21 +78,21 @@ class File(Part):
     name: Annotated[str, Field(max_length=NAME)] = ""
 
 
-class Found(Part):
+class FromCodes(PointModel):
     """Codes that were found by optimisation, or uploaded; kept by the server under a digest."""
 
     kind: Literal["codes"] = "codes"
     digest: Digest
 
 
-class Mean(Part):
+class Mean(PointModel):
     """The mean of several."""
 
     kind: Literal["mean"] = "mean"
     of: Annotated[tuple[Point, ...], Field(min_length=1, max_length=PICTURES)]
 
 
-class Truncated(Part):
+class Truncated(PointModel):
     """Drawn towards the model's mean."""
 
     kind: Literal["truncate"] = "truncate"
@@ -101,7 +101,7 @@ class Truncated(Part):
     layers: Layers | None = None
 
 
-class Along(Part):
+class Along(PointModel):
     """So many standard deviations along a direction. directions: pca, sefa, a file of the run, or a digest of one's own."""
 
     directions: Name
@@ -110,7 +110,7 @@ class Along(Part):
     layers: Layers | None = None
 
 
-class Moved(Part):
+class Moved(PointModel):
     """Moved along directions, one after another."""
 
     kind: Literal["move"] = "move"
@@ -118,7 +118,7 @@ class Moved(Part):
     along: Annotated[tuple[Along, ...], Field(max_length=64)]
 
 
-class Mixed(Part):
+class Mixed(PointModel):
     """With some layers of another's code, or, where there are no layers, a share of the way to it."""
 
     kind: Literal["mix"] = "mix"
@@ -128,7 +128,7 @@ class Mixed(Part):
     share: Annotated[float, Field(ge=0, le=1)] = 0.5
 
 
-class Between(Part):
+class Between(PointModel):
     """Between two points (x from the first to the second), or four (x to the right, y down: the corners row by row)."""
 
     kind: Literal["between"] = "between"
@@ -143,7 +143,7 @@ class Between(Part):
         return self
 
 
-class Cell(Part):
+class Cell(PointModel):
     """One place of a grid of codes, and the code that stands there."""
 
     map: Annotated[int, Field(ge=0, le=63)] = 0
@@ -152,7 +152,7 @@ class Cell(Part):
     code: Index
 
 
-class Painted(Part):
+class Painted(PointModel):
     """With some codes of a grid replaced."""
 
     kind: Literal["paint"] = "paint"
@@ -161,7 +161,7 @@ class Painted(Part):
     cells: Annotated[tuple[Cell, ...], Field(max_length=4096)]
 
 
-class Redrawn(Part):
+class Redrawn(PointModel):
     """With some codes drawn anew by the prior. places: (row, column) on the grid of the first discrete space."""
 
     kind: Literal["redraw"] = "redraw"
@@ -171,22 +171,22 @@ class Redrawn(Part):
     temperature: Annotated[float, Field(gt=0.01, le=10)] = 1.0
 
 
-class Told(Part):
+class Relabelled(PointModel):
     """With a label told to the decoder: the same words, spoken by another."""
 
-    kind: Literal["told"] = "told"
+    kind: Literal["relabel"] = "relabel"
     of: Point
     labels: Annotated[tuple[tuple[Name, Index], ...], Field(min_length=1, max_length=8)]
 
 
 Point = Annotated[
-    Drawn | Data | File | Found | Mean | Truncated | Moved | Mixed | Between | Painted | Redrawn | Told,
+    FromSeed | FromData | FromFile | FromCodes | Mean | Truncated | Moved | Mixed | Between | Painted | Redrawn | Relabelled,
     Field(discriminator="kind"),
 ]
 """A place in a latent space."""
 
 
-class Group(Part):
+class Group(PointModel):
     """A direction of one's own: from the mean of some points to that of others."""
 
     name: Name
@@ -194,11 +194,11 @@ class Group(Part):
     away: Annotated[tuple[Point, ...], Field(min_length=1, max_length=PICTURES)]
 
 
-for _part in (Group, Mean, Truncated, Moved, Mixed, Between, Painted, Redrawn, Told):
+for _part in (Group, Mean, Truncated, Moved, Mixed, Between, Painted, Redrawn, Relabelled):
     _part.model_rebuild()
 
 
-class Look(Part):
+class DecodeOptions(PointModel):
     """How codes are decoded. noise: as `decode` takes it; fresh draws it from noise_seed."""
 
     noise: Literal["fixed", "off", "fresh"] = "fixed"
@@ -213,7 +213,7 @@ def parts_of(point: Point) -> tuple[Point, ...]:
         return point.ends
     if isinstance(point, Mixed):
         return point.of, point.source
-    if isinstance(point, Truncated | Moved | Painted | Redrawn | Told):
+    if isinstance(point, Truncated | Moved | Painted | Redrawn | Relabelled):
         return (point.of,)
     return ()
 

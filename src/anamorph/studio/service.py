@@ -12,7 +12,7 @@ from typing import Any
 from anamorph.core.errors import UserError, nearest
 from anamorph.core.space import Codes
 from anamorph.runs import load
-from anamorph.studio.evaluate import Bench
+from anamorph.studio.bench import Bench
 from anamorph.studio.limits import FOUND_BYTES, JOBS, MODELS, UPLOADED_BYTES
 from anamorph.studio.stores import Store
 from anamorph.studio.worker import Worker
@@ -108,14 +108,14 @@ def _bytes_of(codes: Codes) -> int:
 def _version(path: Path) -> str:
     """Names the checkpoint that would be loaded."""
     folder = RunFolder(path)
-    found = folder.best if folder.best.is_file() else next(iter(folder.saved()), None)
+    found = folder.best if folder.best.is_file() else next(iter(folder.checkpoint_files()), None)
     return f"{found.name} {found.stat().st_mtime_ns}" if found else ""
 
 
 def _summary(path: Path) -> dict[str, Any]:
     try:
         config = RunFolder(path).config()
-        seen = next((int(p.name[:12]) for p in RunFolder(path).saved()), None)
+        seen = next((int(p.name[:12]) for p in RunFolder(path).checkpoint_files()), None)
         size = config.get("signal", {})
         told = {"model": str(config.get("model", "?")), "seen": seen, "total": config.get("images"), "signal": size}
     except (UserError, OSError, ValueError) as error:

@@ -15,12 +15,12 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from anamorph.core.errors import UserError
-from anamorph.studio.answers import answering
-from anamorph.studio.evaluate import Bench
-from anamorph.studio.grids import grids_of, palette, usage
+from anamorph.studio.bench import Bench
+from anamorph.studio.code_grids import grids_of, palette, usage
 from anamorph.studio.limits import MAPPED, NAME
-from anamorph.studio.maps import Layout, Map, Part, draw_map, encode_part
+from anamorph.studio.maps import Layout, Map, MapPart, draw_map, encode_part
 from anamorph.studio.points import Point, check_size
+from anamorph.studio.responses import answering
 from anamorph.studio.service import Service
 from anamorph.studio.worker import Worker
 from anamorph.training.folder import RunFolder
@@ -51,7 +51,7 @@ class _Maps:
     def __init__(self, service: Service) -> None:
         self.service = service
         self.kept = OrderedDict[tuple[int, int, Layout], asyncio.Task[Map]]()
-        self.parts: dict[int, dict[int, Part]] = {}
+        self.parts: dict[int, dict[int, MapPart]] = {}
 
     async def of(self, run: str, n: int, layout: Layout) -> Map:
         worker = self.service.worker(run)

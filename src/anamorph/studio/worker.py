@@ -15,10 +15,10 @@ from torch import Tensor
 
 from anamorph.core.errors import UserError
 from anamorph.core.signal import Signal
-from anamorph.core.space import Codes, joined
-from anamorph.studio.evaluate import Bench
+from anamorph.core.space import Codes, concatenate
+from anamorph.studio.bench import Bench
 from anamorph.studio.limits import WAITING
-from anamorph.studio.points import Look, Point
+from anamorph.studio.points import DecodeOptions, Point
 
 __all__ = ["TOGETHER", "Closed", "Worker"]
 
@@ -39,7 +39,7 @@ class _Asked(Generic[T]):
     future: Future[T]
     work: Callable[[Bench], T] | None = None
     points: Sequence[Point] = ()
-    look: Look = Look()
+    look: DecodeOptions = DecodeOptions()
     finish: Callable[[Signal, Tensor], T] | None = None
 
 
@@ -58,7 +58,7 @@ class Worker:
         """What `work` makes of the bench."""
         return self._put(_Asked(Future(), work))
 
-    def see(self, points: Sequence[Point], look: Look, finish: Callable[[Signal, Tensor], T]) -> Future[T]:
+    def see(self, points: Sequence[Point], look: DecodeOptions, finish: Callable[[Signal, Tensor], T]) -> Future[T]:
         """What `finish` makes of the points' signals: of what kind they are, and their values [n, ...]. They are decoded
         together with those that others wait for."""
         return self._put(_Asked(Future(), None, points, look, finish))
@@ -86,7 +86,7 @@ class Worker:
         try:
             bench = self._open()
         except Exception as error:  # noqa: BLE001 (told to whoever asks)
-            bench = _told(error)
+            bench = _error_text(error)
         while True:
             taken = self._take()
             if not taken:
@@ -121,24 +121,24 @@ class Worker:
 
     def _show(self, bench: Bench, jobs: Sequence[_Asked[Any]]) -> None:
         """Decode the points of several requests in as few passes as their looks allow."""
-        groups: dict[tuple[Look, tuple[str, ...]], list[tuple[_Asked[Any], Codes]]] = {}
+        groups: dict[tuple[DecodeOptions, tuple[str, ...]], list[tuple[_Asked[Any], Codes]]] = {}
         for asked in jobs:
             try:
                 codes = bench.codes(asked.points)
             except Exception as error:  # noqa: BLE001 (told to who asked)
-                asked.future.set_exception(_told(error))
+                asked.future.set_exception(_error_text(error))
                 continue
             groups.setdefault((asked.look, tuple(codes)), []).append((asked, codes))
         for (look, _), members in groups.items():
             self._decode(bench, look, members)
 
-    def _decode(self, bench: Bench, look: Look, members: Sequence[tuple[_Asked[Any], Codes]]) -> None:
+    def _decode(self, bench: Bench, look: DecodeOptions, members: Sequence[tuple[_Asked[Any], Codes]]) -> None:
         try:
             self.passes += 1
-            signals = bench.decode(joined([codes for _, codes in members]), look)
+            signals = bench.decode(concatenate([codes for _, codes in members]), look)
         except Exception as error:  # noqa: BLE001 (told to who asked)
             if len(members) == 1:
-                members[0][0].future.set_exception(_told(error))
+                members[0][0].future.set_exception(_error_text(error))
             else:  # whose fault it was is found by asking one by one
                 for member in members:
                     self._decode(bench, look, [member])
@@ -153,10 +153,10 @@ def _settle(future: Future[Any], work: Callable[..., Any] | None, *given: Any) -
     try:
         future.set_result(work(*given))
     except Exception as error:  # noqa: BLE001 (told to who asked)
-        future.set_exception(_told(error))
+        future.set_exception(_error_text(error))
 
 
-def _told(error: Exception) -> Exception:
+def _error_text(error: Exception) -> Exception:
     """An error as a client is to read it; what is the program's own fault is also logged."""
     if isinstance(error, UserError):
         return error

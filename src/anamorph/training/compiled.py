@@ -18,25 +18,25 @@ import torch
 from torch import Tensor
 
 from anamorph.core.errors import UserError
-from anamorph.core.random import Draw, Random, Recorder, Replay
-from anamorph.core.recipe import Outcome, Phase
+from anamorph.core.random import Random, Recorder, Replay, Request
+from anamorph.core.recipe import LossOutput, Phase
 from anamorph.core.signal import Batch
 from anamorph.core.stage import Stage
-from anamorph.training.gradients import Gradients, gradients, route
+from anamorph.training.gradients import Gradients, compute_gradients, route
 from anamorph.training.run import Run
 
-__all__ = ["Compiled"]
+__all__ = ["CompiledStep"]
 
 
 @dataclass(frozen=True)
 class _Known:
     """What a dry run of a phase's loss has shown: what it draws, and which of its parameters it reaches."""
 
-    requests: list[Draw]
+    requests: list[Request]
     reached: list[bool]
 
 
-class Compiled:
+class CompiledStep:
     """The compiled functions of a run, made as they are first needed: one per set of phases, level and batch.
 
     Raises: UserError if this torch cannot trace gradients (before 2.11).
@@ -54,25 +54,25 @@ class Compiled:
         self._known: dict[tuple[object, ...], _Known] = {}
         self._functions: dict[tuple[object, ...], Callable[..., Any]] = {}
 
-    def step(self, phases: Sequence[Phase], batch: Batch, stage: Stage) -> dict[str, Outcome]:
+    def step(self, phases: Sequence[Phase], batch: Batch, stage: Stage) -> dict[str, LossOutput]:
         """Run the phases one after the other, and let the average follow."""
         known = [self._explore(phase, batch, stage) for phase in phases]
         randoms = [self.run.random(phase) for phase in phases]
-        draws = [[random.draw(request) for request in k.requests] for random, k in zip(randoms, known, strict=True)]
+        draws = [[random.generate(request) for request in k.requests] for random, k in zip(randoms, known, strict=True)]
         factors = [self._advance(phase, k, stage) for phase, k in zip(phases, known, strict=True)]
         key = (*(phase.name for phase in phases), *self._shape(batch, stage))
-        share = self._tensor(self.run.average.share(stage.batch, self.run.images))
-        arguments = (batch, draws, self._tensor(stage.blend), factors, share)
-        outcomes: list[Outcome] = self._call(key, self._step(phases, stage), *arguments)
+        share = self._tensor(self.run.ema.weight(stage.batch, self.run.images))
+        arguments = (batch, draws, self._tensor(stage.alpha), factors, share)
+        outcomes: list[LossOutput] = self._call(key, self._step(phases, stage), *arguments)
         return {phase.name: outcome for phase, outcome in zip(phases, outcomes, strict=True)}
 
-    def gradients(self, phase: Phase, batch: Batch, stage: Stage, random: Random) -> tuple[Outcome, Gradients]:
+    def gradients(self, phase: Phase, batch: Batch, stage: Stage, random: Random) -> tuple[LossOutput, Gradients]:
         """As `gradients`: for when they are to be averaged before the optimizers step."""
         requests = self._explore(phase, batch, stage).requests
         key = ("gradients", phase.name, *self._shape(batch, stage))
-        draws = [random.draw(request) for request in requests]
-        found: tuple[Outcome, Gradients] = self._call(
-            key, self._gradients(phase, stage), batch, draws, self._tensor(stage.blend)
+        draws = [random.generate(request) for request in requests]
+        found: tuple[LossOutput, Gradients] = self._call(
+            key, self._gradients(phase, stage), batch, draws, self._tensor(stage.alpha)
         )
         return found
 
@@ -92,19 +92,19 @@ class Compiled:
         return self._functions[key](*arguments)
 
     def _shape(self, batch: Batch, stage: Stage) -> tuple[object, ...]:
-        return (stage.level, stage.blend == 1, len(batch), *batch.labels)
+        return (stage.level, stage.alpha == 1, len(batch), *batch.labels)
 
     def _tensor(self, value: float | Tensor) -> Tensor:
-        return torch.as_tensor(value, device=self.run.machine.device)
+        return torch.as_tensor(value, device=self.run.compute.device)
 
     def _explore(self, phase: Phase, batch: Batch, stage: Stage) -> _Known:
         """Run a phase's loss once, if it has not been met in this shape, and undo what it gathered."""
         key = (phase.name, *self._shape(batch, stage))
         if key not in self._known:
-            buffers = [*self.run.model.buffers(), *self.run.recipe.memory.buffers()]
+            buffers = [*self.run.model.buffers(), *self.run.recipe.loss_state.buffers()]
             before = [buffer.clone() for buffer in buffers]
             recorder = Recorder(self.run.random(phase))
-            _, found = gradients(phase, batch, stage, recorder, self.run.machine)
+            _, found = compute_gradients(phase, batch, stage, recorder, self.run.compute)
             for buffer, value in zip(buffers, before, strict=True):
                 buffer.copy_(value)
             self._known[key] = _Known(recorder.requests, [g is not None for g in found])
@@ -113,36 +113,36 @@ class Compiled:
     def _advance(self, phase: Phase, known: _Known, stage: Stage) -> list[Tensor]:
         """The factors of each optimizer that a phase steps, which is then counted as stepped."""
         found: Gradients = [torch.empty(0) if reached else None for reached in known.reached]
-        idle = self.run.recipe.idle
+        idle = self.run.recipe.missing_gradient
         return [
             adam.advance([g is not None for g in its], stage.lr_scale, idle)
             for adam, its in route(self.run.recipe, phase, found)
         ]
 
-    def _step(self, phases: Sequence[Phase], stage: Stage) -> Callable[..., list[Outcome]]:
+    def _step(self, phases: Sequence[Phase], stage: Stage) -> Callable[..., list[LossOutput]]:
         run, recipe = self.run, self.run.recipe
 
         def step(
             batch: Batch, draws: list[list[Tensor]], blend: Tensor, factors: list[list[Tensor]], share: Tensor
-        ) -> list[Outcome]:
+        ) -> list[LossOutput]:
             outcomes = []
             for phase, its_draws, its_factors in zip(phases, draws, factors, strict=True):
-                outcome, found = gradients(phase, batch, _fading(stage, blend), Replay(its_draws), run.machine)
+                outcome, found = compute_gradients(phase, batch, _fading(stage, blend), Replay(its_draws), run.compute)
                 for (adam, its), factor in zip(route(recipe, phase, found), its_factors, strict=True):
-                    adam.traced_step(its, factor, recipe.idle)
+                    adam.traced_step(its, factor, recipe.missing_gradient)
                 for commit in phase.commit:
                     commit()
                 outcomes.append(outcome)
-            run.average.follow(share)
+            run.ema.update(share)
             return outcomes
 
         return step
 
-    def _gradients(self, phase: Phase, stage: Stage) -> Callable[..., tuple[Outcome, Gradients]]:
-        machine = self.run.machine
+    def _gradients(self, phase: Phase, stage: Stage) -> Callable[..., tuple[LossOutput, Gradients]]:
+        machine = self.run.compute
 
-        def whole(batch: Batch, draws: list[Tensor], blend: Tensor) -> tuple[Outcome, Gradients]:
-            return gradients(phase, batch, _fading(stage, blend), Replay(draws), machine)
+        def whole(batch: Batch, draws: list[Tensor], blend: Tensor) -> tuple[LossOutput, Gradients]:
+            return compute_gradients(phase, batch, _fading(stage, blend), Replay(draws), machine)
 
         return whole
 
@@ -154,7 +154,7 @@ class Compiled:
         options: dict[str, Any] = {
             "guard_filter_fn": torch.compiler.skip_all_guards_unsafe,
             # In float32 it would turn sums of weight gradients into products that add to a copy: 8 % slower (measured).
-            "pattern_matcher": self.run.machine.precision != "float32",
+            "pattern_matcher": self.run.compute.precision != "float32",
             # The key is the way by which a flag gets to the C++ compiler: GCC 12, when it joins straight-line code into
             # vectors, makes NaN of transposed tiles of bfloat16 on AVX-512. Loops are vectorised before it sees them.
             "cpp.enable_floating_point_contract_flag": "off -fno-tree-slp-vectorize",
@@ -165,14 +165,14 @@ class Compiled:
 def _put_channels_last(run: Run) -> None:
     """Lay out the kernels of convolutions, their averages and moments as convolutions of low precision like it best, which
     feature maps then follow. Their values stay."""
-    kernels = [p for module in (run.model, run.average.model) for p in module.parameters() if p.dim() == 4]
+    kernels = [p for module in (run.model, run.ema.model) for p in module.parameters() if p.dim() == 4]
     for kernel in kernels:
         kernel.data = kernel.data.contiguous(memory_format=torch.channels_last)
     for adam in run.recipe.optimizers.values():
-        for moments in (adam.first, adam.second):
+        for moments in (adam.exp_avg, adam.exp_avg_sq):
             moments[:] = [m.contiguous(memory_format=torch.channels_last) if m.dim() == 4 else m for m in moments]
 
 
 def _fading(stage: Stage, blend: Tensor) -> Stage:
     """The stage with its blend as a tensor, which may change from call to call; where nothing fades, it is known to be one."""
-    return stage if stage.blend == 1 else replace(stage, blend=blend)
+    return stage if stage.alpha == 1 else replace(stage, alpha=blend)

@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from anamorph.core.model import Chooses, Draws, Encodes, Grows, at_a_time, decode_in_parts, nats_per_code
+from anamorph.core.model import Encodes, Grows, HasPrior, Samples, chunk_size, decode_in_chunks, nats_per_code
 from anamorph.core.random import Seeded
 from anamorph.core.signal import Source
 from anamorph.core.stage import Stage
 from anamorph.training.run import Run
 
-__all__ = ["Diagnosis", "Seen"]
+__all__ = ["Diagnosis", "TrainingData"]
 
 DRAWN = 64
 WON, WON_CHECKS = 0.1, 3
@@ -33,16 +33,16 @@ changes by from check to check."""
 
 HELD = 512
 """Examples whose codes are scored, of those trained on and of those held out."""
-LEARNED_BY_HEART = 8
+OVERFIT_CHECKS = 8
 """A law of codes has begun to learn them by heart when it gets no better on held-out ones for so many checks."""
 
 
 @dataclass(frozen=True)
-class Seen:
+class TrainingData:
     """What a run is trained on, and what it is not."""
 
-    source: Source
-    held: Source
+    train: Source
+    held_out: Source
 
 
 @dataclass
@@ -57,13 +57,13 @@ class Diagnosis:
     best_diversity: float = 0.0
     errors: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
-    told: list[str] = field(default_factory=list)
+    warned: list[str] = field(default_factory=list)
     best: float | None = None
     best_at: int = -1
     no_better: int = 0
 
     def check(
-        self, run: Run, seen: Seen, stage: Stage, terms: Mapping[str, Any], loss: float | None = None
+        self, run: Run, seen: TrainingData, stage: Stage, terms: Mapping[str, Any], loss: float | None = None
     ) -> tuple[dict[str, float], list[str]]:
         """Numbers for the log, and warnings, each given once per level.
 
@@ -72,7 +72,7 @@ class Diagnosis:
         """
         if stage.level != self.level:
             self.level, self.won, self.best_diversity = stage.level, 0, 0.0
-            self.errors, self.losses, self.told = [], [], []
+            self.errors, self.losses, self.warned = [], [], []
         numbers = _numbers(run, seen, stage)
         logistic = "critic/adversarial" in terms and "critic/slope" not in terms  # a Wasserstein loss has no bound
         warnings = {
@@ -82,8 +82,8 @@ class Diagnosis:
             "loss": self._loss(loss) if loss is not None else "",
             "held_out": self._held_out(numbers.get("check/held_out_nats_per_code"), run.images),
         }
-        new = {name: text for name, text in warnings.items() if text and name not in self.told}
-        self.told += new
+        new = {name: text for name, text in warnings.items() if text and name not in self.warned}
+        self.warned += new
         return numbers, list(new.values())
 
     def _critic(self, loss: float) -> str:
@@ -92,7 +92,7 @@ class Diagnosis:
             return ""
         return (
             f"the discriminator tells nearly all images apart (its loss is {loss:.3f}): the generator learns little from it. "
-            f"Raise --model.r1, lower --model.rate, or give it more images (--mirror)"
+            f"Raise --model.r1, lower --model.learning-rate, or give it more images (--mirror)"
         )
 
     def _diversity(self, ratio: float | None) -> str:
@@ -103,7 +103,8 @@ class Diagnosis:
             return ""
         return (
             f"samples become alike: they differ {ratio:.2f} times as much as the data do, and did {self.best_diversity:.2f} "
-            f"times. Start again with a higher --model.r1, a lower --model.rate or a larger batch; older checkpoints are kept"
+            f"times. Start again with a higher --model.r1, a lower --model.learning-rate or a larger batch. Older "
+            f"checkpoints are kept"
         )
 
     def _reciprocity(self, error: float | None) -> str:
@@ -127,7 +128,8 @@ class Diagnosis:
             return ""
         return (
             f"the loss has jumped to {loss:.4g} and was {least:.4g}: most of what was learned is lost, which one batch unlike "
-            f"the others can do. Start again with a lower --model.rate, or --precision float32; older checkpoints are kept"
+            f"the others can do. Start again with a lower --model.learning-rate, or --precision float32. Older checkpoints are "
+            f"kept"
         )
 
     def _held_out(self, nats: float | None, images: int) -> str:
@@ -137,7 +139,7 @@ class Diagnosis:
             self.best, self.best_at, self.no_better = nats, images, 0
             return ""
         self.no_better += 1
-        if self.no_better < LEARNED_BY_HEART:
+        if self.no_better < OVERFIT_CHECKS:
             return ""
         return (
             f"the codes that it is trained on are learned by heart: held-out ones cost {nats:.3f} nats each, and cost "
@@ -147,25 +149,25 @@ class Diagnosis:
 
 
 @torch.no_grad()
-def _numbers(run: Run, seen: Seen, stage: Stage) -> dict[str, float]:
+def _numbers(run: Run, seen: TrainingData, stage: Stage) -> dict[str, float]:
     """diversity: how much samples differ, compared with the data. code_error: the share of codes' variance that E misses.
     Of a law of codes: nats per code, of examples that it is trained on and of held-out ones."""
-    model = run.average.model
+    model = run.ema.model
     view = model.at(stage) if isinstance(model, Grows) else model
-    if isinstance(view, Chooses):
+    if isinstance(view, HasPrior):
         return {
-            "check/trained_nats_per_code": _cost(view, seen.source),
-            "check/held_out_nats_per_code": _cost(view, seen.held),
+            "check/trained_nats_per_code": _cost(view, seen.train),
+            "check/held_out_nats_per_code": _cost(view, seen.held_out),
         }
-    if not isinstance(view, Draws):
+    if not isinstance(view, Samples):
         return {}
-    codes = view.draw(DRAWN, Seeded(run.seed, "diagnosis", device=run.machine.device))
-    samples = decode_in_parts(view, codes)
-    real = seen.source.take(0, DRAWN, stage.level).signals
+    codes = view.sample(DRAWN, Seeded(run.seed, "diagnosis", device=run.compute.device))
+    samples = decode_in_chunks(view, codes)
+    real = seen.train.take(0, DRAWN, stage.level).signals
     found = {"check/diversity": _spread(samples.flatten(1)) / max(_spread(real.flatten(1)), 1e-12)}
     if isinstance(view, Encodes):
         space = view.spaces[0].name
-        again = torch.cat([view.encode(part)[space] for part in samples.split(at_a_time(view))]).flatten(1)
+        again = torch.cat([view.encode(part)[space] for part in samples.split(chunk_size(view))]).flatten(1)
         wanted = codes[space].flatten(1)
         variance = (wanted - wanted.mean(0)).square().mean()
         found["check/code_error"] = float((again - wanted).square().mean() / variance.clamp_min(1e-12))
@@ -177,7 +179,7 @@ def _spread(x: Tensor) -> float:
     return float(torch.pdist(x.float()).mean())
 
 
-def _cost(model: Chooses, source: Source) -> float:
+def _cost(model: HasPrior, source: Source) -> float:
     """Nats per code of the first examples of a source, of codes or of signals."""
     device = next(model.parameters()).device
     return float(nats_per_code(model, source.take(0, min(HELD, source.size)).to(device)).mean())

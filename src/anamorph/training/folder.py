@@ -13,15 +13,14 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from anamorph.core.errors import UserError
-from anamorph.core.files import read_facts, read_json, read_tensors, replacing, write_json, write_tensors
+from anamorph.core.files import atomic_write, read_json, read_metadata, read_tensors, write_json, write_tensors
+from anamorph.training.migrations import FORMAT, current_config, current_metadata, current_tensors
 from anamorph.training.run import Run
 
-__all__ = ["FORMAT", "RunFolder"]
+__all__ = ["RunFolder"]
 
 T = TypeVar("T")
 
-FORMAT = 1
-"""Of config.json and of checkpoints; a newer one is refused."""
 NAME = re.compile(r"\d{12}(-kept)?\.safetensors")
 """Of a checkpoint: how many images it has seen, and whether it is kept."""
 BEST = "check/held_out_nats_per_code"
@@ -73,7 +72,7 @@ class RunFolder:
     def write_config(self, config: dict[str, Any]) -> None:
         write_json(self.path / "config.json", {"format": FORMAT, **config})
 
-    def amend(self, changes: dict[str, Any]) -> None:
+    def update_config(self, changes: dict[str, Any]) -> None:
         """Change some settings of config.json and leave the others as they were written."""
         write_json(self.path / "config.json", self.config() | changes)
 
@@ -85,14 +84,14 @@ class RunFolder:
         if not isinstance(config, dict):
             raise UserError(f"{self}/config.json is not as anamorph wrote it: bring it back, or start a new run")
         _check_format(self.path / "config.json", config.get("format"))
-        return config
+        return current_config(config)
 
-    def saved(self) -> list[Path]:
+    def checkpoint_files(self) -> list[Path]:
         """The checkpoints, newest first."""
         named = [path for path in self.checkpoints.glob("*.safetensors") if NAME.fullmatch(path.name)]
         return sorted(named, key=_images_of, reverse=True)
 
-    def seen(self) -> int:
+    def images_seen(self) -> int:
         """The images that the newest readable checkpoint has seen; 0 if there is none yet.
 
         Raises: UserError if there are checkpoints but none can be read.
@@ -101,42 +100,42 @@ class RunFolder:
 
     def progress(self) -> dict[str, Any]:
         """How far the newest readable checkpoint has come; as `seen`."""
-        facts = self.facts()
+        facts = self.metadata()
         found: dict[str, Any] = json.loads(facts["progress"]) if facts else {"images": 0}
         return found
 
-    def facts(self) -> dict[str, str] | None:
+    def metadata(self) -> dict[str, str] | None:
         """The facts of the newest readable checkpoint, without its tensors; as `latest`."""
-        found = self._newest(read_facts, lambda facts: facts)
+        found = self._newest(_read_metadata)
         return found[0] if found else None
 
-    def used(self) -> dict[str, Any]:
+    def checkpoint_in_use(self) -> dict[str, Any]:
         """Which checkpoint `latest(best=True)` gives, without its tensors: how many images it had seen, and which it is (the
         newest; or the best, and by what).
 
         Raises: UserError if there is none yet, or none can be read.
         """
-        facts = read_facts(self.best) if self.best.is_file() else self.facts()
+        facts = _read_metadata(self.best) if self.best.is_file() else self.metadata()
         if facts is None:
             raise UserError(f"{self} has no checkpoint yet: train it a little with `anamorph resume {self}`")
         found: dict[str, Any] = json.loads(facts["progress"])
         return found | {"which": f"best by {facts.get('best', BEST)}" if self.best.is_file() else "newest"}
 
-    def save(self, run: Run, facts: dict[str, str], keep: bool) -> Path:
+    def save(self, run: Run, metadata: dict[str, str], keep: bool) -> Path:
         """Write a checkpoint; keep: also when newer ones come. Older ones are thinned only once it is whole.
 
         Raises: Diverged, writing nothing, if a weight is not finite. OSError if the disk is full; older ones stay.
         """
         run.check_finite()
         path = self.checkpoints / f"{run.images:012d}{'-kept' * keep}.safetensors"
-        write_tensors(path, run.tensors(), {"format": str(FORMAT), **run.facts(), **facts})
+        write_tensors(path, run.tensors(), {"format": str(FORMAT), **run.metadata(), **metadata})
         self._thin(path)
         return path
 
     def save_best(self, run: Run, by: str = BEST) -> None:
         """Keep the run as it is now as its best so far, by a number of its log; as `save`."""
         run.check_finite()
-        write_tensors(self.best, run.tensors(), {"format": str(FORMAT), **run.facts(), "best": by})
+        write_tensors(self.best, run.tensors(), {"format": str(FORMAT), **run.metadata(), "best": by})
 
     @property
     def best(self) -> Path:
@@ -145,16 +144,16 @@ class RunFolder:
 
     def _thin(self, newest: Path) -> None:
         """Keep the newest, the one before it, and some at pictures, evenly spread."""
-        kept = [path for path in self.saved() if "-kept" in path.name and path != newest]
+        kept = [path for path in self.checkpoint_files() if "-kept" in path.name and path != newest]
         spread = {kept[round(i * (len(kept) - 1) / (KEPT - 1))] for i in range(KEPT)} if len(kept) > KEPT else set(kept)
-        before = [path for path in self.saved() if path != newest][:1]
-        for path in self.saved():
+        before = [path for path in self.checkpoint_files() if path != newest][:1]
+        for path in self.checkpoint_files():
             if path not in {newest, *before, *spread}:
                 path.unlink()
 
-    def kept(self) -> list[int]:
+    def checkpoint_images(self) -> list[int]:
         """How many images had been seen at each checkpoint, first to last."""
-        return sorted({_images_of(path)[0] for path in self.saved()})
+        return sorted({_images_of(path)[0] for path in self.checkpoint_files()})
 
     def latest(
         self, images: int | None = None, best: bool = False
@@ -165,25 +164,20 @@ class RunFolder:
         Raises: UserError if there are checkpoints but none can be read.
         """
         if best and self.best.is_file():
-            tensors, facts = read_tensors(self.best)
-            _check_format(self.best, facts.get("format"))
-            return tensors, facts, []
-        found = self._newest(read_tensors, lambda read: read[1], images)
+            return (*_read_checkpoint(self.best), [])
+        found = self._newest(_read_checkpoint, images)
         return (*found[0], found[1]) if found else None
 
-    def _newest(
-        self, read: Callable[[Path], T], facts: Callable[[T], dict[str, str]], images: int | None = None
-    ) -> tuple[T, list[str]] | None:
+    def _newest(self, read: Callable[[Path], T], images: int | None = None) -> tuple[T, list[str]] | None:
         """What `read` gets from the newest checkpoint that it can read, and what was wrong with newer ones."""
         problems: list[str] = []
-        for path in (path for path in self.saved() if images in (None, _images_of(path)[0])):
+        for path in (path for path in self.checkpoint_files() if images in (None, _images_of(path)[0])):
             try:
-                found = read(path)
+                return read(path), problems
+            except OtherFormat:
+                raise
             except UserError as error:
                 problems.append(str(error))
-                continue
-            _check_format(path, facts(found).get("format"))
-            return found, problems
         if problems:
             raise UserError(f"no checkpoint of {self} can be read: {'; '.join(problems)}")
         return None
@@ -210,7 +204,7 @@ class RunFolder:
         path = self.path / "metrics.jsonl"
         if path.is_file():
             kept = [record for record in self.metrics() if record["images"] <= images]
-            with replacing(path) as temporary:
+            with atomic_write(path) as temporary:
                 temporary.write_text("".join(json.dumps(record) + "\n" for record in kept), encoding="utf-8")
 
 
@@ -218,14 +212,32 @@ def _images_of(checkpoint: Path) -> tuple[int, str]:
     return int(checkpoint.name[:12]), checkpoint.name
 
 
+class OtherFormat(UserError):
+    """A file that this version cannot read, though it is whole."""
+
+
+def _read_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a checkpoint of any format up to the present one."""
+    metadata = read_metadata(path)
+    _check_format(path, metadata.get("format"))
+    return current_metadata(metadata)
+
+
+def _read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors and the metadata of a checkpoint of any format up to the present one."""
+    tensors, metadata = read_tensors(path)
+    _check_format(path, metadata.get("format"))
+    return current_tensors(tensors, int(metadata["format"])), current_metadata(metadata)
+
+
 def _check_format(path: Path, found: Any) -> None:
+    """Raises: OtherFormat unless a file says that it is of the present format, or of an older one."""
     try:
         number = int(found)
     except (TypeError, ValueError):
-        raise UserError(f"{path} was not written by anamorph (it names no format)") from None
-    if number != FORMAT:
-        newer = "a newer" if number > FORMAT else "an older"
-        raise UserError(f"{path} has format {number}, and this is anamorph for format {FORMAT}: use {newer} anamorph")
+        raise OtherFormat(f"{path} was not written by anamorph (it names no format)") from None
+    if not 1 <= number <= FORMAT:
+        raise OtherFormat(f"{path} has format {number}, and this anamorph reads formats 1 to {FORMAT}: use a newer anamorph")
 
 
 def _lock(descriptor: int) -> bool:

@@ -9,17 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from anamorph.core.classes import encode_batch
-from anamorph.core.model import Draws, Encodes, Grows, LatentModel, decode_in_parts, encode_in_parts
+from anamorph.core.labels import encode_batch
+from anamorph.core.model import Encodes, Grows, LatentModel, Samples, decode_in_chunks, encode_in_chunks
 from anamorph.core.random import Seeded
 from anamorph.core.signal import Image, Source
 from anamorph.core.stage import Stage
-from anamorph.figures.codebook import Quantised, save_codebooks
+from anamorph.figures.codebook import CodebookView, save_codebooks
 from anamorph.figures.curves import save_curves
 from anamorph.figures.grid import Row
 from anamorph.figures.show import draw, keep_strip, kept_strips, show, show_all
 from anamorph.nn.quantize import Codebook
-from anamorph.nn.resample import double
+from anamorph.nn.resample import upsample
 
 __all__ = ["draw_codebooks", "draw_curves", "draw_progress", "samples"]
 
@@ -39,10 +39,10 @@ FEW, FEW_SOUNDS = _Few(64, 8), _Few(16, 4)
 
 
 @torch.no_grad()
-def samples(model: Draws, n: int, seed: int, place: str = "samples") -> Tensor:
+def samples(model: Samples, n: int, seed: int, place: str = "samples") -> Tensor:
     """n signals [n, *signal.shape] from latents that depend on the seed alone."""
     device = next(model.parameters()).device
-    return decode_in_parts(model, model.draw(n, Seeded(seed, place, device=device)))
+    return decode_in_chunks(model, model.sample(n, Seeded(seed, place, device=device)))
 
 
 @torch.no_grad()
@@ -56,7 +56,7 @@ def draw_progress(folder: Path, model: LatentModel, shown: Source, images: int, 
     few = FEW if isinstance(shown.signal, Image) else FEW_SOUNDS
     batch = shown.take(0, few.side_by_side, stage.level).to(device)
     title, cells = f"{images:,} {shown.signal.noun}s seen", list[Tensor]()
-    if isinstance(model, Draws):
+    if isinstance(model, Samples):
         wall = samples(model, few.wall, seed)
         show_all(folder / f"samples-{images:012d}.png", model.signal, wall, title=title)
         cells += list(wall[: few.side_by_side])
@@ -65,10 +65,10 @@ def draw_progress(folder: Path, model: LatentModel, shown: Source, images: int, 
         rows = [Row("originals", batch.signals), Row("reconstructions", again)]
         show(folder / f"reconstructions-{images:012d}.png", model.signal, rows, title)
         cells += list(again)
-        if not isinstance(model, Draws):
+        if not isinstance(model, Samples):
             draw_codebooks(folder / "codebooks.png", model, shown.take(0, CODED).signals.to(device), title)
     cells = cells or list(batch.signals)
-    whole = [double(cell.unsqueeze(0), stage.level)[0] for cell in cells] if stage.level else cells
+    whole = [upsample(cell.unsqueeze(0), stage.level)[0] for cell in cells] if stage.level else cells
     keep_strip(folder / "strips", images, shown.signal, whole)
     return _timeline(folder, shown, model, few.side_by_side)
 
@@ -82,7 +82,7 @@ def draw_codebooks(path: Path, model: Encodes, x: Tensor, title: str = "") -> No
         book.register_forward_pre_hook(lambda module, given: seen[module].append(given[0].float().cpu())) for book in books
     ]
     try:
-        encode_in_parts(model, x)
+        encode_in_chunks(model, x)
     finally:
         for hook in hooks:
             hook.remove()
@@ -92,17 +92,17 @@ def draw_codebooks(path: Path, model: Encodes, x: Tensor, title: str = "") -> No
     for name, book in zip(names, books, strict=True):
         outputs = torch.cat([part.flatten(0, -2) for part in seen[book]])
         ids = book.nearest(outputs.to(book.vectors.device)).cpu()
-        panels[name] = Quantised(outputs, book.vectors.detach().cpu(), torch.bincount(ids, minlength=book.vocabulary))
+        panels[name] = CodebookView(outputs, book.vectors.detach().cpu(), torch.bincount(ids, minlength=book.num_embeddings))
     if panels:
         save_codebooks(path, panels, title)
 
 
 def _timeline(folder: Path, shown: Source, model: LatentModel, few: int) -> Path:
-    left: list[Tensor | None] = [None] * few if isinstance(model, Draws) else []
+    left: list[Tensor | None] = [None] * few if isinstance(model, Samples) else []
     right = list(shown.take(0, few).signals) if isinstance(model, Encodes) else []
     rows = [Row("originals", [*left, *right])] if right else []
     rows += [Row(f"{seen:,} seen", cells) for seen, cells in kept_strips(folder / "strips", shown.signal)]
-    parts = ["samples"] * isinstance(model, Draws) + ["reconstructions"] * isinstance(model, Encodes)
+    parts = ["samples"] * isinstance(model, Samples) + ["reconstructions"] * isinstance(model, Encodes)
     return draw(folder / "timeline.png", shown.signal, rows, " and ".join(parts).capitalize() + " while training")
 
 

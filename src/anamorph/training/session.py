@@ -11,14 +11,14 @@ from typing import Any, Literal
 
 from anamorph.core.model import Grows, LatentModel
 from anamorph.core.signal import Source
-from anamorph.nn.running import Ramp
-from anamorph.training.diagnosis import Diagnosis, Seen
+from anamorph.nn.running_stats import WarmUp
+from anamorph.training.diagnosis import Diagnosis, TrainingData
 from anamorph.training.folder import RunFolder
-from anamorph.training.loop import Tick, train
+from anamorph.training.loop import StepResult, train
 from anamorph.training.pictures import draw_curves, draw_progress
 from anamorph.training.run import Run
 
-__all__ = ["Plan", "Status", "Watch", "milestones", "pursue", "take_up"]
+__all__ = ["Status", "TrainingPlan", "Validator", "picture_milestones", "restore_latest", "run_training"]
 
 SAVE_SECONDS = 60.0
 CHECKS = 64
@@ -26,7 +26,7 @@ CHECKS = 64
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """How many images to see in all, at which of them to make pictures, and how many lie between lines of the log."""
 
     total: int
@@ -34,24 +34,24 @@ class Plan:
     interval: int
 
     @staticmethod
-    def of(total: int, pictures: tuple[int, ...] | None = None) -> Plan:
-        return Plan(total, milestones(total) if pictures is None else pictures, max(1, total // 1000))
+    def of(total: int, pictures: tuple[int, ...] | None = None) -> TrainingPlan:
+        return TrainingPlan(total, picture_milestones(total) if pictures is None else pictures, max(1, total // 1000))
 
 
-def milestones(total: int) -> tuple[int, ...]:
+def picture_milestones(total: int) -> tuple[int, ...]:
     """Where pictures are made by default: closer together at the beginning, where more happens."""
     return tuple(sorted({total * part // 64 for part in (0, 1, 4, 8, 16, 32, 48, 64)}))
 
 
 @dataclass(frozen=True)
-class Watch:
+class Validator:
     """What is measured at regular intervals. every: images between two times. take: numbers for the log, by name, of the
     averaged model at the level that it has grown to. by: the one by which the best checkpoint is kept, as low or as high as
     may be."""
 
-    every: int
-    take: Callable[[LatentModel], Mapping[str, float]]
-    by: str
+    interval: int
+    measure: Callable[[LatentModel], Mapping[str, float]]
+    metric: str
     better: Literal["low", "high"]
 
 
@@ -62,10 +62,10 @@ class Status:
 
     images: int
     total: int
-    rate: float
+    images_per_second: float
     seconds_left: float
     record: dict[str, Any] | None = None
-    written: Path | None = None
+    picture: Path | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -88,10 +88,10 @@ class _Log:
         values = json.loads(text)
         return _Log(**{**values, "diagnosis": Diagnosis(**values.get("diagnosis", {}))})
 
-    def add(self, tick: Tick, seconds: float, cpu_seconds: float) -> None:
+    def add(self, tick: StepResult, seconds: float, cpu_seconds: float) -> None:
         self.seconds += seconds
         self.cpu_seconds += cpu_seconds
-        for name, value in {**tick.terms, **tick.watch}.items():
+        for name, value in {**tick.losses, **tick.metrics}.items():
             old = self.sums.get(name)
             if isinstance(value, list):
                 self.sums[name] = [a + b for a, b in zip(old or [0.0] * len(value), value, strict=True)]
@@ -107,24 +107,26 @@ class _Log:
         self.sums, self.count = {}, 0
         return {"images": run.images, "step": run.step, **self._spent(), **means}
 
-    def look(self, run: Run, seen: Seen, tick: Tick, record: dict[str, Any], plan: Plan) -> tuple[str, ...]:
+    def look(
+        self, run: Run, seen: TrainingData, tick: StepResult, record: dict[str, Any], plan: TrainingPlan
+    ) -> tuple[str, ...]:
         """Now and then, add to a line what shows how the training goes; returns what goes wrong."""
         if run.images - self.looked < plan.total // CHECKS and run.images < plan.total:
             return ()
         self.looked = run.images
-        rising = isinstance(run.recipe.memory, Ramp) and run.recipe.memory.rising
+        rising = isinstance(run.recipe.loss_state, WarmUp) and run.recipe.loss_state.rising
         alike = len(run.recipe.phases) == 1 and not rising  # with an adversary, or a growing weight, it may well go up
-        loss = sum(record[name] for name in tick.terms) if alike else None
+        loss = sum(record[name] for name in tick.losses) if alike else None
         numbers, warnings = self.diagnosis.check(run, seen, tick.stage, record, loss)
         record |= numbers | ({"warnings": warnings} if warnings else {})
         return tuple(warnings)
 
-    def watch(self, run: Run, watch: Watch, tick: Tick, record: dict[str, Any]) -> bool:
+    def watch(self, run: Run, watch: Validator, tick: StepResult, record: dict[str, Any]) -> bool:
         """Add to a line what is measured; returns whether the run is the best so far."""
-        model = run.average.model
-        numbers = watch.take(model.at(tick.stage) if isinstance(model, Grows) else model)
+        model = run.ema.model
+        numbers = watch.measure(model.at(tick.stage) if isinstance(model, Grows) else model)
         record |= numbers
-        value = numbers.get(watch.by)
+        value = numbers.get(watch.metric)
         if value is None or (self.best is not None and (value >= self.best if watch.better == "low" else value <= self.best)):
             return False
         self.best = value
@@ -134,7 +136,7 @@ class _Log:
         return {"seconds": round(self.seconds, 3), "cpu_seconds": round(self.cpu_seconds, 3)}
 
 
-def take_up(run: Run, folder: RunFolder) -> list[str]:
+def restore_latest(run: Run, folder: RunFolder) -> list[str]:
     """Restore the newest readable checkpoint, if there is one; returns what was wrong with newer ones."""
     found = folder.latest()
     if found is None:
@@ -146,14 +148,14 @@ def take_up(run: Run, folder: RunFolder) -> list[str]:
     return problems
 
 
-def pursue(
+def run_training(
     run: Run,
     source: Source,
-    shown: Source,
+    preview: Source,
     folder: RunFolder,
-    plan: Plan,
+    plan: TrainingPlan,
     stop: Callable[[], bool] = lambda: False,
-    watch: Watch | None = None,
+    validator: Validator | None = None,
 ) -> Iterator[Status]:
     """Train to the plan's total, from where the run is. Yields a status at every step.
 
@@ -165,7 +167,7 @@ def pursue(
     pictured = {m for m in plan.pictures if m <= run.images} if run.images else set()
     saved_at = time.monotonic()
     if run.images == 0:
-        yield from _picture(run, shown, folder, log, pace)
+        yield from _picture(run, preview, folder, log, pace)
         pictured.add(0)
     if run.images >= plan.total:
         return
@@ -175,13 +177,13 @@ def pursue(
         record: dict[str, Any] | None = None
         warnings: tuple[str, ...] = ()
         done = run.images >= plan.total
-        due = watch is not None and (done or _passed(run.images, tick.stage.batch, watch.every))
+        due = validator is not None and (done or _passed(run.images, tick.stage.batch, validator.interval))
         if done or due or _passed(run.images, tick.stage.batch, plan.interval):
             record = log.line(run)
-            warnings = log.look(run, Seen(source, shown), tick, record, plan)
-            if watch is not None and due and log.watch(run, watch, tick, record):
-                folder.save_best(run, watch.by)
-            elif watch is None and log.diagnosis.best_at == run.images:
+            warnings = log.look(run, TrainingData(source, preview), tick, record, plan)
+            if validator is not None and due and log.watch(run, validator, tick, record):
+                folder.save_best(run, validator.metric)
+            elif validator is None and log.diagnosis.best_at == run.images:
                 folder.save_best(run)
             folder.log(record)
         yield pace.status(run.images, record, warnings=warnings)
@@ -189,7 +191,7 @@ def pursue(
         pictures = {m for m in plan.pictures if m <= run.images} - pictured
         pictured |= pictures
         if pictures or done:
-            yield from _picture(run, shown, folder, log, pace)
+            yield from _picture(run, preview, folder, log, pace)
         elif stopping or time.monotonic() - saved_at > SAVE_SECONDS:
             _save(run, folder, log, keep=False)
             saved_at = time.monotonic()
@@ -206,8 +208,8 @@ def _passed(images: int, batch: int, every: int) -> bool:
 def _picture(run: Run, shown: Source, folder: RunFolder, log: _Log, pace: _Pace) -> Iterator[Status]:
     """Draw the pictures, then keep a checkpoint beside them: killed in between, a run draws them once more."""
     run.check_finite()
-    stage = run.reached or run.schedule.at(0)
-    written = draw_progress(folder.pictures, run.average.model, shown, run.images, run.seed, stage)
+    stage = run.stage_reached or run.schedule.at(0)
+    written = draw_progress(folder.pictures, run.ema.model, shown, run.images, run.seed, stage)
     draw_curves(folder.pictures / "curves.png", folder.metrics())
     _save(run, folder, log, keep=True)
     yield pace.status(run.images, written=written)
@@ -218,7 +220,7 @@ def _save(run: Run, folder: RunFolder, log: _Log, keep: bool) -> None:
 
 
 def _restored(folder: RunFolder) -> _Log:
-    facts = folder.facts()
+    facts = folder.metadata()
     return _Log.of(facts["log"]) if facts and "log" in facts else _Log()
 
 

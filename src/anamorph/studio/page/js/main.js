@@ -54,7 +54,7 @@ async function openRun(id) {
     chooser.value = id;
     document.getElementById("about").textContent =
       `${facts.title} · ${facts.signal.text} · ${facts.seen.toLocaleString("en")} ${facts.signal.noun}s seen`;
-    setCurrent(facts.capabilities.includes("draws") ? seeded(1) : { kind: "data", index: 0 });
+    setCurrent(facts.capabilities.includes("sample") ? seeded(1) : { kind: "data", index: 0 });
     leaveTray = mountTray(document.getElementById("tray"));
   } finally {
     root.classList.remove("waiting");
@@ -90,7 +90,7 @@ function theme() {
 }
 
 const session = () => ({
-  anamorph: "studio session", format: 1, run: state.run, current: state.current, pins: state.pins, groups: state.groups,
+  anamorph: "studio session", format: 2, run: state.run, current: state.current, pins: state.pins, groups: state.groups,
   look: state.look, panel: state.panel,
 });
 

@@ -64,13 +64,13 @@ export const setLook = (look) => { state.look = { ...state.look, ...look }; tell
 // A seed as it is drawn with the current truncation.
 export function seeded(seed, extra = {}) {
   const point = { kind: "seed", seed, ...extra };
-  return state.facts.centre && state.psi !== 1 ? { kind: "truncate", of: point, psi: state.psi } : point;
+  return state.facts.w_mean && state.psi !== 1 ? { kind: "truncate", of: point, psi: state.psi } : point;
 }
 
 // Points that show what a model does before anything was chosen.
 export const starting = (count) => {
   const pinned = state.pins.map((p) => p.point);
-  const draws = state.facts.capabilities.includes("draws");
+  const draws = state.facts.capabilities.includes("sample");
   const more = [...Array(count).keys()].map((i) => (draws ? seeded(i + 1) : { kind: "data", index: i }));
   return [...pinned, ...more].slice(0, count);
 };
@@ -97,7 +97,7 @@ export function called(point) {
     case "move": return point.along.length ? `${called(point.of)}, edited` : called(point.of);
     case "mix": return `${called(point.of)} × ${called(point.source)}`;
     case "between": return "in between";
-    case "told": return `${called(point.of)}, ${point.labels.map(([name, i]) => state.facts.told[name]?.[i] ?? i).join(", ")}`;
+    case "relabel": return `${called(point.of)}, ${point.labels.map(([name, i]) => state.facts.decoder_labels[name]?.[i] ?? i).join(", ")}`;
     case "paint": return `${called(point.of)}, painted`;
     default: return `${called(point.of)}, redrawn`;
   }

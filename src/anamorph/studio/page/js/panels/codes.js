@@ -68,14 +68,14 @@ export function mount(root) {
       patches = await createImageBitmap(await answer.blob());
       counts = await get(`runs/${state.run}/usage/${encodeURIComponent(grid.space)}`);
       if (gone) return;
-      note.textContent = `${counts.used} of ${grid.vocabulary} codes are used in ${counts.images} images; perplexity ${counts.perplexity.toFixed(1)}.`;
+      note.textContent = `${counts.used} of ${grid.num_codes} codes are used in ${counts.images} images; perplexity ${counts.perplexity.toFixed(1)}.`;
       swatch();
       draw();
       histogram();
     } catch (error) { toast(error.message, true); }
   }
   function swatch() {
-    const order = [...Array(grid.vocabulary).keys()].sort((a, b) => counts.counts[b] - counts.counts[a]);
+    const order = [...Array(grid.num_codes).keys()].sort((a, b) => counts.counts[b] - counts.counts[a]);
     swatches.replaceChildren(...order.map((k) => {
       const patch = h("canvas", { width: layout.side, height: layout.side });
       patch.getContext("2d").drawImage(patches, ...source(k), 0, 0, layout.side, layout.side);

@@ -34,10 +34,10 @@ export function mount(root) {
     return brought.get(index);
   }
   let chosen = [];
-  // What the data say of it is told to a model that decodes such a label, by its own number for that class.
-  function toldTo(facts, { point, labels }) {
-    const known = Object.entries(facts.told).map(([name, classes]) => [name, classes.indexOf(labels[name])]).filter(([, i]) => i >= 0);
-    return known.length ? { kind: "told", of: point, labels: known } : point;
+  // What the data say of it is given to a model that decodes such a label, by its own number for that class.
+  function labelled(facts, { point, labels }) {
+    const known = Object.entries(facts.decoder_labels).map(([name, classes]) => [name, classes.indexOf(labels[name])]).filter(([, i]) => i >= 0);
+    return known.length ? { kind: "relabel", of: point, labels: known } : point;
   }
   async function choose() {
     const [wanted, kind] = [first, mode];
@@ -73,7 +73,7 @@ export function mount(root) {
     rows.delete(id);
     order();
   }
-  const can = (facts) => facts.capabilities.includes(mode === "data" ? "encodes" : "draws");
+  const can = (facts) => facts.capabilities.includes(mode === "data" ? "encode" : "sample");
   // The first model that shows something has the originals shown, too.
   const teller = () => candidates.find((run) => rows.has(run.id) && can(rows.get(run.id).facts))?.id;
   function order() {
@@ -84,7 +84,7 @@ export function mount(root) {
   function ask(id) {
     const row = rows.get(id);
     if (!row || !chosen.length || !can(row.facts)) return;
-    const points = chosen.map((one) => toldTo(row.facts, one));
+    const points = chosen.map((one) => labelled(row.facts, one));
     row.channel.ask({ run: id, points, look: { noise: "fixed" }, originals: mode === "data" });
   }
   const all = () => choose().catch((error) => toast(error.message, true));

@@ -52,7 +52,7 @@ export function mount(root) {
     }
   }
 
-  function told(found, i) {
+  function caption(found, i) {
     const [what, values] = Object.entries(found.measures)[0] ?? [];
     if (what === "variance") return `${(100 * values[i]).toFixed(1)} % of the variance`;
     return what ? `${what} ${values[i].toFixed(2)}` : "";
@@ -65,7 +65,7 @@ export function mount(root) {
     sliders = names.map((name, which) => {
       const label = set === "pca" ? `Component ${which + 1}` : set === "sefa" ? `Factor ${which + 1}` : name;
       const element = slider({ label, min: -4, max: 4, step: 0.05, value: 0, rest: 0, format: (v) => `${v > 0 ? "+" : ""}${v.toFixed(2)} σ`, oninput: (v) => stepTo(which, v) });
-      element.title = told(found, which);
+      element.title = caption(found, which);
       return element;
     });
     list.replaceChildren(...sliders);

@@ -84,7 +84,7 @@ export function mount(root) {
   root.append(head("Interpolate", "Move the pointer over the middle: it follows. A click takes what you see.",
     segments("Ends", [["2", "two images"], ["4", "four"]], "4", (value) => { count = Number(value); all(); }), menu("Save", "save", entries)),
     h("div", { class: "split even" }, field, h("div", { class: "stack" }, h("div", { class: "row" }, stepper,
-      button("Other ends", () => { ends.forEach((_, i) => { ends[i] = state.facts.capabilities.includes("draws") ? { kind: "seed", seed: Math.floor(Math.random() * 1e6) } : { kind: "data", index: Math.floor(Math.random() * state.facts.data.size) }; }); all(); }, { symbol: "dice" })), way)));
+      button("Other ends", () => { ends.forEach((_, i) => { ends[i] = state.facts.capabilities.includes("sample") ? { kind: "seed", seed: Math.floor(Math.random() * 1e6) } : { kind: "data", index: Math.floor(Math.random() * state.facts.data.size) }; }); all(); }, { symbol: "dice" })), way)));
   all();
   const off = [on("look", all), on("smooth", all)];
   return () => { off.forEach((stop) => stop()); live.close(); ways.close(); };

@@ -81,8 +81,8 @@ export function mount(root) {
       const bitmap = await createImageBitmap(await getBlob(`runs/${state.run}/map/atlas?${query}`));
       if (gone || mine !== layout) return;
       [found, sprites, chosen, near, picked, shownCount] = [facts, bitmap, -1, [], [], n];
-      const told = found.shares.length ? `The plane shows ${(100 * (found.shares[0] + found.shares[1])).toFixed(0)} % of how codes differ.` : "Neighbours lie together; how far groups are apart means little.";
-      note.textContent = `${found.places.length.toLocaleString("en")} held-out images. ${told}`;
+      const shares = found.shares.length ? `The plane shows ${(100 * (found.shares[0] + found.shares[1])).toFixed(0)} % of how codes differ.` : "Neighbours lie together; how far groups are apart means little.";
+      note.textContent = `${found.places.length.toLocaleString("en")} held-out images. ${shares}`;
       showGroup();
       fit();
     } catch (error) {

@@ -28,11 +28,11 @@ export function mount(root) {
   divider.addEventListener("input", wipe);
   wipe();
   const numbers = h("dl", { class: "numbers" });
-  const told = (entries) => numbers.replaceChildren(...entries.flatMap(([what, value]) => [h("dt", {}, what), h("dd", { class: "number" }, value)]));
+  const showNumbers = (entries) => numbers.replaceChildren(...entries.flatMap(([what, value]) => [h("dt", {}, what), h("dd", { class: "number" }, value)]));
 
   const main = new Channel(async (header, blobs) => {
     const [error] = header.errors;
-    told(audio ? [["log-spectral distance", `${error.toFixed(1)} dB`]] : [["mean squared error", error.toFixed(4)], ["PSNR", `${(10 * Math.log10(4 / error)).toFixed(1)} dB`]]);
+    showNumbers(audio ? [["log-spectral distance", `${error.toFixed(1)} dB`]] : [["mean squared error", error.toFixed(4)], ["PSNR", `${(10 * Math.log10(4 / error)).toFixed(1)} dB`]]);
     await Promise.all([after.show(blobs[0]), before.show(blobs[1])]);
   }, (error) => toast(error, true));
   const strip = new Channel((header, blobs, request) => Promise.all(blobs.slice(request.points.length).map((blob, i) => request.cells[i].show(blob))), (error) => toast(error, true));
@@ -41,7 +41,7 @@ export function mount(root) {
     const showing = after.show(blobs[0]);
     if (header.point) {
       finish();
-      told([["error before", header.before.toFixed(4)], ["error after", header.after.toFixed(4)], ["PSNR", `${(10 * Math.log10(4 / header.after)).toFixed(1)} dB`]]);
+      showNumbers([["error before", header.before.toFixed(4)], ["error after", header.after.toFixed(4)], ["PSNR", `${(10 * Math.log10(4 / header.after)).toFixed(1)} dB`]]);
       setCurrent(header.point);
     }
     await showing;
@@ -57,11 +57,11 @@ export function mount(root) {
   }
 
   // The same codes with another label, such as who speaks.
-  const voices = Object.entries(facts.told).map(([name, classes]) => h("select", { "data-name": name, onchange: tellOther },
+  const voices = Object.entries(facts.decoder_labels).map(([name, classes]) => h("select", { "data-name": name, onchange: tellOther },
     h("option", { value: "" }, "as it was"), classes.map((text, i) => h("option", { value: String(i) }, text))));
   function tellOther() {
     const labels = voices.filter((select) => select.value !== "").map((select) => [select.dataset.name, Number(select.value)]);
-    const point = labels.length ? { kind: "told", of: target, labels } : target;
+    const point = labels.length ? { kind: "relabel", of: target, labels } : target;
     setCurrent(point);
     other.ask({ run: state.run, points: [point], look: state.look });
   }

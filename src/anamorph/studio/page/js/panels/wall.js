@@ -34,7 +34,7 @@ export function mount(root) {
     const chosen = Object.entries(labels).filter(([, value]) => value >= 0);
     if (chosen.length) extra.labels = chosen;
     const point = { kind: "seed", seed, ...extra };
-    return facts.centre && state.psi !== 1 ? { kind: "truncate", of: point, psi: state.psi } : point;
+    return facts.w_mean && state.psi !== 1 ? { kind: "truncate", of: point, psi: state.psi } : point;
   };
 
   const seen = new IntersectionObserver((entries) => {
@@ -110,7 +110,7 @@ export function mount(root) {
   const controls = h("div", { class: "row controls" },
     h("label", { class: "field" }, "from seed", seedBox),
     button("Other samples", () => restart(Math.floor(Math.random() * 1e6)), { symbol: "dice" }));
-  if (facts.centre) {
+  if (facts.w_mean) {
     controls.append(slider({ label: "truncation ψ", min: 0, max: 1.5, step: 0.01, value: state.psi, rest: 1, inline: true,
       oninput: (v) => { state.psi = v; again(); } }));
   }

@@ -1,0 +1,1 @@
+"""Adversarial networks that have an encoder, too."""

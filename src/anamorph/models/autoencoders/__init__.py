@@ -1,0 +1,1 @@
+"""Autoencoders with real codes: plain and variational."""

@@ -1,0 +1,1 @@
+"""Autoregressive distributions: each value given those before it."""

@@ -1,0 +1,1 @@
+"""Distributions of real codes in closed form."""

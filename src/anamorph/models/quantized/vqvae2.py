@@ -1,0 +1,186 @@
+"""VQ-VAE-2: a hierarchy of code maps, the coarse ones for what is where, the fine ones for how it looks.
+
+Razavi, van den Oord, Vinyals 2019, "Generating Diverse High-Fidelity Images with VQ-VAE-2", arXiv:1906.00446, section 3.1
+and algorithm 1. Each finer map is computed from the image *and* from the decoded coarser one, so that it holds what that
+does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from anamorph.core.config import check
+from anamorph.core.errors import UserError
+from anamorph.core.model import Encodes, HasDecoderLikelihood, Noise
+from anamorph.core.optimizer import Adam
+from anamorph.core.random import Random
+from anamorph.core.recipe import LossOutput, Phase, Recipe
+from anamorph.core.signal import Batch, Image
+from anamorph.core.space import Codes, Space
+from anamorph.core.stage import Stage
+from anamorph.nn.convolutional import Conv, ConvDecoder, ConvEncoder, UpConv, check_stride
+from anamorph.nn.pixel_likelihood import SharedGaussian
+from anamorph.nn.quantize import Codebook, QuantizerOutput, perplexity
+
+__all__ = ["VQVAE2", "VQVAE2Config", "recipe"]
+
+
+@dataclass(frozen=True)
+class VQVAE2Config:
+    """The sizes of the paper's 256x256 model; smaller images do with less."""
+
+    num_levels: int = 2
+    """Of code maps, each finer one with twice the sides."""
+    stride: int = 4
+    """How many pixels a code of the finest map stands for, along each side."""
+    width: int = 128
+    """Channels of the features."""
+    residual_blocks: int = 2
+    """Residual blocks in each encoder and decoder."""
+    residual_channels: int = 32
+    """Channels inside a residual block."""
+    num_embeddings: int = 512
+    """Codes in each level's codebook."""
+    embedding_dim: int = 64
+    """Features of a code."""
+    commitment_cost: float = 0.25
+    """Weight of |z - sg(e)|^2, the mean over all values, as in the authors' code."""
+    ema_decay: float = 0.99
+    """Of the codebooks' running means, per step."""
+    restart_threshold: float = 0.01
+    """A code used less than this share of an even use is put at an output of the encoder; 0: never, as in the paper."""
+    kmeans_init: bool = True
+    """Begin the codebooks with iterations of k-means; the paper begins at N(0, I)."""
+    learning_rate: float = 0.0003
+    """Adam's learning rate."""
+
+    def __post_init__(self) -> None:
+        check(self, "at least 1", "num_levels", "residual_blocks", "residual_channels", "embedding_dim")
+        check(self, "above 0", "learning_rate")
+        check(self, "at least 0", "commitment_cost")
+        check(self, "in [0, 1)", "ema_decay", "restart_threshold")
+        if self.num_embeddings < 2 or self.width < 2:
+            raise UserError(f"vocabulary and width must be at least 2, got {self.num_embeddings} and {self.width}")
+
+
+class _Level(nn.Module):
+    """One map of codes: what reads it off the features, its codebook, and how it is told to the next finer one."""
+
+    def __init__(self, config: VQVAE2Config, below: int, coarsest: bool, finest: bool) -> None:
+        super().__init__()
+        c = config
+        self.encoder = ConvEncoder(below, c.width, c.residual_blocks, c.residual_channels, c.stride if finest else 2)
+        self.project = Conv(c.width + (0 if coarsest else c.embedding_dim), c.embedding_dim, 1)
+        self.codebook = Codebook(
+            c.num_embeddings,
+            c.embedding_dim,
+            decay=c.ema_decay,
+            restart_threshold=c.restart_threshold,
+            kmeans_init=c.kmeans_init,
+        )
+        if not finest:
+            self.decode_to_finer = ConvDecoder(
+                c.embedding_dim, c.embedding_dim, c.width, c.residual_blocks, c.residual_channels, 2
+            )
+
+    def quantize(self, features: Tensor, random: Random | None) -> QuantizerOutput:
+        found: QuantizerOutput = self.codebook(self.project(features).movedim(1, -1), random)
+        return found
+
+
+class VQVAE2(Encodes, HasDecoderLikelihood):
+    """Maps images [B, C, H, W] in [-1, 1] to codes `top` [B, 1, h, w], the coarsest, to `bottom`, the finest, and back.
+
+    x -> features -> coarser features -> q(top) -> decoded, beside the finer features -> q(bottom); both q -> x
+    """
+
+    signal: Image
+
+    def __init__(self, signal: Image, config: VQVAE2Config) -> None:
+        super().__init__()
+        self.signal, self.config = signal, config
+        c, finest = config, config.num_levels - 1
+        check_stride(signal.height, signal.width, c.stride << finest)
+        strides = [c.stride << (finest - i) for i in range(c.num_levels)]  # coarse first
+        names = ["top", *(f"middle.{i}" for i in range(1, finest)), "bottom"] if finest else ["bottom"]
+        self.spaces = tuple(
+            Space(name, (1, signal.height // s, signal.width // s), c.num_embeddings)
+            for name, s in zip(names, strides, strict=True)
+        )
+        self.levels = nn.ModuleList(
+            _Level(c, signal.channels if i == finest else c.width, coarsest=i == 0, finest=i == finest)
+            for i in range(c.num_levels)
+        )
+        self.upsample = nn.ModuleList(
+            nn.Sequential(*(UpConv(c.embedding_dim, c.embedding_dim, 4, 2, 1) for _ in range(finest - i)))
+            for i in range(finest)
+        )
+        self.decoder = ConvDecoder(
+            c.num_levels * c.embedding_dim, signal.channels, c.width, c.residual_blocks, c.residual_channels, c.stride
+        )
+        self.likelihood = SharedGaussian(signal)
+
+    @property
+    def coarse_first(self) -> Sequence[_Level]:
+        return cast(Sequence[_Level], self.levels)
+
+    def quantize(self, x: Tensor, random: Random | None = None) -> list[QuantizerOutput]:
+        """Each level's quantised vectors [B, h, w, D] and ids [B, h, w], coarse first. random: the codebooks learn from x."""
+        features = [x]
+        for level in reversed(self.coarse_first):
+            features.append(level.encoder(features[-1]))
+        found: list[QuantizerOutput] = []
+        for i, level in enumerate(self.coarse_first):
+            own = features[-1 - i]
+            if found:
+                own = torch.cat([self.coarse_first[i - 1].decode_to_finer(found[-1].vectors.movedim(-1, 1)), own], 1)
+            found.append(level.quantize(own, random))
+        return found
+
+    def reconstruct(self, vectors: list[Tensor]) -> Tensor:
+        """The mean image from each level's quantised vectors [B, h, w, D], coarse first."""
+        maps = [v.movedim(-1, 1) for v in vectors]
+        enlarged = [enlarge(m) for enlarge, m in zip(self.upsample, maps, strict=False)]
+        pixels: Tensor = self.decoder(torch.cat([*enlarged, maps[-1]], 1)).float()
+        return pixels
+
+    def encode(self, x: Tensor) -> Codes:
+        return {s.name: q.ids.unsqueeze(1) for s, q in zip(self.spaces, self.quantize(x), strict=True)}
+
+    def decode(self, codes: Codes, noise: Noise = "fixed") -> Tensor:
+        return self.likelihood.sample(self._decoder_output(codes), noise)
+
+    def decoder_log_likelihood(self, x: Tensor, codes: Codes) -> Tensor:
+        return self.likelihood.log_prob(x, self._decoder_output(codes))
+
+    def _decoder_output(self, codes: Codes) -> Tensor:
+        ids = [codes[space.name].squeeze(1) for space in self.spaces]
+        return self.reconstruct([level.codebook.lookup(i) for level, i in zip(self.coarse_first, ids, strict=True)])
+
+
+def recipe(model: VQVAE2) -> Recipe:
+    """One phase: the mean squared error of pixels in [-1, 1], and the commitment of the encoders to their codes."""
+
+    def reconstruction(batch: Batch, stage: Stage, random: Random) -> LossOutput:
+        found = model.quantize(batch.signals, random)
+        again = model.reconstruct([q.vectors for q in found])
+        model.likelihood.gather(batch.signals, again)
+        commitment = torch.stack([q.commitment_loss for q in found]).sum()
+        terms = {
+            "squared_error": model.likelihood.squared_error(batch.signals, again),
+            "commitment": model.config.commitment_cost * commitment,
+        }
+        usage = {f"perplexity_{s.name}": perplexity(b.counts) for s, b in zip(model.spaces, books, strict=True)}
+        return LossOutput(terms, usage)
+
+    books = [level.codebook for level in model.coarse_first]
+    commits = (model.likelihood.commit, *(book.commit for book in books))
+    return Recipe(
+        phases=(Phase("reconstruction", reconstruction, (model,), ("adam",), commit=commits),),
+        optimizers={"adam": Adam(list(model.parameters()), model.config.learning_rate)},
+    )

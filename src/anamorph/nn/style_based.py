@@ -1,0 +1,111 @@
+"""What all models with a mapping and a style-based synthesis network have in common: z -> w -> image, at any level."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping as Dictionary
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from anamorph.core.model import Grows, HasMapping, HasNoise, HasStyles, Noise
+from anamorph.core.random import Random
+from anamorph.core.signal import Batch, Image
+from anamorph.core.space import Codes, Space
+from anamorph.core.stage import Stage
+from anamorph.nn.mapping_network import MappingNetwork, mix_styles
+from anamorph.nn.running_stats import RunningMean
+from anamorph.nn.synthesis import Synthesis
+
+__all__ = ["Generated", "StyleBased"]
+
+
+@dataclass(frozen=True)
+class Generated:
+    """Images [B, C, H, W] made for a training step, of z [B, Z], and w [B, D] as it was mapped, before any mixing."""
+
+    image: Tensor
+    z: Tensor
+    w: Tensor
+
+
+class StyleBased(HasMapping, HasStyles, HasNoise, Grows):
+    """Maps z [B, Z] ~ N(0, I) to styles w [B, L, D], two per resolution, and those and noise maps to images [B, C, H, W].
+
+    label: the label whose class the mapping network reads, if it reads one.
+    """
+
+    signal: Image
+
+    def __init__(
+        self, mapping: MappingNetwork, synthesis: Synthesis, z_dim: int, w_dim: int, mean_beta: float, label: str = ""
+    ) -> None:
+        super().__init__()
+        self.signal, self.stage, self.label = synthesis.image, Stage(0, 1), label
+        self.mapping, self.synthesis = mapping, synthesis
+        self.layers = 2 * synthesis.blocks
+        self.w_mean_tracker = RunningMean(self.layers, w_dim, beta=mean_beta)
+        self.z_space = Space("z", (z_dim,))
+        self.classes = {} if mapping.embedding is None else {label: len(mapping.embedding)}
+        self.spaces = (Space("w", (self.layers, w_dim), layered=True), *synthesis.noise_spaces)
+
+    @property
+    def w_mean(self) -> Codes:
+        return {"w": self.w_mean_tracker.mean[: self.layers]}
+
+    def map(self, z: Tensor, labels: Dictionary[str, Tensor] | None = None) -> Codes:
+        w = self.mapping(z, self.classes_of(len(z), labels))
+        return {"w": w.unsqueeze(1).expand(-1, self.layers, -1)}
+
+    def sample(self, n: int, random: Random, labels: Dictionary[str, Tensor] | None = None) -> Codes:
+        return self.map(random.normal(n, *self.z_space.shape), labels)
+
+    def decode(self, codes: Codes, noise: Noise = "fixed") -> Tensor:
+        """Images of the level that this view is at, from w and those noise maps that are given."""
+        maps = self.synthesis.noise(len(codes["w"]), noise, self.stage.level, codes)
+        return self.synthesis(codes["w"], maps, self.stage.level, self.stage.alpha)
+
+    def generate(self, batch: Batch, stage: Stage, random: Random, mixing: float, most: int) -> Generated:
+        """As many images as a batch holds, drawn at a stage; the mean takes up their w.
+
+        mixing: the probability of style mixing, with a crossover of at most the layer `most`.
+        """
+        n = len(batch)
+        z = random.normal(n, *self.z_space.shape)
+        w = self.map(z, batch.labels)["w"]
+        first = w[:, 0]
+        self.w_mean_tracker.gather(w)
+        if mixing:
+            w = mix_styles(w, self.sample(n, random, batch.labels)["w"], random, mixing, most)
+        noise = self.synthesis.noise(n, random, stage.level)
+        return Generated(self.synthesis(w, noise, stage.level, stage.alpha), z, first)
+
+    def at(self, stage: Stage) -> Self:
+        """The same weights at one level."""
+        view = copy.copy(self)
+        view.stage, view.signal, view.layers = stage, self.synthesis.image.at(stage.level), self.layers_at(stage.level)
+        w = replace(self.spaces[0], shape=(view.layers, *self.spaces[0].shape[1:]))
+        view.spaces = (w, *self.synthesis.noise_spaces[: view.layers])
+        return view
+
+    def layers_at(self, level: int) -> int:
+        """How many layers make images of a level."""
+        return 2 * (self.synthesis.blocks - level)
+
+    @property
+    def fixed_noise(self) -> Codes:
+        names = [space.name for space in self.spaces if space.optional]
+        return {name: getattr(self.synthesis, name.replace(".", "_")) for name in names}
+
+    def style_weights(self) -> list[Tensor]:
+        return self.synthesis.style_weights()[: self.layers]
+
+    def classes_of(self, n: int, labels: Dictionary[str, Tensor] | None) -> Tensor | None:
+        """The class of each of n images [n], for a model that reads one: by turns, where none is given."""
+        if self.mapping.embedding is None:
+            return None
+        if labels and self.label in labels:
+            return labels[self.label]
+        return torch.arange(n, device=self.mapping.embedding.device) % len(self.mapping.embedding)

@@ -1,1 +1,0 @@
-"""Laws over codes or pixels."""
