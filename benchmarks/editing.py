@@ -44,7 +44,7 @@ def against(what: str, tool: Callable[[], object], bare: Callable[[], object], r
 
 def tables(model: StyleALAE, rounds: int) -> None:
     """Mixing 6 x 6, interpolating 7 x 7, traversing 10 x 9, at 64 px."""
-    rows, columns = (model.sample(6, Seeded(seed, "codes")) for seed in (0, 1))
+    rows, columns = (model.sample_codes(6, Seeded(seed, "codes")) for seed in (0, 1))
     corners = [{"w": rows["w"][i]} for i in range(4)]
     space = model.spaces[0]
     vectors = torch.nn.functional.normalize(Seeded(0, "ways").normal(10, space.shape[1]))
@@ -74,7 +74,7 @@ def tables(model: StyleALAE, rounds: int) -> None:
 
 def projection(model: StyleALAE, steps: int, rounds: int) -> None:
     """Projecting 8 images at 64 px, against forward and backward passes alone."""
-    x, start = Seeded(0, "x").normal(8, 3, 64, 64).clamp(-1, 1), model.sample(8, Seeded(0, "start"))
+    x, start = Seeded(0, "x").normal(8, 3, 64, 64).clamp(-1, 1), model.sample_codes(8, Seeded(0, "start"))
 
     def bare() -> None:
         w = start["w"][:, :1].clone().requires_grad_()

@@ -31,7 +31,7 @@ def seen(run: Path) -> dict[str, Tensor]:
     """What a run samples, and how it reconstructs the first image that it is shown."""
     model, found = load(run), {}
     if isinstance(model, Samples):
-        found["samples"] = decode_in_chunks(model, model.sample(1, Seeded(7, "seed")))
+        found["samples"] = decode_in_chunks(model, model.sample_codes(1, Seeded(7, "seed")))
     if isinstance(model, Encodes) and settings_of(RunFolder(run)).source:
         batch = preview_data(settings_of(RunFolder(run))).take(0, 1, 0)
         if model.signal.shape == tuple(batch.signals.shape[1:]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from anamorph import catalog
-from anamorph.core.model import Encodes, Noise, Samples
+from anamorph.core.model import Encodes, Labels, Noise, Samples
 from anamorph.core.optimizer import Adam
 from anamorph.core.random import Random
 from anamorph.core.recipe import LossOutput, Phase, Recipe
@@ -88,19 +88,19 @@ class Speaking(Encodes, Samples):
     def __init__(self, signal: Audio, config: SpeakingConfig) -> None:
         super().__init__()
         self.signal, self.config = signal, config
-        self.spaces = (Space("z", (config.z_dim,)), Space("speaker", (), config.speakers))
+        self.spaces = (Space("z", (config.z_dim,)), Space("speaker", (), config.speakers, role="label"))
         self.classes = {"speaker": config.speakers}
         self.inward = nn.Linear(signal.num_values, config.z_dim)
         self.outward = nn.Linear(config.z_dim, signal.num_values)
         self.voice = nn.Embedding(config.speakers, signal.num_values)
 
-    def encode(self, x: Tensor) -> Codes:
+    def _encode(self, x: Tensor, labels: Labels) -> Codes:
         return {"z": self.inward(x.flatten(1))}
 
-    def decode(self, codes: Codes, noise: Noise = "fixed") -> Tensor:
+    def _decode(self, codes: Codes, noise: Noise) -> Tensor:
         return (self.outward(codes["z"]) + 0.1 * self.voice(codes["speaker"])).unflatten(1, self.signal.shape)
 
-    def sample(self, n: int, random: Random, labels: Mapping[str, Tensor] | None = None) -> Codes:
+    def sample_codes(self, n: int, random: Random, labels: Labels | None = None) -> Codes:
         z = random.normal(n, self.config.z_dim)
         speaker = random.integers(0, self.config.speakers, (n,))
         return {"z": z, "speaker": (labels or {}).get("speaker", speaker)}

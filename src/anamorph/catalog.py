@@ -284,7 +284,7 @@ def build_with_prior(
     law = getattr(importlib.import_module(found.module), found.model)
     levels = code_spaces(first_stage)
     configs = config if isinstance(config, tuple) else (config,) * len(levels)
-    labels = [Space(configs[0].label, (), configs[0].num_classes)] if configs[0].num_classes else []
+    labels = [Space(configs[0].label, (), configs[0].num_classes, role="label")] if configs[0].num_classes else []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         parts = [law([space], [*labels, *levels[:i]], configs[i]) for i, space in enumerate(levels)]

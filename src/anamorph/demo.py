@@ -71,7 +71,7 @@ def _pictures(folder: RunFolder, model: ALAE, held: Dataset) -> dict[Path, str]:
     x = held.take(0, 12).signals
     codes = model.encode(x)
     samples, again, between = (folder.pictures / f"{name}.png" for name in ("samples", "reconstructions", "interpolations"))
-    save_grid(samples, model.decode(model.sample(48, Seeded(0, "samples"))), columns=12)
+    save_grid(samples, model.decode(model.sample_codes(48, Seeded(0, "samples"))), columns=12)
     save_picture(again, sheet([Row("held-out digits", x), Row("reconstructions", model.decode(codes))]))
     ends = [{"w": code} for code in codes["w"][:5]]
     ways = [Row("", model.decode(strip(a, b, 12))) for a, b in pairwise(ends)]

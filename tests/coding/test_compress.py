@@ -19,7 +19,7 @@ from anamorph.coding.container import pack, unpack
 from anamorph.coding.lockstep import LANES, distributions_of, fixed_arithmetic
 from anamorph.coding.model_identity import fingerprint
 from anamorph.core.errors import UserError
-from anamorph.core.model import Encodes, Noise
+from anamorph.core.model import Encodes, Labels, Noise
 from anamorph.core.prior import InpaintingMask, Prior, SamplingSettings
 from anamorph.core.progress import Progress, no_progress
 from anamorph.core.random import Random
@@ -266,11 +266,11 @@ class Spoken(Encodes):
         self.signal = Audio(1, 24, 8000)
         self.spaces = (Space("codes", (2, 6), 5), Space("speaker", (), 3, optional=True))
 
-    def encode(self, x: Tensor) -> Codes:
+    def _encode(self, x: Tensor, labels: Labels) -> Codes:
         windows = x.unflatten(2, (6, 4))
         return {"codes": torch.cat([windows.amax(3), -windows.amin(3)], 1).mul(4).round().clamp(0, 4).long()}
 
-    def decode(self, codes: Codes, noise: Noise = "fixed") -> Tensor:
+    def _decode(self, codes: Codes, noise: Noise) -> Tensor:
         high, low = codes["codes"].float().unbind(1)
         waves = torch.stack([high, -low, high, -low], -1) / 4
         return waves.flatten(1).unsqueeze(1) / (1 + codes["speaker"].view(-1, 1, 1))
@@ -314,7 +314,7 @@ class _Step:
 
 def test_codes_of_sound_are_one_row_and_labels_that_a_decoder_reads_are_told() -> None:
     first = Spoken()
-    model = TwoStageModel(first, Markov(first.spaces[0], Space("speaker", (), 3))).requires_grad_(False).eval()
+    model = TwoStageModel(first, Markov(first.spaces[0], Space("speaker", (), 3, role="label"))).requires_grad_(False).eval()
     x = torch.rand(20, 1, 24, generator=torch.Generator().manual_seed(0)) * 2 - 1
     speaker = torch.arange(20) % 3
     wanted = first.decode(first.encode(x) | {"speaker": speaker})

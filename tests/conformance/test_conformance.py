@@ -38,7 +38,7 @@ def test_codes_match_the_spaces_and_what_is_decoded_the_signal(case: str) -> Non
     if isinstance(model, Encodes):
         found.append(encode_batch(model, batch(3, case)))
     if isinstance(model, Samples):
-        found.append(model.sample(3, Seeded(0, "draw")))
+        found.append(model.sample_codes(3, Seeded(0, "draw")))
     if isinstance(model, HasMapping):
         found.append(model.map(torch.randn(3, *model.z_space.shape)))
         assert {name: v.shape for name, v in model.w_mean.items()} == {
@@ -58,7 +58,7 @@ def test_decoding_is_deterministic_and_draws_depend_on_the_seed_alone(case: str)
     assert torch.equal(model.decode(codes, "off"), model.decode(codes, "off"))
     assert torch.equal(model.decode(codes, Seeded(1, "x")), model.decode(codes, Seeded(1, "x")))
     if isinstance(model, Samples):
-        first, again, other = (model.sample(2, Seeded(seed, "draw")) for seed in (1, 1, 2))
+        first, again, other = (model.sample_codes(2, Seeded(seed, "draw")) for seed in (1, 1, 2))
         assert all(torch.equal(first[name], again[name]) for name in first)
         assert any(not torch.equal(first[name], other[name]) for name in first)
 
@@ -307,10 +307,10 @@ def test_a_view_of_a_growing_model_is_of_its_level_and_changes_nothing(case: str
     before = image_of(case)
     small = model.at(Stage(1, BATCH))
     assert isinstance(small, type(model))
-    codes = small.sample(3, Seeded(0, "draw"))
+    codes = small.sample_codes(3, Seeded(0, "draw"))
     assert check_codes(codes, small.spaces) == 3  # the layers that make images of this level, and no others
     assert small.decode(codes).shape == (3, *before.at(1).shape)
-    assert model.decode(model.sample(3, Seeded(0, "draw"))).shape == (3, *before.shape)
+    assert model.decode(model.sample_codes(3, Seeded(0, "draw"))).shape == (3, *before.shape)
     view = model.at(Stage(1, BATCH))
     assert isinstance(view, StyleBased)
     assert len(view.style_weights()) == len(view.w_mean["w"]) == view.spaces[0].shape[0] == model.spaces[0].shape[0] - 2
@@ -325,7 +325,7 @@ def test_a_fade_begins_as_the_coarse_level_and_ends_as_the_fine_one(case: str) -
     model = make_run(case).model
     assert isinstance(model, Grows)
     assert isinstance(model, Samples)
-    codes = model.sample(3, Seeded(0, "draw"))
+    codes = model.sample_codes(3, Seeded(0, "draw"))
     coarse, start, end, fine = (
         model.at(stage).decode(codes)
         for stage in (Stage(1, 3), Stage(0, 3, torch.tensor(0.0)), Stage(0, 3, torch.tensor(1.0)), Stage(0, 3))

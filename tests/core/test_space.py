@@ -9,7 +9,11 @@ from anamorph.core.errors import UserError
 from anamorph.core.signal import Audio, Batch, Image
 from anamorph.core.space import Space, check_codes, read_codes, write_codes
 
-SPACES = (Space("w", (4, 7), layered=True), Space("ids", (1, 2, 3), num_codes=5), Space("noise", (2,), optional=True))
+SPACES = (
+    Space("w", (4, 7), layered=True),
+    Space("ids", (1, 2, 3), num_codes=5),
+    Space("noise", (2,), optional=True, role="noise"),
+)
 
 
 def codes(n: int = 3) -> dict[str, torch.Tensor]:

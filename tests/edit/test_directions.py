@@ -12,7 +12,7 @@ from torch import Tensor
 
 from anamorph.core.errors import UserError
 from anamorph.core.files import write_tensors
-from anamorph.core.model import Encodes
+from anamorph.core.model import Encodes, Labels, Noise
 from anamorph.core.signal import Image
 from anamorph.core.space import Codes, Space
 from anamorph.edit.directions import Classifier, Directions, conditioned, flat, move, principal, separating, style_factors
@@ -216,10 +216,10 @@ class Mirror(Encodes):
         super().__init__()
         self.signal, self.spaces = Image(1, 2, 3), (Z,)
 
-    def decode(self, codes: Codes, noise: object = "fixed") -> Tensor:
+    def _decode(self, codes: Codes, noise: Noise) -> Tensor:
         return codes["z"].unsqueeze(1).flip(3)
 
-    def encode(self, x: Tensor) -> Codes:
+    def _encode(self, x: Tensor, labels: Labels) -> Codes:
         return {"z": x.flip(3).squeeze(1)}
 
 

@@ -14,7 +14,7 @@ from anamorph.edit.noise import sample_noise
 from anamorph.edit.truncate import truncate
 
 W = Space("w", (6, 4), layered=True)
-MAPS = (Space("noise.0", (1, 4, 4), optional=True), Space("noise.1", (1, 4, 8), optional=True))
+MAPS = (Space("noise.0", (1, 4, 4), optional=True, role="noise"), Space("noise.1", (1, 4, 8), optional=True, role="noise"))
 
 
 def codes(n: int, seed: int = 0) -> Codes:

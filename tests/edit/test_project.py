@@ -16,7 +16,7 @@ from small import make_run
 def drawn(case: str, seed: int = 3) -> tuple[Samples, Codes, torch.Tensor]:
     model = make_run(case).model.requires_grad_(False)
     assert isinstance(model, Samples)
-    codes = model.sample(2, Seeded(seed, "wanted"))
+    codes = model.sample_codes(2, Seeded(seed, "wanted"))
     return model, codes, model.decode(codes)
 
 
@@ -55,8 +55,8 @@ def test_a_projection_is_never_worse_than_its_start_and_stays_near_it_if_asked()
     model, wanted, x = drawn("alae")
     perfect = project(model, x, wanted, steps=5, learning_rate=10.0)
     assert bool((perfect.after <= perfect.before + 1e-9).all())
-    start = model.sample(2, Seeded(9, "start"))
-    law = CodeStatistics.of(model.sample(200, Seeded(0, "law"))["w"])
+    start = model.sample_codes(2, Seeded(9, "start"))
+    law = CodeStatistics.of(model.sample_codes(200, Seeded(0, "law"))["w"])
     free, held = (project(model, x, start, steps=50, statistics=law, prior_weight=stay).codes["w"] for stay in (0.0, 10.0))
     assert float((held - start["w"]).norm()) < 0.5 * float((free - start["w"]).norm())
 

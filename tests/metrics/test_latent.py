@@ -45,7 +45,7 @@ class Bent(LatentModel):
         super().__init__()
         self.power = power
 
-    def decode(self, codes: Codes, noise: Noise = "fixed") -> Tensor:
+    def _decode(self, codes: Codes, noise: Noise) -> Tensor:
         return (codes["z"] ** self.power).view(-1, 1, 1, 1)
 
 

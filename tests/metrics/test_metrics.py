@@ -76,7 +76,7 @@ def test_latent_error_is_the_mean_distance() -> None:
     assert isinstance(model, Encodes)
     assert isinstance(model, Samples)
     with torch.no_grad():
-        w = model.sample(50, Seeded(0, "x"))["w"]
+        w = model.sample_codes(50, Seeded(0, "x"))["w"]
         wanted = (model.encode(model.decode({"w": w}))["w"] - w).norm(dim=1).mean()
     found = latent_error(model, 50, Seeded(0, "x"))
     assert found["latent_error"] == pytest.approx(float(wanted), rel=1e-4)

@@ -40,10 +40,10 @@ class Linear(HasMapping):
     def map(self, z: Tensor, labels: object = None) -> Codes:
         return {"w": 2 * z}
 
-    def sample(self, n: int, random: Random, labels: object = None) -> Codes:
+    def sample_codes(self, n: int, random: Random, labels: object = None) -> Codes:
         return self.map(random.normal(n, 4))
 
-    def decode(self, codes: Codes, noise: Noise = "fixed") -> Tensor:
+    def _decode(self, codes: Codes, noise: Noise) -> Tensor:
         assert noise == "fixed"
         return (codes["w"].double() @ self.get_buffer("matrix")).view(-1, 1, 2, 3)
 
@@ -88,9 +88,9 @@ def test_the_end_is_the_beginning_of_the_path() -> None:
             super().__init__()
             self.seen: list[Tensor] = []
 
-        def decode(self, codes: Codes, noise: Noise = "fixed") -> Tensor:
+        def _decode(self, codes: Codes, noise: Noise) -> Tensor:
             self.seen.append(codes["w"])
-            return super().decode(codes, noise)
+            return super()._decode(codes, noise)
 
     model, z = Watching(), torch.randn(20, 4, dtype=torch.float64)
     path_length(

@@ -108,9 +108,9 @@ def test_another_speaker_with_the_same_codes_is_another_sound() -> None:
     model.decoder.stack.label.weight.mul_(10)  # it has not learned yet that voices differ
     codes = model.encode(sounds())
     assert list(codes) == ["codes"]
-    with pytest.raises(UserError, match=r"needs to know who speaks: give codes of speaker \[\] 0\.\.2"):
+    with pytest.raises(UserError, match=r"codes lack the space speaker \[\] 0\.\.2"):
         model.decode(codes)
-    with pytest.raises(UserError, match="decodes 'speaker', which the data does not tell"):
+    with pytest.raises(UserError, match="decodes 'speaker', which the data does not give"):
         add_labels(model, codes, {"digit": torch.zeros(4)}, "the data")
     spoken = [model.decode(add_labels(model, codes, {"speaker": torch.full((4,), who)}, "the data")) for who in (0, 0, 2)]
     assert torch.equal(spoken[0], spoken[1])
@@ -203,20 +203,20 @@ def test_with_a_prior_it_draws_sounds_of_speakers_and_scores_them() -> None:
     model, recipe = build_with_prior("wavenet", small(), law, 0)
     assert model.classes == {"digit": 10, "speaker": 3}
     labels = {"digit": torch.tensor([3, 4]), "speaker": torch.tensor([1, 2])}
-    codes = model.sample(2, Seeded(0, "draw"), labels)
+    codes = model.sample_codes(2, Seeded(0, "draw"), labels)
     assert torch.equal(codes["speaker"], labels["speaker"])
     assert model.decode(codes).shape == (2, 1, 192)
-    free = model.sample(64, Seeded(0, "draw"))
+    free = model.sample_codes(64, Seeded(0, "draw"))
     assert set(free["speaker"].tolist()) == {0, 1, 2}
     with pytest.raises(UserError, match=r"0\.\.2"):
-        model.sample(2, Seeded(0, "draw"), {"speaker": torch.tensor([0, 3])})
+        model.sample_codes(2, Seeded(0, "draw"), {"speaker": torch.tensor([0, 3])})
     x = sounds(2)
     scorer = require(model, HasLikelihood, "a likelihood")
     found = scorer.log_prob(x, labels)
     assert found.kind == "bound"
     first = require(model.first_stage, Encodes, "codes")
     torch.testing.assert_close(found.terms["prior"], model.code_log_prob(first.encode(x), labels))
-    with pytest.raises(UserError, match="decodes 'speaker', which the data does not tell"):
+    with pytest.raises(UserError, match="decodes 'speaker', which the data does not give"):
         scorer.log_prob(x, {"digit": labels["digit"]})
     (phase,) = recipe.phases
     outcome = phase.loss(Batch(x, labels), Stage(0, 2), Seeded(0, "loss"))
@@ -226,7 +226,7 @@ def test_with_a_prior_it_draws_sounds_of_speakers_and_scores_them() -> None:
 def test_the_voice_may_be_what_the_codes_are_drawn_for_too() -> None:
     model, _ = build_with_prior("wavenet", small(), WaveNetConfig(network=DECODER, num_classes=3, label="speaker"), 0)
     assert model.classes == {"speaker": 3}
-    codes = model.sample(2, Seeded(0, "draw"), {"speaker": torch.tensor([1, 2])})
+    codes = model.sample_codes(2, Seeded(0, "draw"), {"speaker": torch.tensor([1, 2])})
     assert codes["speaker"].tolist() == [1, 2]
     with pytest.raises(UnsupportedOperation):
         require(small(), HasLikelihood, "a likelihood")

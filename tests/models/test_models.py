@@ -40,7 +40,7 @@ def test_eta_is_fixed_off_or_fresh() -> None:
     fresh = model.decode(codes, Seeded(0, "a"))
     assert torch.equal(fresh, model.decode(codes, Seeded(0, "a")))
     assert not torch.allclose(fresh, model.decode(codes, Seeded(1, "a")))
-    assert model.sample(4, Seeded(0, "b")).keys() == {"w", "eta"}
+    assert model.sample_codes(4, Seeded(0, "b")).keys() == {"w", "eta"}
 
 
 @pytest.mark.parametrize("objective", ["logistic", "wasserstein", "saturating"])
@@ -50,7 +50,7 @@ def test_the_objective_is_a_setting_of_alae(objective: str) -> None:
     batch = Batch(torch.rand(8, *IMAGE.shape) * 2 - 1)
     terms = critic.loss(batch, Stage(0, 8), Seeded(0, "c")).terms
     assert set(terms) == {"adversarial", "slope" if objective == "wasserstein" else "r1"}
-    score = model.critic_logits(model.generate(model.sample(8, Seeded(0, "g"))))
+    score = model.critic_logits(model.generate(model.sample_codes(8, Seeded(0, "g"))))
     wanted = {
         "logistic": torch.nn.functional.softplus(-score).mean(),
         "saturating": -torch.nn.functional.softplus(score).mean(),
@@ -73,7 +73,7 @@ def test_reciprocity_moves_f_only_through_the_image() -> None:
     model = alae()
     phase = recipe(model).phases[2]
     outcome = phase.loss(Batch(torch.zeros(4, *IMAGE.shape)), Stage(0, 4), Seeded(0, "r"))
-    w = model.sample(4, Seeded(0, "r"))["w"]
+    w = model.sample_codes(4, Seeded(0, "r"))["w"]
     torch.testing.assert_close(outcome.total(), (model.embed(model.generate({"w": w})) - w).square().mean())
     for parameter in model.generator.parameters():
         parameter.data.zero_()  # then the image does not depend on w, and neither does the loss, but for its detached target

@@ -20,7 +20,7 @@ from anamorph.models.autoencoders.vae import VAE, VAEConfig
 from anamorph.models.mixtures.gaussian_mixture import Gaussian, GaussianConfig, Mixture, MixtureConfig
 from anamorph.models.two_stage import recipe, two_stage
 
-SPACE, KIND = Space("z", (3,)), Space("kind", (), 2)
+SPACE, KIND = Space("z", (3,)), Space("kind", (), 2, role="label")
 CENTRES = torch.tensor([[4.0, 0, 0], [0, 5, 0], [0, 0, -6]])
 
 
@@ -129,7 +129,7 @@ def test_a_law_of_densities_is_no_likelihood_of_images() -> None:
     phase = recipe(model).phases[0]
     phase.loss(Batch(torch.rand(8, 1, 4, 4)), Stage(0, 8), Seeded(0, "x"))
     phase.commit[0]()
-    assert model.sample(2, Seeded(0, "draw"))["z"].shape == (2, 3)
+    assert model.sample_codes(2, Seeded(0, "draw"))["z"].shape == (2, 3)
 
 
 def test_what_does_not_go_together_is_told() -> None:

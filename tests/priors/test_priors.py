@@ -26,7 +26,7 @@ from anamorph.nn.wavenet_layers import WaveNetSizes
 
 GRID, MAPS, TOP = Space("codes", (1, 4, 6), 5), Space("codes", (3, 4, 6), 5), Space("top", (1, 2, 3), 4)
 SEQUENCE, TRACKS, FRAMES = Space("codes", (24,), 5), Space("codes", (3, 16), 5), Space("top", (2, 4), 4)
-KIND = Space("kind", (), 3)
+KIND = Space("kind", (), 3, role="label")
 CNN = PixelCNNConfig(width=6, layers=3, first_kernel_size=5, head_channels=9, condition_channels=4, dropout=0.3)
 SNAIL = PixelSNAILConfig(
     width=16,
@@ -247,7 +247,7 @@ def test_a_chain_draws_the_coarse_level_first_and_is_told_of_it() -> None:
 def test_a_prior_of_other_codes_is_refused() -> None:
     pixels = Pixels(Image(1, 4, 6))
     with pytest.raises(
-        UserError, match=r"a law of codes \[1, 4, 6\] 0\.\.4, and the model's codes are pixels \[1, 4, 6\] 0\.\.255"
+        UserError, match=r"over codes \[1, 4, 6\] 0\.\.4, and the model's codes are pixels \[1, 4, 6\] 0\.\.255"
     ):
         two_stage(pixels, PixelCNN([GRID], [], CNN))
     with pytest.raises(UserError, match="use pixelcnn, which takes several"):
@@ -282,9 +282,9 @@ def test_pixels_with_a_prior_are_a_density_of_images() -> None:
     assert found.kind == "exact"
     torch.testing.assert_close(found.nats, model.prior.log_prob(model.encode(x), kinds))
     assert bool((found.nats < 0).all())
-    assert model.decode(model.sample(2, Seeded(0, "draw"))).shape == (2, 2, 3, 4)
+    assert model.decode(model.sample_codes(2, Seeded(0, "draw"))).shape == (2, 2, 3, 4)
     with pytest.raises(UserError, match=r"0\.\.2"):
-        model.sample(2, Seeded(0, "draw"), {"kind": torch.tensor([0, 3])})
+        model.sample_codes(2, Seeded(0, "draw"), {"kind": torch.tensor([0, 3])})
     assert not [name for name, p in model.first_stage.named_parameters() if p.requires_grad]
     assert isinstance(model.first_stage, nn.Module)
 
@@ -322,4 +322,4 @@ def test_samples_with_a_prior_are_a_density_of_sounds(components: int) -> None:
     found = model.log_prob(x, kinds)
     assert found.kind == "exact"
     torch.testing.assert_close(found.nats, model.prior.log_prob(model.encode(x), kinds))
-    assert model.decode(model.sample(2, Seeded(0, "draw"))).shape == (2, 1, 50)
+    assert model.decode(model.sample_codes(2, Seeded(0, "draw"))).shape == (2, 1, 50)

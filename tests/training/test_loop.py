@@ -36,7 +36,7 @@ class Dot(LatentModel):
         self.signal, self.spaces = Image(1, 1, 1), (Space("z", (1,)),)
         self.often, self.seldom = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
 
-    def decode(self, codes: Codes, noise: Noise = "fixed") -> torch.Tensor:
+    def _decode(self, codes: Codes, noise: Noise) -> torch.Tensor:
         return self.often(codes["z"]).view(-1, 1, 1, 1)
 
 

@@ -115,7 +115,7 @@ def _codes(model: LatentModel, space: Space, options: Find) -> Tensor:
     if options.source:
         return _encoded(model, space, _opened(model, options), options)[0]
     drawer = require(model, Samples, "finding directions without a SOURCE of images")
-    return flat(drawer.sample(options.n, Seeded(options.seed, "directions", device=options.device))[space.name], space)
+    return flat(drawer.sample_codes(options.n, Seeded(options.seed, "directions", device=options.device))[space.name], space)
 
 
 def _opened(model: LatentModel, options: Find) -> Dataset:

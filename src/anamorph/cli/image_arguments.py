@@ -92,7 +92,7 @@ def _named(word: str) -> tuple[str, str]:
 
 def _drawn(model: LatentModel, word: str, number: str) -> Codes:
     device = next(model.parameters()).device
-    return require(model, Samples, word).sample(1, Seeded(_number(word, number), "seed", device=device))
+    return require(model, Samples, word).sample_codes(1, Seeded(_number(word, number), "seed", device=device))
 
 
 def stack_codes(picked: Sequence[ImageArgument]) -> Codes:

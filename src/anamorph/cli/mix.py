@@ -123,7 +123,7 @@ def _statistics(model: LatentModel, path: Path, options: Mix) -> dict[str, dict[
 
     drawer = require(model, Samples, "drawing images for statistics")
     groups = {name: layers for name, layers in layer_groups(layered(model.spaces).shape[0]).items() if layers}
-    codes, others = (drawer.sample(64, Seeded(options.seed, name, device=options.device)) for name in ("one", "other"))
+    codes, others = (drawer.sample_codes(64, Seeded(options.seed, name, device=options.device)) for name in ("one", "other"))
     changed = {f"{name} styles": decode_in_chunks(model, mix(codes, others, groups[name], model.spaces)) for name in groups}
     if isinstance(model, HasNoise) and model.fixed_noise:
         random, maps = Seeded(options.seed, "noise", device=options.device), tuple(range(len(model.fixed_noise)))

@@ -97,7 +97,9 @@ def _start(model: LatentModel, x: Tensor, options: Project) -> tuple[Codes, Code
     if options.drawn or not isinstance(model, Encodes):
         return nearest_samples(require(model, Samples, "projecting from drawn images"), x, random)
     law = (
-        CodeStatistics.of(model.sample(NUM_CANDIDATES, random)[code_space(model).name]) if isinstance(model, Samples) else None
+        CodeStatistics.of(model.sample_codes(NUM_CANDIDATES, random)[code_space(model).name])
+        if isinstance(model, Samples)
+        else None
     )
     return model.encode(x), law
 

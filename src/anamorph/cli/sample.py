@@ -93,9 +93,9 @@ def _draw(model: Samples, options: Sample, n: int, labels: dict[str, Tensor]) ->
     if not isinstance(model, HasPrior):
         if taste != SamplingSettings():
             require(model, HasPrior, "a temperature, top-k or top-p")
-        return model.sample(n, random, labels)
+        return model.sample_codes(n, random, labels)
     with report_progress("drawing codes") as progress:
-        return model.sample(n, random, labels, taste, progress=progress)
+        return model.sample_codes(n, random, labels, taste, progress=progress)
 
 
 def _best(model: Samples, options: Sample, rejection: Rejection, asked: dict[str, Tensor]) -> Codes:

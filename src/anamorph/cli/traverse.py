@@ -111,7 +111,7 @@ def _factors(
     train, held = (images_of(open_like(model, options.run, options.factors, split)).shuffled() for split in ("train", "test"))
     reader = factor_classifier(options.run, train, held, options.learn).to(options.device)
     if isinstance(model, Samples):
-        codes = model.sample(READ, Seeded(options.seed, "factors", device=options.device))
+        codes = model.sample_codes(READ, Seeded(options.seed, "factors", device=options.device))
     else:
         codes = encode_in_chunks(require(model, Encodes, "reading factors"), held.take(0, READ).signals.to(options.device))
     shares = changes(model, codes, directions, space, options.reach / 2, reader.predict, layers)

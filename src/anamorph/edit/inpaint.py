@@ -54,4 +54,4 @@ def inpaint(
     """
     many = {name: value.expand(n, *value.shape[1:]) for name, value in codes.items()}
     masks = {name: kept.to(codes[name].device) for name, kept in kept_masks(redrawn, model.spaces).items()}
-    return model.sample(n, random, None, settings, InpaintingMask(many, masks), progress)
+    return model.sample_codes(n, random, None, settings, InpaintingMask(many, masks), progress)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from anamorph.core.errors import UserError
+from anamorph.core.interpolation import check_interpolable
 from anamorph.core.space import Codes, Space
 from anamorph.edit.layers import Layers, check_layers, layered
 
@@ -26,19 +27,20 @@ def mix(codes: Codes, source: Codes, layers: Layers, spaces: Sequence[Space]) ->
 
 
 def lerp_towards(codes: Codes, source: Codes, share: float) -> Codes:
-    """Codes that have gone a share of the way to the source's: for spaces without layers.
+    """Move codes a share of the way to the source's, for spaces without layers; whole numbers are switched half-way.
 
-    Raises: UserError for codes that are whole numbers, or a share that is not finite.
+    Raises:
+        UserError: if all codes are whole numbers, or the share is not finite.
     """
     if not torch.isfinite(torch.tensor(share)):
         raise UserError(f"a share is a finite number, got {share}")
-    for name, value in codes.items():
-        if not value.is_floating_point():
-            raise UserError(f"codes of {name!r} are whole numbers: there is nothing between them")
+    check_interpolable(codes)
     return {name: _between(value, source[name], share) for name, value in codes.items()}
 
 
 def _between(a: Tensor, b: Tensor, share: float) -> Tensor:
+    if not a.is_floating_point():
+        return a if share < 0.5 else b
     return a + share * (b - a) if share < 0.5 else b - (1 - share) * (b - a)
 
 

@@ -17,7 +17,7 @@ def noise_spaces(spaces: Sequence[Space]) -> list[Space]:
 
     Raises: Lacking if there are none.
     """
-    found = [space for space in spaces if space.optional and space.name.startswith("noise.")]
+    found = [space for space in spaces if space.role == "noise" and len(space.shape) == 3]
     if not found:
         raise UnsupportedOperation("this model has no noise maps to vary", HasNoise)
     return found

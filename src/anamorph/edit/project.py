@@ -130,7 +130,7 @@ def _check(model: LatentModel, x: Tensor, steps: int, rate: float, stay: float) 
 
 def nearest_samples(model: Samples, x: Tensor, random: Random, n: int = NUM_CANDIDATES) -> tuple[Codes, CodeStatistics]:
     """Of n drawn codes, those whose images come closest to images x [B, C, H, W]; and the law that they were drawn from."""
-    codes = model.sample(n, random)
+    codes = model.sample_codes(n, random)
     many = chunk_size(model)
     parts = []
     for i in range(0, n, many):

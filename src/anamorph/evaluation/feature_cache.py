@@ -136,7 +136,9 @@ class FeatureCache:
         labels = self._classes(start, count)
         z = random.normal(count, *drawer.z_space.shape) if isinstance(drawer, HasMapping) else None
         codes = (
-            drawer.map(z, labels) if isinstance(drawer, HasMapping) and z is not None else drawer.sample(count, random, labels)
+            drawer.map(z, labels)
+            if isinstance(drawer, HasMapping) and z is not None
+            else drawer.sample_codes(count, random, labels)
         )
         step = chunk_size(subject.model)
         for first in range(0, count, step):

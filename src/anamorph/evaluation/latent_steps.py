@@ -17,8 +17,10 @@ from anamorph.core.model import (
     HasMapping,
     HasPrior,
     LatentModel,
+    Quantity,
     Samples,
     code_space,
+    require,
 )
 from anamorph.core.random import Seeded
 from anamorph.core.signal import Batch, Label, Signal
@@ -28,7 +30,6 @@ from anamorph.evaluation.feature_cache import FeatureCache, as_bytes
 from anamorph.evaluation.standard_errors import mean_error, of_share
 from anamorph.evaluation.steps import SAMPLES, TRAINING, EvaluationStep, StepResults, needs_encoder, needs_samples
 from anamorph.features.batches import quantise_8bit
-from anamorph.losses.log_prob import gaussian_kl
 from anamorph.metrics.disentanglement import (
     dci,
     factor_vae_score,
@@ -36,13 +37,11 @@ from anamorph.metrics.disentanglement import (
     separated_attribute_predictability,
 )
 from anamorph.metrics.latent import active_units, code_usage, smoothness
-from anamorph.metrics.likelihood import code_cost, importance_bounds, likelihood
+from anamorph.metrics.likelihood import bits_per_value, code_cost, importance_bounds, likelihood
 from anamorph.metrics.measure import Measure
 from anamorph.metrics.path_length import PathLengthSettings
 from anamorph.metrics.separability import separability
 from anamorph.metrics.spaces import perceptual_path_length, probes
-from anamorph.models.autoencoders.vae import VAE, binarised
-from anamorph.nn.pixel_likelihood import PixelLikelihood
 
 __all__ = ["latent_steps", "likelihood_steps"]
 
@@ -194,7 +193,7 @@ def _ends(subject: EvaluatedRun) -> Codes:
         n = min(2 * WAYS, subject.n_real) // 2 * 2
         return model.encode(subject.data.held_out.take(0, n).signals.to(device))
     assert isinstance(model, Samples)
-    return model.sample(2 * WAYS, Seeded(subject.seed, "ways", device=device))
+    return model.sample_codes(2 * WAYS, Seeded(subject.seed, "ways", device=device))
 
 
 def _codes(looks: FeatureCache) -> tuple[Tensor, Tensor]:
@@ -297,23 +296,14 @@ class _Part:
 
     def take(self, start: int, count: int, level: int = 0) -> Batch:
         batch = self.subject.data.held_out.take(self.start + start, count, level)
-        if _binary(self.subject.model):
-            return replace(batch, x=binarised(batch.signals, Seeded(self.subject.seed, "binarise", self.start + start)))
-        return batch
-
-
-def _binary(model: LatentModel) -> bool:
-    return isinstance(model, VAE) and model.config.binarise
+        random = Seeded(self.subject.seed, "binarise", self.start + start)
+        return replace(batch, x=self.subject.model.likelihood_input(batch.signals, random))
 
 
 def _parts(subject: EvaluatedRun, n: int) -> list[_Part]:
     """Ten parts of the first n images, from whose means an error is found."""
     size = max(1, min(n, subject.n_real) // PARTS)
     return [_Part(subject, i * size, size) for i in range(min(PARTS, subject.n_real))]
-
-
-def _discrete_law(model: LatentModel) -> bool:
-    return all(module.discrete for module in model.modules() if isinstance(module, PixelLikelihood))
 
 
 def _joined(looks: FeatureCache, parts: list[dict[str, float]], n: int, pixels: str, **settings: Any) -> StepResults:
@@ -334,19 +324,23 @@ def _joined(looks: FeatureCache, parts: list[dict[str, float]], n: int, pixels: 
     return StepResults(found)
 
 
-def _pixels(model: LatentModel) -> str:
-    return "binarised" if _binary(model) else "8 bits" if _discrete_law(model) else "density in [-1, 1]"
+def _pixels(subject: EvaluatedRun, quantity: Quantity) -> str:
+    """How the values are taken whose likelihood is measured, for the protocol of a measure."""
+    x = subject.data.held_out.take(0, 1).signals
+    if not torch.equal(subject.model.likelihood_input(x, Seeded(0)), x):
+        return "binarised"
+    return "8 bits" if quantity == "probability" else "density in [-1, 1]"
 
 
 def _likelihood(looks: FeatureCache) -> StepResults:
-    model, parts = looks.subject.model, []
+    model, device, parts = looks.subject.model, looks.subject.device, []
     places = _parts(looks.subject, SCORED)
     with looks.tell("likelihood") as progress:
         for i, part in enumerate(places):
-            found = likelihood(model, part, part.size, _discrete_law(model))
-            parts.append({_renamed(name): value for name, value in found.items()})
+            found = likelihood(model, part, part.size, Seeded(looks.subject.seed, "dequantise", part.start, device=device))
+            parts.append({_renamed(name): value for name, value in found.values.items()})
             progress(i + 1, len(places))
-    return _joined(looks, parts, sum(p.size for p in places), _pixels(model))
+    return _joined(looks, parts, sum(p.size for p in places), _pixels(looks.subject, found.quantity))
 
 
 def _renamed(name: str) -> str:
@@ -360,24 +354,24 @@ def _renamed(name: str) -> str:
 
 
 def _bounds(looks: FeatureCache) -> StepResults:
-    model, parts = looks.subject.model, []
+    model, parts = require(looks.subject.model, HasImportanceWeights, "bounds"), []
     places = _parts(looks.subject, WEIGHED)
     values = math.prod(model.signal.shape)
-    shift = 0.0 if _discrete_law(model) else values * math.log(2 / 255)
     with looks.tell("importance weights") as progress:
         for i, part in enumerate(places):
-            x = part.take(0, part.size).signals.to(looks.subject.device)
-            random = Seeded(looks.subject.seed, "weights", part.start, device=x.device)
-            found = importance_bounds(model, x, WEIGHTS, random)
-            if isinstance(model, VAE):
-                with torch.no_grad():
-                    kl = float(gaussian_kl(*model.posterior(x)).sum(1).mean())
+            batch = part.take(0, part.size).to(looks.subject.device)
+            random = Seeded(looks.subject.seed, "weights", part.start, device=looks.subject.device)
+            found = importance_bounds(model, batch.signals, WEIGHTS, random, batch.labels)
+            with torch.no_grad():
+                divergence = model.closed_form_kl(batch.signals, batch.labels)
+            if divergence is not None:
+                kl = float(divergence.mean())
                 found |= {"elbo_data": found["elbo_nats"] + kl, "elbo_kl": kl}
             bound = found[f"iwae_{WEIGHTS}_nats"]
-            found[f"bits_per_value_iwae_{WEIGHTS}"] = -(bound + shift) / (values * math.log(2))
+            found[f"bits_per_value_iwae_{WEIGHTS}"] = bits_per_value(bound, values, model.quantity)
             parts.append(found)
             progress(i + 1, len(places))
-    return _joined(looks, parts, sum(p.size for p in places), _pixels(model), weights=WEIGHTS)
+    return _joined(looks, parts, sum(p.size for p in places), _pixels(looks.subject, model.quantity), weights=WEIGHTS)
 
 
 def _code_cost(looks: FeatureCache) -> StepResults:

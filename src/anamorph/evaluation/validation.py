@@ -91,7 +91,7 @@ class _Validation:
     def _of_samples(self, model: Samples, held: DownsampledSource) -> dict[str, float]:
         device = next(model.parameters()).device
         random, n = Seeded(self.seed, "watch", device=device), min(BUDGET, held.size)
-        codes, step = model.sample(n, random), chunk_size(model)
+        codes, step = model.sample_codes(n, random), chunk_size(model)
         noise: Noise = random if isinstance(model, HasNoise) else "fixed"
         parts = [model.decode({k: v[i : i + step] for k, v in codes.items()}, noise).float() for i in range(0, n, step)]
         images = quantise_8bit(torch.cat(parts))

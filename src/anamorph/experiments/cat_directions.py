@@ -107,7 +107,7 @@ class _Subject:
         if isinstance(self.model, Encodes):
             batch = train.take(0, CODES, self.level)
             return flat(self.codes_of(batch.signals)[self.space.name], self.space), dict(batch.labels)
-        codes = require(self.model, Samples, "finding directions").sample(CODES, Seeded(0, "directions"))
+        codes = require(self.model, Samples, "finding directions").sample_codes(CODES, Seeded(0, "directions"))
         return flat(codes[self.space.name], self.space), self.read(codes)
 
     def codes_of(self, x: Tensor) -> Codes:

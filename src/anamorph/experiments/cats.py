@@ -231,7 +231,10 @@ def _refined(
     if known.get("images") != folder.images_seen():
         level = level_of(model, held.signal)
         originals = held.take(0, study.refined, level)
-        start, law = encode_in_chunks(model, originals.signals), CodeStatistics.of(model.sample(512, Seeded(0, "law"))["w"])
+        start, law = (
+            encode_in_chunks(model, originals.signals),
+            CodeStatistics.of(model.sample_codes(512, Seeded(0, "law"))["w"]),
+        )
         found: dict[str, dict[str, float]] = {}
         for free in FREE:
             again = project(model, originals.signals, start, free, PROJECTION, statistics=law).images
@@ -243,7 +246,7 @@ def _refined(
 
 
 def _samples(model: Samples, n: int, place: int) -> Tensor:
-    return model.decode(model.sample(n, Seeded(0, "study", place)))
+    return model.decode(model.sample_codes(n, Seeded(0, "study", place)))
 
 
 def _facts(study: Study, reader: FactorClassifier, read: Mapping[str, float], held: Images) -> dict[str, Any]:

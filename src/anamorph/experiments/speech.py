@@ -189,7 +189,9 @@ def _heard(model: TwoStageModel, batch: Batch, path: Path) -> Codes:
     codes, speakers = encode_batch(first, batch), model.classes[SPEAKER]
     others = others_of(batch.labels[SPEAKER], speakers)
     digits = torch.arange(n) % model.classes[DIGIT]
-    drawn = model.sample(n, Seeded(0, "samples"), {DIGIT: digits, SPEAKER: torch.arange(n) // len(digits.unique()) % speakers})
+    drawn = model.sample_codes(
+        n, Seeded(0, "samples"), {DIGIT: digits, SPEAKER: torch.arange(n) // len(digits.unique()) % speakers}
+    )
     made = {
         "reconstructions": codes,
         "conversions": codes | {SPEAKER: others},

@@ -25,7 +25,6 @@ from anamorph.models.autoregressive.pixelsnail import PixelSNAILConfig
 from anamorph.models.quantized.vqvae import VQVAEConfig
 from anamorph.models.quantized.vqvae2 import VQVAE2Config
 from anamorph.models.two_stage import TwoStageModel
-from anamorph.nn.pixel_likelihood import PixelLikelihood
 from anamorph.nn.quantize import perplexity
 from anamorph.run_data import open_data
 from anamorph.runs import load, new_settings, open_training, settings_of
@@ -146,9 +145,7 @@ def _measured(model: TwoStageModel, train: Dataset, held: Dataset, out: Path) ->
     facts["prior: nats per code, trained on"] = round(code_cost(model, train, n), 4)
     facts["prior: nats per code, held out"] = round(code_cost(model, held, n), 4)
     if isinstance(model, HasLikelihood):
-        given_codes: PixelLikelihood = model.first_stage.likelihood  # type: ignore[assignment]
-        held_out = likelihood(model, held, n, given_codes.discrete)
-        facts |= {f"held out: {name}": round(value, 3) for name, value in held_out.items()}
+        facts |= {f"held out: {name}": round(value, 3) for name, value in likelihood(model, held, n).values.items()}
     return facts
 
 
@@ -175,7 +172,7 @@ def _rows(model: TwoStageModel, held: Dataset) -> list[Row]:
             Row("coarse codes alone", model.decode(codes | _commonest(codes, model.spaces[1:]))),
             Row("fine codes drawn anew", model.decode(_redrawn(model, codes, Seeded(1, "fine")))),
         ]
-    drawn = model.sample(SHOWN, Seeded(0, "tokens"))
+    drawn = model.sample_codes(SHOWN, Seeded(0, "tokens"))
     return [*rows, Row("drawn from the prior", model.decode(drawn)), Row("uniform codes", model.decode(_uniform(model)))]
 
 
@@ -188,7 +185,7 @@ def _redrawn(model: TwoStageModel, codes: Codes, random: Random) -> Codes:
     """The coarsest codes as they are, the others drawn given them."""
     coarsest = model.spaces[0].name
     masks = {name: torch.full_like(value, name == coarsest, dtype=torch.bool) for name, value in codes.items()}
-    return model.sample(len(codes[coarsest]), random, mask=InpaintingMask(codes, masks))
+    return model.sample_codes(len(codes[coarsest]), random, mask=InpaintingMask(codes, masks))
 
 
 def _uniform(model: LatentModel) -> Codes:

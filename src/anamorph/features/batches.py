@@ -48,7 +48,7 @@ def sampled(
     for start in range(0, n, at_once):
         count = min(at_once, n - start)
         some = {name: value[start : start + count] for name, value in (labels or {}).items()}
-        codes = drawer.sample(count, random, some or None)
+        codes = drawer.sample_codes(count, random, some or None)
         yield Decoded(model.decode(codes, random), codes)
         progress(start + count, n)
 

@@ -100,7 +100,7 @@ def _pairs(
     """Codes at t and at t + epsilon of n paths, whose ends are drawn next to each other."""
     twice = {name: value.repeat_interleave(2) for name, value in labels.items()} if labels else None
     if not isinstance(model, HasMapping):
-        ends = model.sample(2 * n, random, twice)
+        ends = model.sample_codes(2 * n, random, twice)
         t = _times(n, random, spec, next(iter(ends.values())))
         way = _arc if spec.space == "z" else _line
         return _both(ends, way, t, spec.epsilon)

@@ -34,7 +34,7 @@ def latent_error(model: LatentModel, n: int, random: Random) -> dict[str, float]
     encoder = require(model, Encodes, "a latent error")
     drawer = require(model, Samples, "a latent error")
     space = model.spaces[0].name
-    codes = torch.cat([drawer.sample(min(BATCH, n - start), random)[space] for start in range(0, n, BATCH)])
+    codes = torch.cat([drawer.sample_codes(min(BATCH, n - start), random)[space] for start in range(0, n, BATCH)])
     again = torch.cat([encoder.encode(drawer.decode({space: part}))[space] for part in codes.split(BATCH)])
     distance = (again - codes).flatten(1).norm(dim=1).mean()
     spread = (codes - codes.mean(0)).flatten(1).norm(dim=1).mean()

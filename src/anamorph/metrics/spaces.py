@@ -99,7 +99,7 @@ def _drawn(model: Samples, n: int, random: Random, labels: Mapping[str, Tensor] 
     """Codes to decode, and those [n, D] that are to be separated, by space."""
     space = code_space(model)
     if not isinstance(model, HasMapping):
-        codes = model.sample(n, random, labels)
+        codes = model.sample_codes(n, random, labels)
         return codes, {space.name: codes[space.name].flatten(1)}
     z = random.normal(n, *model.z_space.shape).to(next(iter(model.w_mean.values())).device)
     codes = model.map(z, labels)

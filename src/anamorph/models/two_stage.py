@@ -1,9 +1,9 @@
-"""A model and a law of its codes, together a model that draws."""
+"""Two-stage models: a model that encodes, and a prior over its codes, together a model that samples."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Literal, cast
 
 import torch
@@ -11,7 +11,16 @@ from torch import Tensor, nn
 
 from anamorph.core.errors import UserError
 from anamorph.core.labels import add_labels
-from anamorph.core.model import Encodes, HasDecoderLikelihood, HasLikelihood, HasPrior, LogLikelihood, Noise, code_spaces
+from anamorph.core.model import (
+    Encodes,
+    HasDecoderLikelihood,
+    HasLikelihood,
+    HasPrior,
+    Labels,
+    LogLikelihood,
+    Noise,
+    code_spaces,
+)
 from anamorph.core.optimizer import Adam
 from anamorph.core.prior import InpaintingMask, Prior, SamplingSettings
 from anamorph.core.progress import Progress, no_progress
@@ -26,73 +35,80 @@ __all__ = ["ChainedPrior", "MuLaw", "Pixels", "TwoStageModel", "identity_codec",
 
 
 class Pixels(Encodes, HasDecoderLikelihood):
-    """Pixels as their own codes, whole numbers 0..255: with a prior it is a density model of images, and every tool works."""
+    """Pixels as their own codes, whole numbers 0..255: with a prior, a density model of images that every tool works on."""
 
     signal: Image
+    quantity = "probability"
 
     def __init__(self, signal: Image) -> None:
         super().__init__()
         self.signal, self.spaces = signal, (Space("pixels", signal.shape, 256),)
 
-    def encode(self, x: Tensor) -> Codes:
+    def _encode(self, x: Tensor, labels: Labels) -> Codes:
         return {"pixels": to_bytes(x)}
 
-    def decode(self, codes: Codes, noise: Noise = "fixed") -> Tensor:
+    def _decode(self, codes: Codes, noise: Noise) -> Tensor:
         return from_bytes(codes["pixels"])
 
     def decoder_log_likelihood(self, x: Tensor, codes: Codes) -> Tensor:
-        """Zero [B]: codes say all."""
+        """Return zeros [B]: the codes determine the image."""
         return x.new_zeros(len(x))
 
 
 class MuLaw(Encodes, HasDecoderLikelihood):
-    """Samples of sounds as their own codes: companded, then in 256 levels (van den Oord et al. 2016, section 2.2)."""
+    """Samples of sounds as their own codes: mu-law companded, in 256 levels (van den Oord et al. 2016, section 2.2)."""
 
     signal: Audio
+    quantity = "probability"
 
     def __init__(self, signal: Audio, levels: int = 256) -> None:
         super().__init__()
         self.signal, self.levels, self.spaces = signal, levels, (Space("samples", signal.shape, levels, ordered=True),)
 
-    def encode(self, x: Tensor) -> Codes:
+    def _encode(self, x: Tensor, labels: Labels) -> Codes:
         return {"samples": to_mu_law(x, self.levels)}
 
-    def decode(self, codes: Codes, noise: Noise = "fixed") -> Tensor:
+    def _decode(self, codes: Codes, noise: Noise) -> Tensor:
         return from_mu_law(codes["samples"], self.levels)
 
     def decoder_log_likelihood(self, x: Tensor, codes: Codes) -> Tensor:
-        """Zero [B]: codes say all that the levels leave of a sound."""
+        """Return zeros [B]: the codes determine all that the levels leave of a sound."""
         return x.new_zeros(len(x))
 
 
 def identity_codec(signal: Signal) -> Pixels | MuLaw:
-    """The model whose codes are the signal's own values."""
+    """Return the model whose codes are the signal's own values."""
     return Pixels(signal) if isinstance(signal, Image) else MuLaw(signal)
 
 
 class ChainedPrior(Prior):
-    """Laws of several spaces, one after the other; each may be given those before it (Razavi et al. 2019, algorithm 2).
+    """Priors over several spaces, one after the other; each may be conditioned on those before it.
 
-    Raises: UserError if a law is given what none before it has drawn.
+    Razavi et al. 2019, arXiv:1906.00446, algorithm 2.
+
+    Raises:
+        UserError: if a prior is conditioned on codes that none before it has sampled.
     """
 
     def __init__(self, stages: Sequence[Prior]) -> None:
         super().__init__()
         self.stages = cast(Sequence[Prior], nn.ModuleList(stages))
-        self.spaces = tuple(space for part in stages for space in part.spaces)
-        known: set[Space] = set()
+        self.spaces = tuple(space for stage in stages for space in stage.spaces)
+        sampled: set[Space] = set()
         outside: dict[Space, None] = {}
-        for part in stages:
-            for space in part.conditions:
-                if space not in known and space.shape != ():
-                    drawn = ", ".join(map(str, known)) or "nothing"
-                    raise UserError(f"a prior is given {space}, and the ones before it draw {drawn}: put the coarse ones first")
-                outside |= {} if space in known else {space: None}
-            known |= set(part.spaces)
+        for stage in stages:
+            for space in stage.conditions:
+                if space not in sampled and space.role != "label":
+                    before = ", ".join(map(str, sampled)) or "nothing"
+                    raise UserError(
+                        f"a prior is conditioned on {space}, and those before it sample {before}: put the coarse ones first"
+                    )
+                outside |= {} if space in sampled else {space: None}
+            sampled |= set(stage.spaces)
         self.conditions = tuple(outside)
 
     def log_prob(self, codes: Codes, condition: Codes | None = None, random: Random | None = None) -> Tensor:
-        return torch.stack([part.log_prob(codes, (condition or {}) | codes, random) for part in self.stages]).sum(0)
+        return torch.stack([stage.log_prob(codes, (condition or {}) | codes, random) for stage in self.stages]).sum(0)
 
     def sample(
         self,
@@ -103,112 +119,114 @@ class ChainedPrior(Prior):
         mask: InpaintingMask | None = None,
         progress: Progress = no_progress,
     ) -> Codes:
-        found: Codes = {}
-        for part in self.stages:
-            told = {s.name: value for s in part.conditions for value in [((condition or {}) | found)[s.name]]}
-            found |= part.sample(n, random, told, settings, mask, progress)
-        return found
+        codes: Codes = {}
+        for stage in self.stages:
+            known = (condition or {}) | codes
+            codes |= stage.sample(n, random, {s.name: known[s.name] for s in stage.conditions}, settings, mask, progress)
+        return codes
 
 
 class TwoStageModel(Encodes, HasPrior):
-    """A model that finds codes, which is kept as it is, and the law of its codes: together they draw.
+    """A frozen first stage that encodes, and a prior over its codes.
 
-    Raises: UserError if the law is one of other spaces than the model's.
+    Raises:
+        UserError: if the prior is over other spaces than the first stage's.
     """
 
     def __init__(self, first_stage: Encodes, prior: Prior) -> None:
         super().__init__()
         wanted = code_spaces(first_stage)
-        if wanted != prior.spaces:
-            mine, its = ("; ".join(map(str, spaces)) for spaces in (wanted, prior.spaces))
-            raise UserError(f"the prior is a law of {its}, and the model's codes are {mine}: train one on this model's codes")
+        if set(wanted) != set(prior.spaces):
+            own, others = ("; ".join(map(str, spaces)) for spaces in (wanted, prior.spaces))
+            raise UserError(f"the prior is over {others}, and the model's codes are {own}: train one on this model's codes")
         self.first_stage, self.prior = first_stage.requires_grad_(False).eval(), prior
         self.signal, self.spaces = first_stage.signal, first_stage.spaces
-        self.conditions = tuple(dict.fromkeys([*prior.conditions, *(space for space in first_stage.spaces if space.is_label)]))
-        self.classes = {space.name: space.num_codes or 0 for space in self.conditions}
+        labels = (space for space in first_stage.spaces if space.role == "label")
+        self.conditions = tuple(dict.fromkeys([*prior.conditions, *labels]))
+        self.classes = {**first_stage.classes, **{space.name: space.num_codes or 0 for space in self.conditions}}
 
     def train(self, mode: bool = True) -> TwoStageModel:
-        """The model itself is never trained here."""
+        """Switch the prior to training; the first stage is never trained here."""
         super().train(mode)
         self.first_stage.eval()
         return self
 
-    def encode(self, x: Tensor) -> Codes:
-        return self.first_stage.encode(x)
+    def _encode(self, x: Tensor, labels: Labels) -> Codes:
+        return self.first_stage.encode(x, labels)
 
-    def decode(self, codes: Codes, noise: Noise = "fixed") -> Tensor:
+    def _decode(self, codes: Codes, noise: Noise) -> Tensor:
         return self.first_stage.decode(codes, noise)
 
-    def sample(
+    def sample_codes(
         self,
         n: int,
         random: Random,
-        labels: Mapping[str, Tensor] | None = None,
+        labels: Labels | None = None,
         settings: SamplingSettings | None = None,
         mask: InpaintingMask | None = None,
         progress: Progress = no_progress,
     ) -> Codes:
-        told = self._sample_conditions(n, random, labels)
-        given = {space.name: told[space.name] for space in self.prior.conditions}
-        return add_labels(self, self.prior.sample(n, random, given, settings, mask, progress), told, "the prior")
+        known = self._sample_conditions(n, random, labels)
+        condition = {space.name: known[space.name] for space in self.prior.conditions}
+        return add_labels(self, self.prior.sample(n, random, condition, settings, mask, progress), known, "the prior")
 
-    def code_log_prob(self, codes: Codes, labels: Mapping[str, Tensor] | None = None) -> Tensor:
+    def code_log_prob(self, codes: Codes, labels: Labels | None = None) -> Tensor:
         return self.prior.log_prob(codes, {space.name: (labels or {})[space.name] for space in self.prior.conditions})
 
-    def _sample_conditions(self, n: int, random: Random, labels: Mapping[str, Tensor] | None) -> Codes:
-        """The classes asked for, of the prior and of what is decoded; where none is, every class alike."""
-        told = {}
+    def _sample_conditions(self, n: int, random: Random, labels: Labels | None) -> Codes:
+        """Return the requested classes of the prior and of the decoder; a label that was not requested is sampled evenly."""
+        known = {}
         for space in self.conditions:
-            asked = (labels or {}).get(space.name)
-            told[space.name] = random.integers(0, space.num_codes or 1, (n,)) if asked is None else asked
-        check_codes(told, self.conditions)
-        return told
+            requested = (labels or {}).get(space.name)
+            known[space.name] = random.integers(0, space.num_codes or 1, (n,)) if requested is None else requested
+        check_codes(known, self.conditions)
+        return known
 
 
 class _TwoStageLikelihood(TwoStageModel, HasLikelihood):
-    """Also a density of signals: log p(x) >= log p(x | codes) + log p(codes) (van den Oord et al. 2017, section 3.2)."""
+    """Also has a likelihood: log p(x) >= log p(x | codes) + log p(codes) (van den Oord et al. 2017, section 3.2)."""
 
-    def log_prob(self, x: Tensor, labels: Mapping[str, Tensor] | None = None) -> LogLikelihood:
-        codes = self.first_stage.encode(x)
+    def log_prob(self, x: Tensor, labels: Labels | None = None, random: Random | None = None) -> LogLikelihood:
+        codes = self.first_stage.encode(x, labels)
         kind: Literal["exact", "bound"] = "exact" if isinstance(self.first_stage, Pixels | MuLaw) else "bound"
         assert isinstance(self.first_stage, HasDecoderLikelihood)
         data = self.first_stage.decoder_log_likelihood(x, add_labels(self.first_stage, codes, labels or {}, "the data"))
         prior = self.code_log_prob(codes, labels)
-        return LogLikelihood(data + prior, kind, {"data": data, "prior": prior})
+        return LogLikelihood(data + prior, kind, self.first_stage.quantity, {"data": data, "prior": prior})
 
 
 def two_stage(first_stage: Encodes, prior: Prior) -> TwoStageModel:
-    """A model with a law of its codes; one that scores signals, if the model has a law of them given codes, and these can be
-    counted: log p(x | codes) + log p(codes) bounds nothing where p(codes) is a density."""
-    counted = all(space.num_codes is not None for space in prior.spaces)
-    return (
-        _TwoStageLikelihood(first_stage, prior)
-        if isinstance(first_stage, HasDecoderLikelihood) and counted
-        else TwoStageModel(first_stage, prior)
-    )
+    """Combine a model and a prior over its codes.
+
+    The result has a likelihood of signals if the first stage has one given codes, and these are whole numbers: where p(codes)
+    is a density, log p(x | codes) + log p(codes) bounds nothing.
+    """
+    discrete = not any(space.is_real for space in prior.spaces)
+    has_likelihood = isinstance(first_stage, HasDecoderLikelihood) and discrete
+    return (_TwoStageLikelihood if has_likelihood else TwoStageModel)(first_stage, prior)
 
 
 def recipe(model: TwoStageModel) -> Recipe:
-    """One phase per law: nats per code, given the true codes of those before it. Batches are of codes, or of signals."""
-    parts = model.prior.stages if isinstance(model.prior, ChainedPrior) else (model.prior,)
-    names = ["_".join(space.name.replace(".", "_") for space in part.spaces) for part in parts]
+    """One phase per prior: nats per code, given the true codes of those before it. Batches are of codes, or of signals."""
+    stages = model.prior.stages if isinstance(model.prior, ChainedPrior) else (model.prior,)
+    names = ["_".join(space.name.replace(".", "_") for space in stage.spaces) for stage in stages]
 
-    def loss_of(part: Prior) -> Loss:
-        count = sum(math.prod(space.shape) for space in part.spaces)
+    def loss_of(prior: Prior) -> Loss:
+        count = sum(math.prod(space.shape) for space in prior.spaces)
 
         def loss(batch: Batch, stage: Stage, random: Random) -> LossOutput:
-            codes = batch.x if isinstance(batch.x, dict) else model.first_stage.encode(batch.x)
-            given = {space.name: batch.labels[space.name] for space in model.prior.conditions} | codes
-            nats = -part.log_prob(codes, given, random).mean()
+            codes = batch.x if isinstance(batch.x, dict) else model.first_stage._encode(batch.x, batch.labels)
+            condition = {space.name: batch.labels[space.name] for space in model.prior.conditions} | codes
+            nats = -prior.log_prob(codes, condition, random).mean()
             return LossOutput({"nats_per_code": nats / count}, {"nats": nats})
 
         return loss
 
-    by_gradient = {name: part for name, part in zip(names, parts, strict=True) if next(part.parameters(), None) is not None}
+    trained = {name: stage for name, stage in zip(names, stages, strict=True) if next(stage.parameters(), None) is not None}
     return Recipe(
         phases=tuple(
-            Phase(name, loss_of(part), (part,), (name,) if name in by_gradient else (), commit=(part.commit,))
-            for name, part in zip(names, parts, strict=True)
+            Phase(name, loss_of(stage), (stage,), (name,) if name in trained else (), commit=(stage.commit,))
+            for name, stage in zip(names, stages, strict=True)
         ),
-        optimizers={name: Adam(list(part.parameters()), part.learning_rate) for name, part in by_gradient.items()},
+        optimizers={name: Adam(list(stage.parameters()), stage.learning_rate) for name, stage in trained.items()},
     )

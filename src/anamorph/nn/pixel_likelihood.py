@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy, softplus
 
 from anamorph.core.config import check
 from anamorph.core.errors import UserError
-from anamorph.core.model import Noise
+from anamorph.core.model import Noise, Quantity
 from anamorph.core.precision import autocast_off
 from anamorph.core.prior import SamplingSettings
 from anamorph.core.random import Random, Seeded
@@ -56,11 +56,11 @@ class LikelihoodConfig:
 class PixelLikelihood(nn.Module, ABC):
     """p(x | out) of images x [N, C, H, W] in [-1, 1], given what a decoder puts out [N, outputs, H, W].
 
-    discrete: probabilities of 8-bit values (or of two), else densities of numbers in [-1, 1].
+    quantity: probabilities of 8-bit values (or of two), or a density of numbers in [-1, 1].
     """
 
     outputs: int
-    discrete: bool = True
+    quantity: Quantity = "probability"
 
     @abstractmethod
     def log_prob(self, x: Tensor, out: Tensor) -> Tensor:
@@ -113,7 +113,7 @@ class _Bernoulli(PixelLikelihood):
 class _Gaussian(PixelLikelihood):
     """Out: a mean and a log variance per value."""
 
-    discrete = False
+    quantity = "density"
 
     def __init__(self, image: Image, floor: float | None) -> None:
         super().__init__()
@@ -137,7 +137,7 @@ class SharedGaussian(PixelLikelihood):
     """Out: a mean per value; all share one variance, the running mean of the squared error, which is the likeliest
     (Rybkin et al. 2020, arXiv:2006.13202, section 3.2)."""
 
-    discrete = False
+    quantity = "density"
 
     def __init__(self, image: Image) -> None:
         super().__init__()

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping as Dictionary
 from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
 from torch import Tensor
 
-from anamorph.core.model import Grows, HasMapping, HasNoise, HasStyles, Noise
+from anamorph.core.model import Grows, HasMapping, HasNoise, HasStyles, Labels, Noise
 from anamorph.core.random import Random
 from anamorph.core.signal import Batch, Image
 from anamorph.core.space import Codes, Space
@@ -55,14 +54,22 @@ class StyleBased(HasMapping, HasStyles, HasNoise, Grows):
     def w_mean(self) -> Codes:
         return {"w": self.w_mean_tracker.mean[: self.layers]}
 
-    def map(self, z: Tensor, labels: Dictionary[str, Tensor] | None = None) -> Codes:
+    def map(self, z: Tensor, labels: Labels | None = None) -> Codes:
         w = self.mapping(z, self.classes_of(len(z), labels))
         return {"w": w.unsqueeze(1).expand(-1, self.layers, -1)}
 
-    def sample(self, n: int, random: Random, labels: Dictionary[str, Tensor] | None = None) -> Codes:
+    def sample_codes(self, n: int, random: Random, labels: Labels | None = None) -> Codes:
         return self.map(random.normal(n, *self.z_space.shape), labels)
 
     def decode(self, codes: Codes, noise: Noise = "fixed") -> Tensor:
+        """Decode codes; of those of a larger size, the layers that this level has."""
+        known = {space.name for space in self.spaces}
+        codes = {name: code for name, code in codes.items() if name in known or not name.startswith("noise.")}
+        if "w" in codes:
+            codes["w"] = codes["w"][:, : self.layers]
+        return super().decode(codes, noise)
+
+    def _decode(self, codes: Codes, noise: Noise) -> Tensor:
         """Images of the level that this view is at, from w and those noise maps that are given."""
         maps = self.synthesis.noise(len(codes["w"]), noise, self.stage.level, codes)
         return self.synthesis(codes["w"], maps, self.stage.level, self.stage.alpha)
@@ -78,7 +85,7 @@ class StyleBased(HasMapping, HasStyles, HasNoise, Grows):
         first = w[:, 0]
         self.w_mean_tracker.gather(w)
         if mixing:
-            w = mix_styles(w, self.sample(n, random, batch.labels)["w"], random, mixing, most)
+            w = mix_styles(w, self.sample_codes(n, random, batch.labels)["w"], random, mixing, most)
         noise = self.synthesis.noise(n, random, stage.level)
         return Generated(self.synthesis(w, noise, stage.level, stage.alpha), z, first)
 
@@ -96,13 +103,13 @@ class StyleBased(HasMapping, HasStyles, HasNoise, Grows):
 
     @property
     def fixed_noise(self) -> Codes:
-        names = [space.name for space in self.spaces if space.optional]
+        names = [space.name for space in self.spaces if space.role == "noise"]
         return {name: getattr(self.synthesis, name.replace(".", "_")) for name in names}
 
     def style_weights(self) -> list[Tensor]:
         return self.synthesis.style_weights()[: self.layers]
 
-    def classes_of(self, n: int, labels: Dictionary[str, Tensor] | None) -> Tensor | None:
+    def classes_of(self, n: int, labels: Labels | None) -> Tensor | None:
         """The class of each of n images [n], for a model that reads one: by turns, where none is given."""
         if self.mapping.embedding is None:
             return None

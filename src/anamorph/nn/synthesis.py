@@ -182,7 +182,8 @@ class Synthesis(nn.Module):
     def noise_spaces(self) -> tuple[Space, ...]:
         """Optional spaces of the noise maps."""
         return tuple(
-            Space(f"noise.{i}", shape, optional=True) for i, shape in enumerate(self.maps if self.settings.noise else [])
+            Space(f"noise.{i}", shape, optional=True, role="noise")
+            for i, shape in enumerate(self.maps if self.settings.noise else [])
         )
 
     def noise(self, n: int, kind: Noise, level: int = 0, codes: Codes | None = None) -> list[Tensor | None]:

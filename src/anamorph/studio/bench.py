@@ -192,10 +192,10 @@ class Bench:
         taste = SamplingSettings(group[0].temperature, None, group[0].top_p)
         labels = self._labels(group)
         if isinstance(model, HasPrior):
-            return model.sample(len(group), random, labels, taste)
+            return model.sample_codes(len(group), random, labels, taste)
         if taste != SamplingSettings():
             require(model, HasPrior, "a temperature or top-p")
-        return model.sample(len(group), random, labels)
+        return model.sample_codes(len(group), random, labels)
 
     def _labels(self, group: Sequence[FromSeed]) -> dict[str, Tensor] | None:
         """The class of each, by label; what a model draws by itself where none is asked for stays its own affair."""

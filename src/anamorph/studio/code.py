@@ -116,8 +116,8 @@ class _Lines:
         if isinstance(self.model, HasPrior):
             taste = f"SamplingSettings({point.temperature}, None, {point.top_p})"
             needs = ("SamplingSettings", *(["torch"] if labels else []))
-            return self.add(f"seed{point.seed}_{len(self.lines)}", f"model.sample(1, {random}, {told}, {taste})", *needs)
-        text = f"model.sample(1, {random}{', ' + told if labels else ''})"
+            return self.add(f"seed{point.seed}_{len(self.lines)}", f"model.sample_codes(1, {random}, {told}, {taste})", *needs)
+        text = f"model.sample_codes(1, {random}{', ' + told if labels else ''})"
         return self.add(self.name(f"seed{point.seed}_"), text, *(["torch"] if labels else []))
 
     def _brought(self, point: FromData | FromFile | FromCodes) -> str:

@@ -142,7 +142,7 @@ class DirectionSets:
             model = require(self.model, Samples, "scaling directions")
             width = self.space.shape[-1] if self.space.layered else int(torch.tensor(self.space.shape).prod())
             n = max(CODES, 2 * width)
-            self._codes = flat(model.sample(n, Seeded(0, "directions"))[self.space.name], self.space).float()
+            self._codes = flat(model.sample_codes(n, Seeded(0, "directions"))[self.space.name], self.space).float()
         return self._codes
 
 

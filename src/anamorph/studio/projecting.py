@@ -61,7 +61,7 @@ def prepare(bench: Bench, target: Point) -> PreparedProjection:
         space = code_space(model)
         if space.num_codes is not None:
             raise UserError(f"codes of {space} are whole numbers: they cannot be moved little by little")
-        law = CodeStatistics.of(model.sample(512, Seeded(0, "law"))[space.name]) if isinstance(model, Samples) else None
+        law = CodeStatistics.of(model.sample_codes(512, Seeded(0, "law"))[space.name]) if isinstance(model, Samples) else None
         return PreparedProjection(model, x, bench.codes([target]), law)
     start, law = nearest_samples(require(model, Samples, "projecting an image"), x, Seeded(0, "project"))
     return PreparedProjection(model, x, start, law)

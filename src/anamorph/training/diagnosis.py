@@ -161,7 +161,7 @@ def _numbers(run: Run, seen: TrainingData, stage: Stage) -> dict[str, float]:
         }
     if not isinstance(view, Samples):
         return {}
-    codes = view.sample(DRAWN, Seeded(run.seed, "diagnosis", device=run.compute.device))
+    codes = view.sample_codes(DRAWN, Seeded(run.seed, "diagnosis", device=run.compute.device))
     samples = decode_in_chunks(view, codes)
     real = seen.train.take(0, DRAWN, stage.level).signals
     found = {"check/diversity": _spread(samples.flatten(1)) / max(_spread(real.flatten(1)), 1e-12)}

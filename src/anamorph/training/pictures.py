@@ -42,7 +42,7 @@ FEW, FEW_SOUNDS = _Few(64, 8), _Few(16, 4)
 def samples(model: Samples, n: int, seed: int, place: str = "samples") -> Tensor:
     """n signals [n, *signal.shape] from latents that depend on the seed alone."""
     device = next(model.parameters()).device
-    return decode_in_chunks(model, model.sample(n, Seeded(seed, place, device=device)))
+    return decode_in_chunks(model, model.sample_codes(n, Seeded(seed, place, device=device)))
 
 
 @torch.no_grad()

@@ -7,14 +7,13 @@ arXiv:1704.00028).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from anamorph.core.config import check
-from anamorph.core.model import Noise, Samples
+from anamorph.core.model import Labels, Noise, Samples
 from anamorph.core.precision import at_least_float32
 from anamorph.core.random import Random
 from anamorph.core.recipe import LossOutput, Phase, Recipe
@@ -68,10 +67,10 @@ class GAN(Samples):
         self.generator = MLP([c.z_dim, c.width, c.width, signal.num_values], leaky(c.generator_slope))
         self.critic = MLP([signal.num_values, c.width, c.width, 1], leaky(c.critic_slope))
 
-    def sample(self, n: int, random: Random, labels: Mapping[str, Tensor] | None = None) -> Codes:
+    def sample_codes(self, n: int, random: Random, labels: Labels | None = None) -> Codes:
         return {"z": random.normal(n, self.config.z_dim)}
 
-    def decode(self, codes: Codes, noise: Noise = "fixed") -> Tensor:
+    def _decode(self, codes: Codes, noise: Noise) -> Tensor:
         return from_range(self.generate(codes["z"]), "unit")
 
     def generate(self, z: Tensor) -> Tensor:
@@ -89,7 +88,7 @@ def recipe(model: GAN) -> Recipe:
     game = AdversarialSettings(c.adversarial_loss, r1=c.r1, gradient_penalty=c.gradient_penalty)
 
     def draw(batch: Batch, random: Random) -> Tensor:
-        return model.generate(model.sample(len(batch), random)["z"])
+        return model.generate(model.sample_codes(len(batch), random)["z"])
 
     def critic(batch: Batch, stage: Stage, random: Random) -> LossOutput:
         real = to_range(batch.signals, "unit")

@@ -5,7 +5,6 @@ Pidhorskyi, Adjeroh, Doretto 2020, "Adversarial Latent Autoencoders", arXiv:2004
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from anamorph.core.config import check
-from anamorph.core.model import Encodes, HasMapping, Noise
+from anamorph.core.model import Encodes, HasMapping, Labels, Noise
 from anamorph.core.precision import at_least_float32, autocast_off
 from anamorph.core.random import Random
 from anamorph.core.recipe import LossOutput, Phase, Recipe
@@ -94,7 +93,7 @@ class ALAE(Encodes, HasMapping):
         side = (c.resolution, c.resolution) if c.resolution else (signal.height, signal.width)
         self.network_image = Image(signal.channels, *side)
         self.z_space = Space("z", (c.z_dim,))
-        eta = (Space("eta", (c.eta_dim,), optional=True),) if c.eta_dim else ()
+        eta = (Space("eta", (c.eta_dim,), optional=True, role="noise"),) if c.eta_dim else ()
         self.spaces = (Space("w", (c.w_dim,)), *eta)
         self.mapping = MLP([c.z_dim, *[c.w_dim] * c.mapping_layers], leaky(0.2), leaky(0.2), lr_multiplier=0.1)  # F
         self.generator = MLP(
@@ -111,19 +110,19 @@ class ALAE(Encodes, HasMapping):
     def w_mean(self) -> Codes:
         return {"w": self.w_mean_tracker.mean}
 
-    def map(self, z: Tensor, labels: Mapping[str, Tensor] | None = None) -> Codes:
+    def map(self, z: Tensor, labels: Labels | None = None) -> Codes:
         with autocast_off(z):
             return {"w": self.mapping(pixel_norm(z))}
 
-    def sample(self, n: int, random: Random, labels: Mapping[str, Tensor] | None = None) -> Codes:
+    def sample_codes(self, n: int, random: Random, labels: Labels | None = None) -> Codes:
         codes = self.map(random.normal(n, self.config.z_dim))
         return codes | ({"eta": random.normal(n, self.config.eta_dim)} if self.config.eta_dim else {})
 
-    def decode(self, codes: Codes, noise: Noise = "fixed") -> Tensor:
+    def _decode(self, codes: Codes, noise: Noise) -> Tensor:
         """Images [B, C, H, W] from w, and eta where it is given; otherwise eta is one fixed draw, zero (off), or fresh."""
         return from_range(self.generate(codes, noise), self.config.pixel_range)
 
-    def encode(self, x: Tensor) -> Codes:
+    def _encode(self, x: Tensor, labels: Labels) -> Codes:
         return {"w": self.embed(to_range(x, self.config.pixel_range))}
 
     def features(self, x: Tensor) -> Tensor:
@@ -171,7 +170,7 @@ def recipe(model: ALAE) -> Recipe:
     game = AdversarialSettings(c.adversarial_loss, r1=c.r1, gradient_penalty=c.gradient_penalty)
 
     def draw(batch: Batch, random: Random) -> Codes:
-        codes = model.sample(len(batch), random)
+        codes = model.sample_codes(len(batch), random)
         model.w_mean_tracker.gather(codes["w"])
         return codes
 

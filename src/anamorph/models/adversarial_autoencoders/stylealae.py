@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from anamorph.core.config import check
-from anamorph.core.model import Encodes
+from anamorph.core.model import Encodes, Labels
 from anamorph.core.precision import at_least_float32, autocast_off
 from anamorph.core.random import Random
 from anamorph.core.recipe import LossOutput, Phase, Recipe
@@ -103,7 +103,7 @@ class StyleALAE(StyleBased, Encodes):
         self.critic_encoder = Encoder(signal, c, "features") if c.critic_input == "images" else None
         self.critic = MLP([*[c.w_dim] * c.critic_layers, 1], lambda w: w, lr_multiplier=c.mapping_lr_multiplier)  # D
 
-    def encode(self, x: Tensor) -> Codes:
+    def _encode(self, x: Tensor, labels: Labels) -> Codes:
         """The same w for all layers, of images of the level that this view is at."""
         w = self.encoder(x, self.stage.level, self.stage.alpha)
         w = self.mapping(w) if self.config.regression == "z" else w

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from anamorph.core.config import check
-from anamorph.core.model import Encodes, Noise
+from anamorph.core.model import Encodes, Labels, Noise
 from anamorph.core.optimizer import SPIKE_CLIP, Adam
 from anamorph.core.random import Random
 from anamorph.core.recipe import LossOutput, Phase, Recipe
@@ -52,14 +52,14 @@ class Autoencoder(Encodes):
         self.encoder = MLP([signal.num_values, c.width, c.width, c.z_dim], leaky(c.encoder_slope))
         self.decoder = MLP([c.z_dim, c.width, c.width, signal.num_values], leaky(c.decoder_slope))
 
-    def encode(self, x: Tensor) -> Codes:
+    def _encode(self, x: Tensor, labels: Labels) -> Codes:
         return {"z": self.encoder(to_range(x, "unit").flatten(1)).float()}
 
     def features(self, x: Tensor) -> Tensor:
         """The encoder's last hidden activation [B, width] of signals in [-1, 1]."""
         return self.encoder.hidden(to_range(x, "unit").flatten(1)).float()
 
-    def decode(self, codes: Codes, noise: Noise = "fixed") -> Tensor:
+    def _decode(self, codes: Codes, noise: Noise) -> Tensor:
         return from_range(self.decoder(codes["z"]).float().unflatten(1, self.signal.shape), "unit")
 
 

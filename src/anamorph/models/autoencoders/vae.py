@@ -9,7 +9,6 @@ Sonderby et al. 2016, arXiv:1602.02282, section 2.3 (warm-up).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 
 from anamorph.core.config import check
 from anamorph.core.errors import UserError
-from anamorph.core.model import Encodes, HasDecoderLikelihood, HasImportanceWeights, Noise, Samples
+from anamorph.core.model import Encodes, HasDecoderLikelihood, HasImportanceWeights, Labels, Noise, Samples
 from anamorph.core.optimizer import SPIKE_CLIP, Adam
 from anamorph.core.random import Random
 from anamorph.core.recipe import LossOutput, Phase, Recipe
@@ -97,6 +96,7 @@ class VAE(Encodes, Samples, HasImportanceWeights, HasDecoderLikelihood):
         c = config
         self.spaces = (Space("z", (c.z_dim,)),)
         self.likelihood = build_likelihood(c.likelihood, signal, c.likelihood_config)
+        self.quantity = self.likelihood.quantity
         if c.net == "convolutional":
             check_stride(signal.height, signal.width, c.stride)
             self.encoder: nn.Module = _ConvPosterior(signal, c)
@@ -113,7 +113,7 @@ class VAE(Encodes, Samples, HasImportanceWeights, HasDecoderLikelihood):
         mean, log_var = self.encoder(self._encoder_input(x)).float().chunk(2, 1)
         return mean, log_var
 
-    def encode(self, x: Tensor) -> Codes:
+    def _encode(self, x: Tensor, labels: Labels) -> Codes:
         return {"z": self.posterior(x)[0]}
 
     def features(self, x: Tensor) -> Tensor:
@@ -121,17 +121,24 @@ class VAE(Encodes, Samples, HasImportanceWeights, HasDecoderLikelihood):
         hidden: Tensor = self.encoder.hidden(self._encoder_input(x))  # type: ignore[operator]
         return hidden.float()
 
-    def sample(self, n: int, random: Random, labels: Mapping[str, Tensor] | None = None) -> Codes:
+    def sample_codes(self, n: int, random: Random, labels: Labels | None = None) -> Codes:
         return {"z": random.normal(n, self.config.z_dim)}
 
-    def decode(self, codes: Codes, noise: Noise = "fixed") -> Tensor:
+    def _decode(self, codes: Codes, noise: Noise) -> Tensor:
         """Images [B, C, H, W]: the mean of p(x | z), or a sample of it."""
         return self.likelihood.sample(self._decoder_output(codes["z"]), noise)
 
     def decoder_log_likelihood(self, x: Tensor, codes: Codes) -> Tensor:
         return self.likelihood.log_prob(x, self._decoder_output(codes["z"]))
 
-    def importance_log_weights(self, x: Tensor, k: int, random: Random) -> Tensor:
+    def likelihood_input(self, x: Tensor, random: Random) -> Tensor:
+        """Return images as they are, or made black and white, where the model is one of such images."""
+        return binarised(x, random) if self.config.binarise else x
+
+    def closed_form_kl(self, x: Tensor, labels: Labels | None = None) -> Tensor | None:
+        return gaussian_kl(*self.posterior(x)).sum(1)
+
+    def importance_log_weights(self, x: Tensor, k: int, random: Random, labels: Labels | None = None) -> Tensor:
         return self._importance_log_weights(x, k, random, gather=False)
 
     def _importance_log_weights(self, x: Tensor, k: int, random: Random, gather: bool) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from anamorph.core.config import check
 from anamorph.core.errors import UserError
-from anamorph.core.model import Encodes, HasDecoderLikelihood, Noise
+from anamorph.core.model import Encodes, HasDecoderLikelihood, Labels, Noise
 from anamorph.core.optimizer import SPIKE_CLIP, Adam
 from anamorph.core.precision import autocast_off
 from anamorph.core.prior import SamplingSettings
@@ -117,6 +117,7 @@ class AudioVQVAE(Encodes, HasDecoderLikelihood):
     """
 
     signal: Audio
+    quantity = "probability"
 
     def __init__(self, signal: Signal, config: AudioVQVAEConfig) -> None:
         super().__init__()
@@ -125,7 +126,7 @@ class AudioVQVAE(Encodes, HasDecoderLikelihood):
         features = c.codes_per_position * c.embedding_dim
         self.spaces = (Space("codes", (c.codes_per_position, signal.shape[1] // c.stride), c.num_embeddings),)
         if c.num_speakers:
-            self.spaces += (Space(c.label, (), c.num_speakers),)
+            self.spaces += (Space(c.label, (), c.num_speakers, role="label"),)
             self.classes = {c.label: c.num_speakers}
         if c.encoder_input == "spectrum":
             self.encoder: nn.Module = _SpectrumEncoder(c.width, c.residual_blocks, c.stride, self.signal.sample_rate)
@@ -162,11 +163,11 @@ class AudioVQVAE(Encodes, HasDecoderLikelihood):
         found: QuantizerOutput = self.codebook(z.unflatten(1, (self.config.codes_per_position, -1)).movedim(2, -1), random)
         return found
 
-    def encode(self, x: Tensor) -> Codes:
+    def _encode(self, x: Tensor, labels: Labels) -> Codes:
         return {"codes": self.quantize(x).ids}
 
     @torch.no_grad()
-    def decode(self, codes: Codes, noise: Noise = "fixed") -> Tensor:
+    def _decode(self, codes: Codes, noise: Noise) -> Tensor:
         """A sample of p(x | codes), always: what is likeliest at each step, step by step, is silence. Where no random numbers
         are given, the same ones for all sounds, which are thus a function of their codes."""
         n = len(codes["codes"])

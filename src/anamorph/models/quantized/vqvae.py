@@ -13,7 +13,7 @@ from torch import Tensor
 
 from anamorph.core.config import check
 from anamorph.core.errors import UserError
-from anamorph.core.model import Encodes, HasDecoderLikelihood, Noise
+from anamorph.core.model import Encodes, HasDecoderLikelihood, Labels, Noise
 from anamorph.core.optimizer import Adam
 from anamorph.core.random import Random
 from anamorph.core.recipe import LossOutput, Phase, Recipe
@@ -100,6 +100,7 @@ class VQVAE(Encodes, HasDecoderLikelihood):
         check_stride(signal.height, signal.width, c.stride)
         self.quantizer = _quantizer(c)
         self.likelihood = build_likelihood(c.likelihood, signal, c.likelihood_config)
+        self.quantity = self.likelihood.quantity
         self.side_by_side = 1 if c.quantizer == "residual" else c.codes_per_position
         features = self.side_by_side * self.quantizer.dim
         self.spaces = (
@@ -129,10 +130,10 @@ class VQVAE(Encodes, HasDecoderLikelihood):
         out: Tensor = self.decoder(vectors.movedim(-1, 2).flatten(1, 2))
         return out
 
-    def encode(self, x: Tensor) -> Codes:
+    def _encode(self, x: Tensor, labels: Labels) -> Codes:
         return {"codes": self.quantize(x).ids}
 
-    def decode(self, codes: Codes, noise: Noise = "fixed") -> Tensor:
+    def _decode(self, codes: Codes, noise: Noise) -> Tensor:
         return self.likelihood.sample(self._decoder_output(codes), noise)
 
     def decoder_log_likelihood(self, x: Tensor, codes: Codes) -> Tensor:

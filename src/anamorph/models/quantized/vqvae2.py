@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from anamorph.core.config import check
 from anamorph.core.errors import UserError
-from anamorph.core.model import Encodes, HasDecoderLikelihood, Noise
+from anamorph.core.model import Encodes, HasDecoderLikelihood, Labels, Noise
 from anamorph.core.optimizer import Adam
 from anamorph.core.random import Random
 from anamorph.core.recipe import LossOutput, Phase, Recipe
@@ -124,6 +124,7 @@ class VQVAE2(Encodes, HasDecoderLikelihood):
             c.num_levels * c.embedding_dim, signal.channels, c.width, c.residual_blocks, c.residual_channels, c.stride
         )
         self.likelihood = SharedGaussian(signal)
+        self.quantity = self.likelihood.quantity
 
     @property
     def coarse_first(self) -> Sequence[_Level]:
@@ -149,10 +150,10 @@ class VQVAE2(Encodes, HasDecoderLikelihood):
         pixels: Tensor = self.decoder(torch.cat([*enlarged, maps[-1]], 1)).float()
         return pixels
 
-    def encode(self, x: Tensor) -> Codes:
+    def _encode(self, x: Tensor, labels: Labels) -> Codes:
         return {s.name: q.ids.unsqueeze(1) for s, q in zip(self.spaces, self.quantize(x), strict=True)}
 
-    def decode(self, codes: Codes, noise: Noise = "fixed") -> Tensor:
+    def _decode(self, codes: Codes, noise: Noise) -> Tensor:
         return self.likelihood.sample(self._decoder_output(codes), noise)
 
     def decoder_log_likelihood(self, x: Tensor, codes: Codes) -> Tensor:
