@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from anamorph.core.model import Encodes, LatentModel
     from anamorph.core.recipe import Recipe
     from anamorph.core.signal import Signal
+    from anamorph.core.space import Space
     from anamorph.models.two_stage import TwoStageModel
 
 __all__ = ["MODELS", "PRIORS", "ModelEntry", "build", "build_with_prior", "config_class", "model_entry", "models_with"]
@@ -163,7 +164,7 @@ PRIORS: dict[str, ModelEntry] = {
         ModelEntry(
             name="gaussian",
             title="normal law, over the real codes of a model",
-            module="anamorph.models.mixtures.gaussian_mixture",
+            module="anamorph.models.closed_form.gaussian_mixture",
             model="Gaussian",
             representation="those of the model whose codes it is fitted to; none of its own",
             learning="moments of codes, in closed form",
@@ -176,7 +177,7 @@ PRIORS: dict[str, ModelEntry] = {
         ModelEntry(
             name="mixture",
             title="mixture of normals, over the real codes of a model",
-            module="anamorph.models.mixtures.gaussian_mixture",
+            module="anamorph.models.closed_form.gaussian_mixture",
             model="Mixture",
             representation="those of the model whose codes it is fitted to; none of its own",
             learning="expectation maximisation, a step per batch",
@@ -268,28 +269,46 @@ def build(name: str, signal: Signal, config: Any, seed: int, device: str = "cpu"
 def build_with_prior(
     name: str, first_stage: Encodes, config: Any, seed: int, device: str = "cpu"
 ) -> tuple[TwoStageModel, Recipe]:
-    """A model with a prior over its codes, a law per level, each told the coarser ones; and the recipe of the prior.
+    """Build a model with priors over its codes, one per space, each conditioned on the spaces before it; and their recipe.
 
-    config: the prior's settings, or a tuple of them, one per level.
-    Raises: UserError if it is no prior of codes of such signals.
+    A discrete space without a grid, one class per example, comes first and has a categorical prior, whatever the others have.
+
+    Args:
+        name: the prior, of the catalog.
+        first_stage: encodes; it is frozen.
+        config: the prior's settings, or a tuple of them, one per space.
+        seed: of the weights.
+        device: where the model is to be.
+
+    Raises:
+        UserError: if it is no prior over codes of such signals.
     """
     import torch
 
     from anamorph.core.model import code_spaces
     from anamorph.core.space import Space
+    from anamorph.models.closed_form.categorical import Categorical
     from anamorph.models.two_stage import ChainedPrior, recipe, two_stage
 
     found = model_entry(name)
     _check_signal(found, first_stage.signal)
-    law = getattr(importlib.import_module(found.module), found.model)
-    levels = code_spaces(first_stage)
-    configs = config if isinstance(config, tuple) else (config,) * len(levels)
+    prior = getattr(importlib.import_module(found.module), found.model)
+    spaces = sorted(code_spaces(first_stage), key=lambda space: not _is_class(space))
+    configs = config if isinstance(config, tuple) else (config,) * len(spaces)
     labels = [Space(configs[0].label, (), configs[0].num_classes, role="label")] if configs[0].num_classes else []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        parts = [law([space], [*labels, *levels[:i]], configs[i]) for i, space in enumerate(levels)]
-    model = two_stage(first_stage, parts[0] if len(parts) == 1 else ChainedPrior(parts)).to(device)
+        stages = []
+        for i, space in enumerate(spaces):
+            kind = Categorical if _is_class(space) else prior
+            conditions = [known for known in (*labels, *spaces[:i]) if kind.accepts_condition(known)]
+            stages.append(kind([space], conditions, *([] if _is_class(space) else [configs[i]])))
+    model = two_stage(first_stage, stages[0] if len(stages) == 1 else ChainedPrior(stages)).to(device)
     return model, recipe(model)
+
+
+def _is_class(space: Space) -> bool:
+    return space.shape == () and not space.is_real
 
 
 def _check_signal(found: ModelEntry, signal: Signal) -> None:

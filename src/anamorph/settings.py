@@ -15,7 +15,7 @@ from anamorph.catalog import config_class
 from anamorph.core.config import check, from_plain, to_plain
 from anamorph.core.errors import UserError
 from anamorph.core.signal import Signal
-from anamorph.core.stage import Constant, Growing, Schedule
+from anamorph.core.stage import Constant, Growing, LearningRateSchedule, Schedule, Scheduled
 from anamorph.data.read_options import ReadOptions
 from anamorph.training.folder import RunFolder
 from anamorph.training.run import ComputeSettings
@@ -62,6 +62,7 @@ class Settings:
     pictures: tuple[int, ...] | None = None
     growing: Growing | None = None
     level: int = 0
+    lr_schedule: LearningRateSchedule | None = None
     evaluate_every: int | None = None
     best_metric: str = ""
     codes_of: str = ""
@@ -81,7 +82,8 @@ class Settings:
 
     @property
     def schedule(self) -> Schedule:
-        return self.growing or Constant(self.batch, self.level)
+        schedule: Schedule = self.growing or Constant(self.batch, self.level)
+        return Scheduled(schedule, self.lr_schedule) if self.lr_schedule else schedule
 
     @property
     def plan(self) -> TrainingPlan:

@@ -9,7 +9,7 @@ from anamorph.core.files import read_json
 from anamorph.experiments.family import FAMILIES, Entrant, Family, Leg, family_comparison
 from anamorph.models.autoencoders.autoencoder import AutoencoderConfig
 from anamorph.models.autoencoders.vae import VAEConfig
-from anamorph.models.mixtures.gaussian_mixture import MixtureConfig
+from anamorph.models.closed_form.gaussian_mixture import MixtureConfig
 from trained import HERE
 
 TINY = {

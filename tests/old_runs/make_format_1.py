@@ -32,7 +32,7 @@ from anamorph.models.adversarial.stylegan import StyleGANConfig  # noqa: E402
 from anamorph.models.autoregressive.pixelcnn import PixelCNNConfig  # noqa: E402
 from anamorph.models.autoregressive.pixelsnail import PixelSNAILConfig  # noqa: E402
 from anamorph.models.autoregressive.wavenet import WaveNetConfig  # noqa: E402
-from anamorph.models.mixtures.gaussian_mixture import GaussianConfig, MixtureConfig  # noqa: E402
+from anamorph.models.closed_form.gaussian_mixture import GaussianConfig, MixtureConfig  # noqa: E402
 from anamorph.nn.wavenet_layers import WaveNetSizes  # noqa: E402
 from anamorph.runs import new_settings, open_training  # noqa: E402
 from anamorph.studio.saved_session import Session  # noqa: E402

@@ -17,7 +17,7 @@ from anamorph.core.signal import Batch, Image
 from anamorph.core.space import Space
 from anamorph.core.stage import Stage
 from anamorph.models.autoencoders.vae import VAE, VAEConfig
-from anamorph.models.mixtures.gaussian_mixture import Gaussian, GaussianConfig, Mixture, MixtureConfig
+from anamorph.models.closed_form.gaussian_mixture import Gaussian, GaussianConfig, Mixture, MixtureConfig
 from anamorph.models.two_stage import recipe, two_stage
 
 SPACE, KIND = Space("z", (3,)), Space("kind", (), 2, role="label")
@@ -137,7 +137,7 @@ def test_what_does_not_go_together_is_told() -> None:
     for spaces in ([Space("codes", (1, 4, 4), 8)], [SPACE, Space("y", (2,))]):
         with pytest.raises(UserError, match="one space of real codes"):
             Gaussian(spaces, [], config)
-    with pytest.raises(UserError, match="one label at most"):
+    with pytest.raises(UserError, match="conditioned on classes alone"):
         Gaussian([SPACE], [Space("top", (2,))], config)
     law = Gaussian([SPACE], [], config)
     for wrong in (SamplingSettings(top_k=3), SamplingSettings(top_p=0.5)):

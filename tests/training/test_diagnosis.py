@@ -39,7 +39,7 @@ def test_diversity_is_that_of_the_data_for_a_model_that_repeats_them() -> None:
 
     class Repeats(StyleALAE):
         def decode(self, codes: object, noise: object = "fixed") -> torch.Tensor:
-            return source.take(0, diagnosis.DRAWN).signals
+            return source.take(0, diagnosis.SAMPLED).signals
 
     run.ema.model.__class__ = Repeats
     assert Diagnosis().check(run, TrainingData(source, source), STAGE, {})[0]["check/diversity"] == pytest.approx(1.0)
@@ -84,7 +84,7 @@ def test_a_loss_that_jumps_is_told() -> None:
         assert not any(heard(Diagnosis(), loss=[*map(float, well)]))
     for ill in ([*learning, 22008.0], [*learning, 1420.0], [*density, 3.0], [0.2, 0.02, 0.005, 0.0035, 0.003, 0.0031, 0.15]):
         assert [bool(w) for w in heard(Diagnosis(), loss=ill)] == [False] * (len(ill) - 1) + [True]
-    assert "has jumped to 1420 and was 1196" in heard(Diagnosis(), loss=[*learning, 1420.0])[-1][0]
+    assert "has jumped from 1196 to 1420" in heard(Diagnosis(), loss=[*learning, 1420.0])[-1][0]
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def _with_axes(x: Tensor, signal: Signal) -> Tensor:
 def _checked(x: Tensor) -> Tensor:
     if not torch.compiler.is_compiling() and x.numel():
         low, high = (float(v) for v in torch.aminmax(x))
-        if not (-LIMIT <= low and high <= LIMIT) or (low >= 0 and high > LIKE_BYTES):
+        if not (low >= -LIMIT and high <= LIMIT) or (low >= 0 and high > LIKE_BYTES):
             raise UserError(
                 f"signals are floats in [-1, 1], got values from {low:g} to {high:g}: scale them (bytes: x / 127.5 - 1)"
             )

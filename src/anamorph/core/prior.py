@@ -1,4 +1,4 @@
-"""Laws over codes: what a model without one of its own is given, so that it can draw."""
+"""Priors: distributions over the codes of a model that has none of its own, so that it can sample."""
 
 from __future__ import annotations
 
@@ -17,8 +17,17 @@ __all__ = ["InpaintingMask", "Prior", "SamplingSettings"]
 
 @dataclass(frozen=True)
 class SamplingSettings:
-    """Which of the possible codes are drawn. temperature: logits are divided by it. top_k: only so many of the likeliest.
-    top_p: only the likeliest that make up this share (Holtzman et al. 2019, arXiv:1904.09751, section 3.1)."""
+    """How codes are sampled from their probabilities.
+
+    Args:
+        temperature: divides the logits; below 1, likely codes are sampled more often. Above 0.
+        top_k: sample only from the k likeliest codes; None: from all.
+        top_p: sample only from the likeliest codes that together have this probability, in (0, 1] (nucleus sampling, Holtzman
+            et al. 2019, arXiv:1904.09751, section 3.1); None: from all.
+
+    Raises:
+        UserError: for a value out of its range.
+    """
 
     temperature: float = 1.0
     top_k: int | None = None
@@ -35,25 +44,44 @@ class SamplingSettings:
 
 @dataclass(frozen=True)
 class InpaintingMask:
-    """Codes of which some are kept while the others are drawn anew. masks: by space, true where a code is kept [B, *shape]."""
+    """Codes of which some are given, while the others are sampled.
+
+    Args:
+        codes: by space, [B, *shape].
+        masks: by space, true where a code is given [B, *shape].
+    """
 
     codes: Codes
     masks: dict[str, Tensor]
 
 
 class Prior(nn.Module, ABC):
-    """A law over the codes of `spaces`, given codes of others (such as a class, or a coarser level).
+    """A distribution over the codes of `spaces`, conditioned on codes of others, such as a class or a coarser level.
 
-    rate: Adam's learning rate, of a law that is learned by gradient.
+    Args:
+        spaces: what it is a distribution over.
+        conditions: what it is conditioned on.
+        learning_rate: Adam's, where it is learned by gradient.
     """
 
     spaces: tuple[Space, ...]
     conditions: tuple[Space, ...] = ()
     learning_rate: float = 0.0
 
+    @classmethod
+    def accepts_condition(cls, space: Space) -> bool:
+        """Whether such a prior can be conditioned on a space; it is given only those of a model that it accepts."""
+        return True
+
     @abstractmethod
     def log_prob(self, codes: Codes, condition: Codes | None = None, random: Random | None = None) -> Tensor:
-        """Log-probabilities (or densities) [B] in nats. random: given while training, for what is left out by chance."""
+        """Compute log-probabilities (or densities) [B] in nats.
+
+        Args:
+            codes: of its spaces.
+            condition: codes of the spaces that it is conditioned on.
+            random: given while training, for dropout; priors in closed form then also gather the batch for `commit`.
+        """
 
     @abstractmethod
     def sample(
@@ -65,7 +93,7 @@ class Prior(nn.Module, ABC):
         mask: InpaintingMask | None = None,
         progress: Progress = no_progress,
     ) -> Codes:
-        """n codes of its spaces; those to keep are kept, and the others drawn given them as far as they come before."""
+        """Sample n codes of its spaces; codes that a mask gives stay, and the others are sampled given those before them."""
 
     def commit(self) -> None:
-        """Learn what was gathered since the last step; most laws learn by gradient alone."""
+        """Apply what was gathered since the last step; most priors learn by gradient alone."""

@@ -4,69 +4,92 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from anamorph.core.optimizer import Adam, MissingGradient
+from anamorph.core.optimizer import MissingGradient, Optimizer
 from anamorph.core.random import Random
 from anamorph.core.signal import Batch
 from anamorph.core.stage import Stage
 
-__all__ = ["Loss", "LossOutput", "Phase", "Recipe"]
+__all__ = ["Loss", "LossOutput", "Phase", "PhaseRole", "Recipe"]
 
 
 @dataclass
 class LossOutput:
-    """What a loss gives: `terms` are weighted, and their sum is descended; `watch` is only logged."""
+    """What a loss returns.
+
+    Args:
+        terms: weighted terms; their sum is minimised.
+        metrics: numbers that are only logged.
+    """
 
     terms: dict[str, Tensor]
     metrics: dict[str, Tensor] = field(default_factory=dict)
 
     def total(self) -> Tensor:
+        """Return the sum of the terms."""
         total, *others = self.terms.values()
         for term in others:
             total = total + term
         return total
 
     def detached(self) -> LossOutput:
-        """The same numbers, without their history."""
+        """Return the same numbers without their graph."""
         return LossOutput(
             {name: value.detach() for name, value in self.terms.items()},
             {name: value.detach() for name, value in self.metrics.items()},
         )
 
     @staticmethod
-    def mean(outcomes: Sequence[LossOutput]) -> LossOutput:
-        """The mean of several outcomes of one loss, as over micro-batches."""
-        first = outcomes[0]
+    def mean(outputs: Sequence[LossOutput]) -> LossOutput:
+        """Return the mean of several outputs of one loss, as over micro-batches."""
+        first = outputs[0]
         return LossOutput(
-            {name: torch.stack([o.terms[name] for o in outcomes]).mean(0) for name in first.terms},
-            {name: torch.stack([o.metrics[name] for o in outcomes]).mean(0) for name in first.metrics},
+            {name: torch.stack([o.terms[name] for o in outputs]).mean(0) for name in first.terms},
+            {name: torch.stack([o.metrics[name] for o in outputs]).mean(0) for name in first.metrics},
         )
 
 
 Loss = Callable[[Batch, Stage, Random], LossOutput]
-"""One function of tensors, so that it can be compiled whole: no branch depends on a tensor's value."""
+"""A function of tensors that can be compiled whole: no branch depends on a tensor's value."""
+
+PhaseRole = Literal["reconstruction", "critic", "generator", "inversion", "prior"]
+"""What a phase is for, so that tools need not know its name.
+
+reconstruction: minimises an error or a negative log-likelihood of the data. critic: tells real from generated examples.
+generator: plays against a critic. inversion: teaches an encoder to invert the generator. prior: a distribution over codes.
+"""
 
 
 @dataclass(frozen=True)
 class Phase:
     """One part of a training step.
 
-    trains: the modules whose parameters the loss moves. steps: the optimizers that step. every: run at every n-th step.
-    commit: run after the step; applies what the loss has accumulated in buffers (code books, running means).
+    Args:
+        name: unique in the recipe; it is part of the seed of the phase's random numbers and of the names of logged terms.
+        loss: what is minimised.
+        trains: modules whose parameters the loss moves.
+        optimizers: names of the optimizers that step.
+        role: what the phase is for.
+        interval: the phase runs at every n-th step.
+        commit: run after the step; applies what the loss has gathered in buffers (codebooks, running means).
+        chance_loss: of a critic with a bounded loss, the value of its term "adversarial" when it guesses.
     """
 
     name: str
     loss: Loss
     trains: tuple[nn.Module, ...]
     optimizers: tuple[str, ...]
+    role: PhaseRole = "reconstruction"
     interval: int = 1
     commit: tuple[Callable[[], None], ...] = ()
+    chance_loss: float | None = None
 
     parameters: list[nn.Parameter] = field(init=False, repr=False, compare=False)
-    """What the loss moves, each once."""
+    """The parameters that the loss moves, each once."""
 
     def __post_init__(self) -> None:
         parameters = list(dict.fromkeys(p for module in self.trains for p in module.parameters()))
@@ -77,30 +100,37 @@ class Phase:
 class Recipe:
     """The phases of a training step, in order, and what they share.
 
-    memory: buffers that losses keep between steps.
-    idle: what happens to a parameter that an optimizer steps but the phase gives no gradient.
-    group: the fewest images that a loss may see at once; None: the whole batch.
+    Args:
+        phases: run one after the other, each with its own random numbers.
+        optimizers: by name.
+        loss_state: buffers that losses keep between steps.
+        missing_gradient: what happens to a parameter that an optimizer steps but the phase gives no gradient.
+        group_size: the fewest images that a loss may see at once; None: the whole batch.
+        initialise: sets weights or buffers by the first batch, before the first step (data-dependent initialisation, reference
+            batches). It sees the whole batch in every process, and is never run again, also not after a resume.
 
-    Raises: ValueError if a phase trains a parameter that none of its optimizers holds.
+    Raises:
+        ValueError: if a phase trains a parameter that none of its optimizers holds.
     """
 
     phases: tuple[Phase, ...]
-    optimizers: Mapping[str, Adam]
+    optimizers: Mapping[str, Optimizer]
     loss_state: nn.Module = field(default_factory=nn.Module)
     missing_gradient: MissingGradient = "skip"
     group_size: int | None = 1
-    gradient_routes: dict[str, list[tuple[Adam, list[int | None]]]] = field(init=False, repr=False, compare=False)
-    """By phase: each optimizer that it steps, with the place of each of its parameters among those the phase trains."""
+    initialise: Callable[[Batch, Random], None] | None = None
+    gradient_routes: dict[str, list[tuple[Optimizer, list[int | None]]]] = field(init=False, repr=False, compare=False)
+    """By phase: each optimizer that it steps, with the position of each of its parameters among those the phase trains."""
 
     def __post_init__(self) -> None:
         routes = {}
         for phase in self.phases:
-            steps = [self.optimizers[name] for name in phase.optimizers]
-            if not {p for adam in steps for p in adam.parameters}.issuperset(phase.parameters):
+            stepped = [self.optimizers[name] for name in phase.optimizers]
+            if not {p for optimizer in stepped for p in optimizer.parameters}.issuperset(phase.parameters):
                 raise ValueError(
                     f"phase {phase.name!r} trains a parameter that none of its optimizers "
-                    f"({', '.join(phase.optimizers)}) holds: add the optimizer to the phase's steps"
+                    f"({', '.join(phase.optimizers)}) holds: add the optimizer to the phase's optimizers"
                 )
-            place = {parameter: i for i, parameter in enumerate(phase.parameters)}
-            routes[phase.name] = [(adam, [place.get(p) for p in adam.parameters]) for adam in steps]
+            position = {parameter: i for i, parameter in enumerate(phase.parameters)}
+            routes[phase.name] = [(optimizer, [position.get(p) for p in optimizer.parameters]) for optimizer in stepped]
         object.__setattr__(self, "gradient_routes", routes)

@@ -225,7 +225,14 @@ def recipe(model: TwoStageModel) -> Recipe:
     trained = {name: stage for name, stage in zip(names, stages, strict=True) if next(stage.parameters(), None) is not None}
     return Recipe(
         phases=tuple(
-            Phase(name, loss_of(stage), (stage,), (name,) if name in trained else (), commit=(stage.commit,))
+            Phase(
+                name,
+                loss_of(stage),
+                trains=(stage,),
+                optimizers=(name,) if name in trained else (),
+                role="prior",
+                commit=(stage.commit,),
+            )
             for name, stage in zip(names, stages, strict=True)
         ),
         optimizers={name: Adam(list(stage.parameters()), stage.learning_rate) for name, stage in trained.items()},

@@ -1,9 +1,9 @@
-"""A whole training step as one compiled function: losses, gradients, optimizer steps, commits and the weight average.
+"""A whole training step as one compiled function: losses, gradients, optimizer steps, commits and the EMA of the weights.
 
 Compiled whole, a gradient flows into the optimizer's arithmetic without being written to memory at full precision, a weight
-is brought to lower precision where it is updated instead of wherever it is used, and nothing runs in Python in between.
-What cannot be compiled is given from outside: the random numbers are drawn before the call (a dry run of each loss tells
-which), and what changes from step to step (the blend, the optimizers' rates, the average's share) comes as tensors.
+is cast to lower precision where it is updated instead of wherever it is used, and nothing runs in Python in between.
+Whatever cannot be compiled comes from outside: random numbers are generated before the call (a dry run of each loss shows
+which), and what changes from step to step (alpha, learning rates, the EMA's weight) comes as tensors.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from anamorph.core.errors import UserError
+from anamorph.core.optimizer import Adam, Optimizer, TracedOptimizer
 from anamorph.core.random import Random, Recorder, Replay, Request
 from anamorph.core.recipe import LossOutput, Phase
 from anamorph.core.signal import Batch
@@ -30,16 +31,17 @@ __all__ = ["CompiledStep"]
 
 @dataclass(frozen=True)
 class _Known:
-    """What a dry run of a phase's loss has shown: what it draws, and which of its parameters it reaches."""
+    """The result of a dry run of a phase's loss: the random numbers that it requests, and the parameters that it reaches."""
 
     requests: list[Request]
     reached: list[bool]
 
 
 class CompiledStep:
-    """The compiled functions of a run, made as they are first needed: one per set of phases, level and batch.
+    """The compiled functions of a run, made when they are first needed: one per set of phases, level and batch.
 
-    Raises: UserError if this torch cannot trace gradients (before 2.11).
+    Raises:
+        UserError: if this torch cannot trace gradients (before 2.11).
     """
 
     def __init__(self, run: Run) -> None:
@@ -53,9 +55,11 @@ class CompiledStep:
         self.run = run
         self._known: dict[tuple[object, ...], _Known] = {}
         self._functions: dict[tuple[object, ...], Callable[..., Any]] = {}
+        self.steps_optimizers = all(isinstance(o, TracedOptimizer) for o in run.recipe.optimizers.values())
+        """Whether `step` can be used; otherwise the gradients are compiled, and the optimizers step eagerly."""
 
     def step(self, phases: Sequence[Phase], batch: Batch, stage: Stage) -> dict[str, LossOutput]:
-        """Run the phases one after the other, and let the average follow."""
+        """Run the phases one after the other, and update the EMA."""
         known = [self._explore(phase, batch, stage) for phase in phases]
         randoms = [self.run.random(phase) for phase in phases]
         draws = [[random.generate(request) for request in k.requests] for random, k in zip(randoms, known, strict=True)]
@@ -67,7 +71,7 @@ class CompiledStep:
         return {phase.name: outcome for phase, outcome in zip(phases, outcomes, strict=True)}
 
     def gradients(self, phase: Phase, batch: Batch, stage: Stage, random: Random) -> tuple[LossOutput, Gradients]:
-        """As `gradients`: for when they are to be averaged before the optimizers step."""
+        """Compute a phase's loss and gradients, which are then averaged or stepped outside the compiled function."""
         requests = self._explore(phase, batch, stage).requests
         key = ("gradients", phase.name, *self._shape(batch, stage))
         draws = [random.generate(request) for request in requests]
@@ -77,7 +81,7 @@ class CompiledStep:
         return found
 
     def _call(self, key: tuple[object, ...], function: Callable[..., Any], *arguments: Any) -> Any:
-        """A function's result, compiled when it is first called; as it is, and told, if the compiler fails at it."""
+        """Call a function, compiled at its first call; uncompiled, with a warning, if the compiler fails at it."""
         if key not in self._functions:
             try:
                 compiled = self._compile(function, key)
@@ -98,7 +102,7 @@ class CompiledStep:
         return torch.as_tensor(value, device=self.run.compute.device)
 
     def _explore(self, phase: Phase, batch: Batch, stage: Stage) -> _Known:
-        """Run a phase's loss once, if it has not been met in this shape, and undo what it gathered."""
+        """Run a phase's loss once if this shape is new, and undo what it gathered."""
         key = (phase.name, *self._shape(batch, stage))
         if key not in self._known:
             buffers = [*self.run.model.buffers(), *self.run.recipe.loss_state.buffers()]
@@ -111,25 +115,24 @@ class CompiledStep:
         return self._known[key]
 
     def _advance(self, phase: Phase, known: _Known, stage: Stage) -> list[Tensor]:
-        """The factors of each optimizer that a phase steps, which is then counted as stepped."""
+        """Count a step of each optimizer that a phase steps, and return its factors."""
         found: Gradients = [torch.empty(0) if reached else None for reached in known.reached]
-        idle = self.run.recipe.missing_gradient
         return [
-            adam.advance([g is not None for g in its], stage.lr_scale, idle)
-            for adam, its in route(self.run.recipe, phase, found)
+            _traced(optimizer).advance([g is not None for g in own], stage.lr_scale, self.run.recipe.missing_gradient)
+            for optimizer, own in route(self.run.recipe, phase, found)
         ]
 
     def _step(self, phases: Sequence[Phase], stage: Stage) -> Callable[..., list[LossOutput]]:
         run, recipe = self.run, self.run.recipe
 
         def step(
-            batch: Batch, draws: list[list[Tensor]], blend: Tensor, factors: list[list[Tensor]], share: Tensor
+            batch: Batch, draws: list[list[Tensor]], alpha: Tensor, factors: list[list[Tensor]], share: Tensor
         ) -> list[LossOutput]:
             outcomes = []
-            for phase, its_draws, its_factors in zip(phases, draws, factors, strict=True):
-                outcome, found = compute_gradients(phase, batch, _fading(stage, blend), Replay(its_draws), run.compute)
-                for (adam, its), factor in zip(route(recipe, phase, found), its_factors, strict=True):
-                    adam.traced_step(its, factor, recipe.missing_gradient)
+            for phase, own_draws, own_factors in zip(phases, draws, factors, strict=True):
+                outcome, found = compute_gradients(phase, batch, _with_alpha(stage, alpha), Replay(own_draws), run.compute)
+                for (optimizer, own), factor in zip(route(recipe, phase, found), own_factors, strict=True):
+                    _traced(optimizer).traced_step(own, factor, recipe.missing_gradient)
                 for commit in phase.commit:
                     commit()
                 outcomes.append(outcome)
@@ -141,38 +144,45 @@ class CompiledStep:
     def _gradients(self, phase: Phase, stage: Stage) -> Callable[..., tuple[LossOutput, Gradients]]:
         machine = self.run.compute
 
-        def whole(batch: Batch, draws: list[Tensor], blend: Tensor) -> tuple[LossOutput, Gradients]:
-            return compute_gradients(phase, batch, _fading(stage, blend), Replay(draws), machine)
+        def whole(batch: Batch, draws: list[Tensor], alpha: Tensor) -> tuple[LossOutput, Gradients]:
+            return compute_gradients(phase, batch, _with_alpha(stage, alpha), Replay(draws), machine)
 
         return whole
 
     def _compile(self, function: Callable[..., Any], key: tuple[object, ...]) -> Callable[..., Any]:
-        # The compiler's cache belongs to a code object: a copy of it keeps one function's from another's. Nothing that they
-        # depend on changes between calls but what is in the key, so the checks that it would make at each call are left out.
+        # The compiler's cache belongs to a code object: a copy of it keeps the functions' caches apart. Between calls, nothing
+        # that they depend on changes but what is in the key, so the compiler's own checks at each call are left out.
         code = function.__code__.replace()
         alone = FunctionType(code, function.__globals__, " ".join(map(str, key)), None, function.__closure__)
         options: dict[str, Any] = {
             "guard_filter_fn": torch.compiler.skip_all_guards_unsafe,
-            # In float32 it would turn sums of weight gradients into products that add to a copy: 8 % slower (measured).
+            # In float32, it turns sums of weight gradients into products that add to a copy: 8 % slower (measured).
             "pattern_matcher": self.run.compute.precision != "float32",
-            # The key is the way by which a flag gets to the C++ compiler: GCC 12, when it joins straight-line code into
-            # vectors, makes NaN of transposed tiles of bfloat16 on AVX-512. Loops are vectorised before it sees them.
+            # This key is the only way to pass a flag to the C++ compiler. GCC 12, when it joins straight-line code into
+            # vectors, makes NaN of transposed tiles of bfloat16 on AVX-512; loops are vectorised before it sees them.
             "cpp.enable_floating_point_contract_flag": "off -fno-tree-slp-vectorize",
         }
         return torch.compile(alone, fullgraph=True, dynamic=False, options=options)
 
 
+def _traced(optimizer: Optimizer) -> TracedOptimizer:
+    assert isinstance(optimizer, TracedOptimizer)
+    return optimizer
+
+
 def _put_channels_last(run: Run) -> None:
-    """Lay out the kernels of convolutions, their averages and moments as convolutions of low precision like it best, which
-    feature maps then follow. Their values stay."""
+    """Lay out convolution kernels, their EMA and moments channels last, which feature maps then follow.
+
+    Convolutions of low precision are fastest so. The values stay.
+    """
     kernels = [p for module in (run.model, run.ema.model) for p in module.parameters() if p.dim() == 4]
     for kernel in kernels:
         kernel.data = kernel.data.contiguous(memory_format=torch.channels_last)
-    for adam in run.recipe.optimizers.values():
-        for moments in (adam.exp_avg, adam.exp_avg_sq):
+    for optimizer in run.recipe.optimizers.values():
+        for moments in (optimizer.exp_avg, optimizer.exp_avg_sq) if isinstance(optimizer, Adam) else ():
             moments[:] = [m.contiguous(memory_format=torch.channels_last) if m.dim() == 4 else m for m in moments]
 
 
-def _fading(stage: Stage, blend: Tensor) -> Stage:
-    """The stage with its blend as a tensor, which may change from call to call; where nothing fades, it is known to be one."""
-    return stage if stage.alpha == 1 else replace(stage, alpha=blend)
+def _with_alpha(stage: Stage, alpha: Tensor) -> Stage:
+    """Return the stage with its alpha as a tensor, which changes from call to call; where nothing fades, it stays one."""
+    return stage if stage.alpha == 1 else replace(stage, alpha=alpha)

@@ -1,4 +1,4 @@
-"""Is a training going well? Some numbers at regular intervals, and a warning, with what to do, when they say it is not."""
+"""Health checks of a training: some numbers at regular intervals, and a warning with a remedy when they show a problem."""
 
 from __future__ import annotations
 
@@ -11,7 +11,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from anamorph.core.model import Encodes, Grows, HasPrior, Samples, chunk_size, decode_in_chunks, nats_per_code
+from anamorph.core.labels import label_sizes
+from anamorph.core.model import (
+    EncodesPartly,
+    Grows,
+    HasPrior,
+    Samples,
+    code_space,
+    decode_in_chunks,
+    device_of,
+    encode_in_chunks,
+    nats_per_code,
+)
 from anamorph.core.random import Seeded
 from anamorph.core.signal import Source
 from anamorph.core.stage import Stage
@@ -19,27 +30,28 @@ from anamorph.training.run import Run
 
 __all__ = ["Diagnosis", "TrainingData"]
 
-DRAWN = 64
+SAMPLED = 64
+"""Samples whose diversity is computed."""
 WON, WON_CHECKS = 0.1, 3
-"""D has won when its logistic loss (2 log 2 = 1.39 for guessing) stays below this for so many checks."""
+"""The critic has won when its loss stays below this for so many checks; a logistic critic that guesses has 2 log 2 = 1.39."""
 DIVERSE, FALLEN = 0.5, 0.5
-"""Samples that have been this diverse, compared with the data, have lost it when they fall below that share of their best."""
+"""Samples that were at least this diverse, compared with the data, have collapsed when they fall below that share of their
+best."""
 STALLED_CHECKS, STALLED, GAIN = 12, 0.5, 0.02
-"""E has stalled when over so many checks the second half is no better, by this gain, than the first, and leaves this share of
-the variance of codes unexplained."""
+"""The encoder has stalled when, over so many checks, the second half is no better than the first by this gain, and this share
+of the variance of codes is still unexplained."""
 JUMP_CHECKS, JUMPED = 4, 8
-"""A loss has jumped when it was seen so often before, has lost half of what it had gained, and rose by so many times what it
-changes by from check to check."""
-
-HELD = 512
-"""Examples whose codes are scored, of those trained on and of those held out."""
+"""A loss has jumped when it was checked so often before, has lost half of what it had gained, and rose by so many times the
+change that it usually makes from check to check."""
+HELD_OUT = 512
+"""Examples whose codes' cost is computed, of those trained on and of those held out."""
 OVERFIT_CHECKS = 8
-"""A law of codes has begun to learn them by heart when it gets no better on held-out ones for so many checks."""
+"""A prior overfits when its cost of held-out codes does not improve for so many checks."""
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a run is trained on, and what it is not."""
+    """The data that a run is trained on, and the data that is held out from it."""
 
     train: Source
     held_out: Source
@@ -47,9 +59,18 @@ class TrainingData:
 
 @dataclass
 class Diagnosis:
-    """What has been seen so far at the present level; kept in checkpoints, so that a resumed training warns alike.
+    """What the checks have shown so far at the present level; kept in checkpoints, so that a resumed training warns alike.
 
-    best, best_at: of a law of codes, the fewest nats per held-out code, and how many images had been seen then.
+    Args:
+        level: the level that the other numbers are of.
+        won: checks in a row in which the critic had won.
+        best_diversity: the largest diversity so far.
+        errors: the latest code errors.
+        losses: all losses so far.
+        warned: warnings that were given at this level.
+        best: of a prior, the fewest nats per held-out code.
+        best_at: images seen when that was measured.
+        no_better: checks since then.
     """
 
     level: int = -1
@@ -63,22 +84,30 @@ class Diagnosis:
     no_better: int = 0
 
     def check(
-        self, run: Run, seen: TrainingData, stage: Stage, terms: Mapping[str, Any], loss: float | None = None
+        self, run: Run, data: TrainingData, stage: Stage, terms: Mapping[str, Any], loss: float | None = None
     ) -> tuple[dict[str, float], list[str]]:
-        """Numbers for the log, and warnings, each given once per level.
+        """Check a run, whose EMA is evaluated; nothing is changed.
 
-        terms: the means of the losses of late. loss: their sum, where it is to become small and means the same all the time.
-        The average of the weights is looked at, and nothing is changed.
+        Args:
+            run: the run.
+            data: what it is trained on, and what is held out.
+            stage: of the last step.
+            terms: means of the latest losses, by "phase/term".
+            loss: their sum, where it should fall and means the same throughout; None otherwise.
+
+        Returns:
+            Numbers for the log, and new warnings, each given once per level.
         """
         if stage.level != self.level:
             self.level, self.won, self.best_diversity = stage.level, 0, 0.0
             self.errors, self.losses, self.warned = [], [], []
-        numbers = _numbers(run, seen, stage)
-        logistic = "critic/adversarial" in terms and "critic/slope" not in terms  # a Wasserstein loss has no bound
+        numbers = _numbers(run, data, stage)
+        roles = {phase.role for phase in run.recipe.phases}
+        critics = [f"{p.name}/adversarial" for p in run.recipe.phases if p.role == "critic" and p.chance_loss is not None]
         warnings = {
-            "critic": self._critic(terms["critic/adversarial"]) if logistic else "",
-            "diversity": self._diversity(numbers.get("check/diversity")) if "critic/adversarial" in terms else "",
-            "reciprocity": self._reciprocity(numbers.get("check/code_error")) if "reciprocity/latent" in terms else "",
+            "critic": self._critic(max(terms[name] for name in critics)) if critics and set(critics) <= set(terms) else "",
+            "diversity": self._diversity(numbers.get("check/diversity")) if "critic" in roles else "",
+            "inversion": self._inversion(numbers.get("check/code_error")) if "inversion" in roles else "",
             "loss": self._loss(loss) if loss is not None else "",
             "held_out": self._held_out(numbers.get("check/held_out_nats_per_code"), run.images),
         }
@@ -91,7 +120,7 @@ class Diagnosis:
         if self.won < WON_CHECKS:
             return ""
         return (
-            f"the discriminator tells nearly all images apart (its loss is {loss:.3f}): the generator learns little from it. "
+            f"the critic recognises nearly all generated images (its loss is {loss:.3f}): the generator learns little from it. "
             f"Raise --model.r1, lower --model.learning-rate, or give it more images (--mirror)"
         )
 
@@ -102,12 +131,12 @@ class Diagnosis:
         if self.best_diversity < DIVERSE or ratio > FALLEN * self.best_diversity:
             return ""
         return (
-            f"samples become alike: they differ {ratio:.2f} times as much as the data do, and did {self.best_diversity:.2f} "
-            f"times. Start again with a higher --model.r1, a lower --model.learning-rate or a larger batch. Older "
-            f"checkpoints are kept"
+            f"samples lose their diversity: they differ {ratio:.2f} times as much as the data do, after "
+            f"{self.best_diversity:.2f} times at their best. Start again with a higher --model.r1, a lower "
+            f"--model.learning-rate or a larger batch. Older checkpoints are kept"
         )
 
-    def _reciprocity(self, error: float | None) -> str:
+    def _inversion(self, error: float | None) -> str:
         self.errors = [*self.errors, error][-STALLED_CHECKS:] if error is not None else self.errors
         half = STALLED_CHECKS // 2
         if len(self.errors) < STALLED_CHECKS or self.errors[-1] < STALLED:
@@ -115,8 +144,8 @@ class Diagnosis:
         if min(self.errors[half:]) < (1 - GAIN) * min(self.errors[:half]):
             return ""
         return (
-            f"the encoder has stopped learning to find codes again: it misses {self.errors[-1]:.0%} of their variance. "
-            f"Give it a larger network, or fewer features to find (--model.w-dim)"
+            f"the encoder has stopped improving: it leaves {self.errors[-1]:.0%} of the codes' variance unexplained. "
+            f"Give it a larger network, or a smaller code (--model.w-dim)"
         )
 
     def _loss(self, loss: float) -> str:
@@ -127,8 +156,8 @@ class Diagnosis:
         if loss < (before[0] + least) / 2 or loss - least < JUMPED * usual:
             return ""
         return (
-            f"the loss has jumped to {loss:.4g} and was {least:.4g}: most of what was learned is lost, which one batch unlike "
-            f"the others can do. Start again with a lower --model.learning-rate, or --precision float32. Older checkpoints are "
+            f"the loss has jumped from {least:.4g} to {loss:.4g}: most of what was learned is lost, as one unusual batch can "
+            f"cause. Start again with a lower --model.learning-rate, or --precision float32. Older checkpoints are "
             f"kept"
         )
 
@@ -142,44 +171,47 @@ class Diagnosis:
         if self.no_better < OVERFIT_CHECKS:
             return ""
         return (
-            f"the codes that it is trained on are learned by heart: held-out ones cost {nats:.3f} nats each, and cost "
-            f"{self.best:.3f} at {self.best_at:,} images, which is kept and used. Stop here: more images, a smaller net or "
-            f"more --model.dropout help"
+            f"the prior overfits: held-out codes cost {nats:.3f} nats each, after {self.best:.3f} at {self.best_at:,} images, "
+            f"whose checkpoint is kept and used. Stop here: more images, a smaller network or more --model.dropout help"
         )
 
 
 @torch.no_grad()
-def _numbers(run: Run, seen: TrainingData, stage: Stage) -> dict[str, float]:
-    """diversity: how much samples differ, compared with the data. code_error: the share of codes' variance that E misses.
-    Of a law of codes: nats per code, of examples that it is trained on and of held-out ones."""
+def _numbers(run: Run, data: TrainingData, stage: Stage) -> dict[str, float]:
+    """Compute the numbers that are checked.
+
+    check/diversity: how much samples differ, relative to the data. check/code_error: the share of the variance of sampled
+    codes that the encoder does not recover. Of a prior: nats per code, of examples that it is trained on and of held-out ones.
+    """
     model = run.ema.model
     view = model.at(stage) if isinstance(model, Grows) else model
     if isinstance(view, HasPrior):
         return {
-            "check/trained_nats_per_code": _cost(view, seen.train),
-            "check/held_out_nats_per_code": _cost(view, seen.held_out),
+            "check/trained_nats_per_code": _cost(view, data.train),
+            "check/held_out_nats_per_code": _cost(view, data.held_out),
         }
     if not isinstance(view, Samples):
         return {}
-    codes = view.sample_codes(DRAWN, Seeded(run.seed, "diagnosis", device=run.compute.device))
+    codes = view.sample_codes(SAMPLED, Seeded(run.seed, "diagnosis", device=run.compute.device))
     samples = decode_in_chunks(view, codes)
-    real = seen.train.take(0, DRAWN, stage.level).signals
-    found = {"check/diversity": _spread(samples.flatten(1)) / max(_spread(real.flatten(1)), 1e-12)}
-    if isinstance(view, Encodes):
-        space = view.spaces[0].name
-        again = torch.cat([view.encode(part)[space] for part in samples.split(chunk_size(view))]).flatten(1)
-        wanted = codes[space].flatten(1)
-        variance = (wanted - wanted.mean(0)).square().mean()
-        found["check/code_error"] = float((again - wanted).square().mean() / variance.clamp_min(1e-12))
-    return found
+    real = data.train.take(0, SAMPLED, stage.level).signals
+    numbers = {"check/diversity": _spread(samples.flatten(1)) / max(_spread(real.flatten(1)), 1e-12)}
+    space = code_space(view)
+    if isinstance(view, EncodesPartly) and space.is_real and space.name in view.inferred:
+        labels = {name: codes[name] for name in label_sizes(view) if name in codes}
+        recovered = encode_in_chunks(view, samples, labels)[space.name].flatten(1)
+        sampled = codes[space.name].flatten(1)
+        variance = (sampled - sampled.mean(0)).square().mean()
+        numbers["check/code_error"] = float((recovered - sampled).square().mean() / variance.clamp_min(1e-12))
+    return numbers
 
 
 def _spread(x: Tensor) -> float:
-    """The mean distance between two different rows."""
+    """Return the mean distance between two different rows."""
     return float(torch.pdist(x.float()).mean())
 
 
 def _cost(model: HasPrior, source: Source) -> float:
-    """Nats per code of the first examples of a source, of codes or of signals."""
-    device = next(model.parameters()).device
-    return float(nats_per_code(model, source.take(0, min(HELD, source.size)).to(device)).mean())
+    """Return nats per code of the first examples of a source, of codes or of signals."""
+    batch = source.take(0, min(HELD_OUT, source.size)).to(device_of(model))
+    return float(nats_per_code(model, batch).mean())

@@ -11,6 +11,7 @@ from typing import Any
 
 __all__ = [
     "DEFAULTS",
+    "DIAGNOSIS",
     "GROWING",
     "LOG",
     "MODEL_SETTINGS",
@@ -40,7 +41,9 @@ GROWING = {
 }
 PROGRESS = {"era": "optimizer_epoch", "blend": "alpha"}
 """How far a checkpoint has come."""
-LOG = {"told": "warned"}
+LOG = {"looked": "checked_at"}
+"""A checkpoint's log."""
+DIAGNOSIS = {"told": "warned"}
 """The diagnosis in a checkpoint's log."""
 MODEL_SETTINGS: dict[str, dict[str, str]] = {
     "alae": {"inner": "resolution", "objective": "adversarial_loss", "rate": "learning_rate", "mean_beta": "w_mean_beta"},

@@ -1,11 +1,11 @@
-"""The gradients of one phase, and which optimizer they go to."""
+"""The gradients of one phase, and the optimizers that they go to."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from anamorph.core.optimizer import Adam
+from anamorph.core.optimizer import Optimizer
 from anamorph.core.random import Random
 from anamorph.core.recipe import LossOutput, Phase, Recipe
 from anamorph.core.signal import Batch
@@ -19,7 +19,7 @@ Gradients = list[Tensor | None]
 
 
 def compute_loss(phase: Phase, batch: Batch, stage: Stage, random: Random, compute: ComputeSettings) -> LossOutput:
-    """The phase's loss in the machine's precision."""
+    """Compute a phase's loss in the precision of the run."""
     device = torch.device(compute.device).type
     with torch.autocast(device, torch.bfloat16, enabled=compute.precision == "bfloat16"):
         return phase.loss(batch, stage, random)
@@ -28,15 +28,15 @@ def compute_loss(phase: Phase, batch: Batch, stage: Stage, random: Random, compu
 def compute_gradients(
     phase: Phase, batch: Batch, stage: Stage, random: Random, compute: ComputeSettings
 ) -> tuple[LossOutput, Gradients]:
-    """The phase's loss, detached, and its gradients. Only what the phase trains is differentiated; nothing, if it learns by
-    its commits alone."""
-    outcome = compute_loss(phase, batch, stage, random, compute)
+    """Compute a phase's loss, detached, and its gradients by what the phase trains; none, if it learns by commits alone."""
+    output = compute_loss(phase, batch, stage, random, compute)
     if not phase.parameters:
-        return outcome.detached(), []
-    found = torch.autograd.grad(outcome.total(), phase.parameters, allow_unused=True)
-    return outcome.detached(), list(found)
+        return output.detached(), []
+    gradients = torch.autograd.grad(output.total(), phase.parameters, allow_unused=True)
+    return output.detached(), list(gradients)
 
 
-def route(recipe: Recipe, phase: Phase, found: Gradients) -> list[tuple[Adam, Gradients]]:
-    """Each optimizer that the phase steps, with the gradients of its own parameters, None where there is none."""
-    return [(adam, [None if i is None else found[i] for i in places]) for adam, places in recipe.gradient_routes[phase.name]]
+def route(recipe: Recipe, phase: Phase, gradients: Gradients) -> list[tuple[Optimizer, Gradients]]:
+    """Return each optimizer that the phase steps, with the gradients of its own parameters, None where there is none."""
+    routes = recipe.gradient_routes[phase.name]
+    return [(optimizer, [None if i is None else gradients[i] for i in positions]) for optimizer, positions in routes]

@@ -52,8 +52,8 @@ def current_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
         found["progress"] = json.dumps(_renamed(json.loads(found["progress"]), format_1.PROGRESS))
     if "log" in found:
         log = json.loads(found["log"])
-        log["diagnosis"] = _renamed(log.get("diagnosis", {}), format_1.LOG)
-        found["log"] = json.dumps(log)
+        log["diagnosis"] = _renamed(log.get("diagnosis", {}), format_1.DIAGNOSIS)
+        found["log"] = json.dumps(_renamed(log, format_1.LOG))
     return found
 
 

@@ -101,8 +101,15 @@ def recipe(model: GAN) -> Recipe:
 
     return Recipe(
         phases=(
-            Phase("critic", critic, trains=(model.critic,), optimizers=("critic",)),
-            Phase("generator", generator, trains=(model.generator,), optimizers=("generator",)),
+            Phase(
+                "critic",
+                critic,
+                trains=(model.critic,),
+                optimizers=("critic",),
+                role="critic",
+                chance_loss=game.chance_loss,
+            ),
+            Phase("generator", generator, trains=(model.generator,), optimizers=("generator",), role="generator"),
         ),
         optimizers={
             "critic": lreq_adam(c.learning_rate, model.critic),

@@ -200,8 +200,16 @@ def recipe(model: StyleGAN) -> Recipe:
     drawn = (model.mapping, model.synthesis)
     return Recipe(
         phases=(
-            Phase("critic", critic, trains=(d,), optimizers=("critic",), commit=commit),
-            Phase("generator", generator, trains=drawn, optimizers=("generator",), commit=commit),
+            Phase(
+                "critic",
+                critic,
+                trains=(d,),
+                optimizers=("critic",),
+                role="critic",
+                commit=commit,
+                chance_loss=game.chance_loss,
+            ),
+            Phase("generator", generator, trains=drawn, optimizers=("generator",), role="generator", commit=commit),
         ),
         optimizers={"critic": equalized_adam(c.learning_rate, d), "generator": equalized_adam(c.learning_rate, *drawn)},
         group_size=c.mbstd_group_size,

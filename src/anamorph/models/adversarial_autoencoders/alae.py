@@ -193,9 +193,24 @@ def recipe(model: ALAE) -> Recipe:
     commit = (model.w_mean_tracker.commit,)
     return Recipe(
         phases=(
-            Phase("critic", critic, trains=(e, d), optimizers=("encoder",), commit=commit),
-            Phase("generator", generator, trains=(f, g), optimizers=("generator",), commit=commit),
-            Phase("reciprocity", reciprocity, trains=(e, f, g), optimizers=("encoder", "generator"), commit=commit),
+            Phase(
+                "critic",
+                critic,
+                trains=(e, d),
+                optimizers=("encoder",),
+                role="critic",
+                commit=commit,
+                chance_loss=game.chance_loss,
+            ),
+            Phase("generator", generator, trains=(f, g), optimizers=("generator",), role="generator", commit=commit),
+            Phase(
+                "reciprocity",
+                reciprocity,
+                trains=(e, f, g),
+                optimizers=("encoder", "generator"),
+                role="inversion",
+                commit=commit,
+            ),
         ),
         optimizers={
             "encoder": lreq_adam(c.learning_rate, e, d, beta2=c.beta2),

@@ -243,9 +243,24 @@ def recipe(model: StyleALAE) -> Recipe:
         }
     return Recipe(
         phases=(
-            Phase("critic", critic, judging, optimizers=("critic" if model.critic_encoder else "encoder",), commit=commit),
-            Phase("generator", generator, trains=(f, g), optimizers=("generator",), commit=commit),
-            Phase("reciprocity", reciprocity, trains=(e, f, g), optimizers=("encoder", "generator"), commit=commit),
+            Phase(
+                "critic",
+                critic,
+                trains=judging,
+                optimizers=("critic" if model.critic_encoder else "encoder",),
+                role="critic",
+                commit=commit,
+                chance_loss=game.chance_loss,
+            ),
+            Phase("generator", generator, trains=(f, g), optimizers=("generator",), role="generator", commit=commit),
+            Phase(
+                "reciprocity",
+                reciprocity,
+                trains=(e, f, g),
+                optimizers=("encoder", "generator"),
+                role="inversion",
+                commit=commit,
+            ),
         ),
         optimizers=optimizers,
         missing_gradient="zero",  # what a phase does not reach is stepped with a gradient of zero, as in the original

@@ -23,6 +23,7 @@ from anamorph.core.prior import InpaintingMask, Prior, SamplingSettings
 from anamorph.core.progress import Progress, no_progress
 from anamorph.core.random import Random
 from anamorph.core.space import Codes, Space, check_codes
+from anamorph.nn.joint_class import check_class_conditions, joint_class, joint_classes
 
 __all__ = ["Gaussian", "GaussianConfig", "Mixture", "MixtureConfig"]
 
@@ -96,10 +97,9 @@ class _GaussianMixture(Prior):
             raise UserError(
                 f"a law of one space of real codes was asked for, got {told}: whole numbers are for pixelcnn and pixelsnail"
             )
-        if len(conditions) > 1 or any(space.shape != () for space in conditions):
-            raise UserError(f"real codes are drawn given one label at most, got {'; '.join(map(str, conditions))}")
+        check_class_conditions(conditions)
         self.config, self.num_components, self.forgetting = config, num_components, forgetting
-        many, dim = num_components * max(config.num_classes, 1), math.prod(spaces[0].shape)
+        many, dim = num_components * joint_classes(conditions), math.prod(spaces[0].shape)
         self.register_buffer("weights", torch.full((many,), 1 / many))
         self.register_buffer("means", torch.zeros(many, dim))
         self.register_buffer("covariances", torch.eye(dim).repeat(many, 1, 1))
@@ -112,6 +112,10 @@ class _GaussianMixture(Prior):
             "candidates": (many, dim),
         }.items():
             self.register_buffer(name, torch.zeros(shape), persistent=False)
+
+    @classmethod
+    def accepts_condition(cls, space: Space) -> bool:
+        return space.shape == () and not space.is_real
 
     def log_prob(self, codes: Codes, condition: Codes | None = None, random: Random | None = None) -> Tensor:
         x = codes[self.spaces[0].name].flatten(1)
@@ -150,7 +154,7 @@ class _GaussianMixture(Prior):
     def _allowed(self, x: Tensor, condition: Codes) -> Tensor:
         """Which components [B, J] are those of each example's class."""
         own = torch.arange(len(self.weights), device=x.device) // self.num_components
-        return own == condition[self.conditions[0].name][:, None] if self.conditions else (own >= 0).expand(len(x), -1)
+        return own == joint_class(self.conditions, condition, len(x), x.device)[:, None]
 
     def _log_weights(self) -> Tensor:
         """Of each component within its class [J]."""

@@ -1,0 +1,1 @@
+"""Distributions of codes in closed form: fitted by their moments or counts, without gradients."""

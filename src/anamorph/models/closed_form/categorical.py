@@ -1,0 +1,90 @@
+"""A categorical distribution over one class per example, fitted by counting: the prior of a discrete latent without a grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from anamorph.core.errors import UserError
+from anamorph.core.parallel import sum_over_processes
+from anamorph.core.prior import InpaintingMask, Prior, SamplingSettings
+from anamorph.core.progress import Progress, no_progress
+from anamorph.core.random import Random
+from anamorph.core.space import Codes, Space, check_codes
+from anamorph.nn.joint_class import check_class_conditions, joint_class, joint_classes
+
+__all__ = ["Categorical"]
+
+SMOOTHING = 1.0
+"""Added to every count (Laplace), so that a class that was never seen has a probability."""
+
+
+class Categorical(Prior):
+    """log p(c) of whole numbers c [B] in 0..K-1, for each joint class of the labels that it is conditioned on.
+
+    A batch is counted by `log_prob` while training (when random numbers are given); `commit` adds the counts.
+
+    Raises:
+        UserError: if the space is not one class per example, or a condition is none.
+    """
+
+    counts: Tensor
+    new_counts: Tensor
+
+    def __init__(self, spaces: Sequence[Space], conditions: Sequence[Space]) -> None:
+        super().__init__()
+        if len(spaces) != 1 or spaces[0].shape != () or spaces[0].num_codes is None:
+            raise UserError(f"a categorical distribution is over one class per example, got {'; '.join(map(str, spaces))}")
+        check_class_conditions(conditions)
+        self.spaces, self.conditions = tuple(spaces), tuple(conditions)
+        rows = joint_classes(conditions)
+        self.register_buffer("counts", torch.zeros(rows, spaces[0].num_codes, dtype=torch.float64))
+        self.register_buffer("new_counts", torch.zeros(rows, spaces[0].num_codes, dtype=torch.float64), persistent=False)
+
+    @classmethod
+    def accepts_condition(cls, space: Space) -> bool:
+        return space.shape == () and not space.is_real
+
+    def log_prob(self, codes: Codes, condition: Codes | None = None, random: Random | None = None) -> Tensor:
+        ids = codes[self.spaces[0].name]
+        rows = joint_class(self.conditions, condition or {}, len(ids), self.counts.device)
+        if random is not None:
+            self.new_counts.index_put_((rows, ids), self.new_counts.new_ones(len(ids)), accumulate=True)
+        return self._log_probabilities()[rows, ids].float()
+
+    @torch.no_grad()
+    def sample(
+        self,
+        n: int,
+        random: Random,
+        condition: Codes | None = None,
+        settings: SamplingSettings | None = None,
+        mask: InpaintingMask | None = None,
+        progress: Progress = no_progress,
+    ) -> Codes:
+        """Sample n classes; the temperature divides their log-probabilities.
+
+        Raises:
+            UserError: for top-k, top-p or a mask, which are for priors that sample one code after another.
+        """
+        condition, settings = condition or {}, settings or SamplingSettings()
+        check_codes(condition, self.conditions)
+        if mask is not None or settings.top_k is not None or settings.top_p is not None:
+            raise UserError("top-k, top-p and inpainting are for autoregressive priors, and this one is categorical")
+        shares = (self._log_probabilities() / settings.temperature).softmax(1)
+        shares = shares[joint_class(self.conditions, condition, n, self.counts.device)]
+        ids = torch.searchsorted(shares.cumsum(1), random.uniform(n, 1).double()).squeeze(1)
+        return {self.spaces[0].name: ids.clamp_max(shares.shape[1] - 1)}
+
+    def _log_probabilities(self) -> Tensor:
+        smoothed = self.counts + SMOOTHING
+        return (smoothed / smoothed.sum(1, keepdim=True)).log()
+
+    @torch.no_grad()
+    def commit(self) -> None:
+        """Add the counts of the last step, over all processes."""
+        sum_over_processes([self.new_counts])
+        self.counts.add_(self.new_counts)
+        self.new_counts.zero_()

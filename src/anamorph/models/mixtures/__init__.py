@@ -1,1 +1,0 @@
-"""Distributions of real codes in closed form."""
