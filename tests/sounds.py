@@ -117,7 +117,7 @@ def recipe(model: Speaking) -> Recipe:
 @contextmanager
 def speaking() -> Iterator[None]:
     """The model above stands in the catalog."""
-    entry = catalog.ModelEntry("speaking", "a test", "sounds", "Speaking", "", "", "", "", "", "", ("sound",))
+    entry = catalog.ModelEntry(name="speaking", title="a test", module="sounds", model="Speaking", paper="", signals=("sound",))
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(catalog.MODELS, "speaking", entry)
         yield

@@ -1,4 +1,4 @@
-"""The models that there are, and what they are. Adding a model adds one entry here. Nothing is imported before it is needed."""
+"""The catalog of models and priors. A new model adds one entry here; its module is imported only when it is used."""
 
 from __future__ import annotations
 
@@ -20,24 +20,33 @@ __all__ = ["MODELS", "PRIORS", "ModelEntry", "build", "build_with_prior", "confi
 
 @dataclass(frozen=True)
 class ModelEntry:
-    """A model: where it is, and its place among generative models.
+    """A model of the catalog: its code, and its place in the taxonomy of generative models.
 
-    representation: what codes are. learning: what is optimised. data_law, latent_law: how the laws of generated data and of
-    codes are matched to the real ones. reciprocity: in what sense encoder and decoder undo each other. signals: what it is
-    a model of.
+    Args:
+        name: name on the command line and in Python.
+        title: full name, for pages and tables.
+        module: module that holds its class, its settings (`<model>Config`) and its `recipe`.
+        model: name of its class.
+        paper: authors, year and identifier of the paper.
+        signals: kinds of signals it can model, "image" or "sound".
+        representation: kind of codes.
+        learning: objective, and number of phases.
+        data_distribution: how the distribution of generated data is matched to that of real data.
+        latent_distribution: how the distribution of codes is matched to that of the prior.
+        reciprocity: in what sense encoder and decoder invert each other.
     """
 
     name: str
     title: str
     module: str
     model: str
-    representation: str
-    learning: str
-    data_distribution: str
-    latent_distribution: str
-    reciprocity: str
     paper: str
     signals: tuple[str, ...] = ("image",)
+    representation: str = ""
+    learning: str = ""
+    data_distribution: str = ""
+    latent_distribution: str = ""
+    reciprocity: str = ""
 
 
 MODELS: dict[str, ModelEntry] = {
@@ -48,7 +57,7 @@ MODELS: dict[str, ModelEntry] = {
             title="adversarial latent autoencoder (MLP-ALAE)",
             module="anamorph.models.adversarial_autoencoders.alae",
             model="ALAE",
-            representation="w, a real vector whose law is learned",
+            representation="w, a real vector whose distribution is learned",
             learning="adversarial, three phases",
             data_distribution="adversarial, through E and D",
             latent_distribution="imposed by F on the generated side; adversarial on the real side",
@@ -60,10 +69,10 @@ MODELS: dict[str, ModelEntry] = {
             title="vector-quantised autoencoder of sounds, with a WaveNet as decoder",
             module="anamorph.models.quantized.audio_vqvae",
             model="AudioVQVAE",
-            representation="a sequence of codes of a learned codebook; who speaks, which is told",
+            representation="a sequence of codes of a learned codebook; the speaker is a condition",
             learning="likelihood and commitment, one phase",
             data_distribution="likelihood given the codes",
-            latent_distribution="none by itself: a prior is trained on the codes",
+            latent_distribution="none of its own: a prior is trained on the codes",
             reciprocity="in x: log p(x | q(E(x)), speaker)",
             paper="van den Oord et al. 2017, arXiv:1711.00937",
             signals=("sound",),
@@ -76,7 +85,7 @@ MODELS: dict[str, ModelEntry] = {
             representation="z, a real vector",
             learning="reconstruction, one phase",
             data_distribution="none",
-            latent_distribution="none (nothing to draw from)",
+            latent_distribution="none (no sampling without a prior)",
             reciprocity="in x: |G(E(x)) - x|^2",
             paper="Hinton and Salakhutdinov 2006, doi:10.1126/science.1127647",
             signals=("image", "sound"),
@@ -99,7 +108,7 @@ MODELS: dict[str, ModelEntry] = {
             title="style-based adversarial latent autoencoder (StyleALAE)",
             module="anamorph.models.adversarial_autoencoders.stylealae",
             model="StyleALAE",
-            representation="w, styles per resolution, whose law is learned; noise maps",
+            representation="w, styles per resolution, whose distribution is learned; noise maps",
             learning="adversarial, three phases",
             data_distribution="adversarial, through E and D",
             latent_distribution="imposed by F on the generated side; adversarial on the real side",
@@ -111,7 +120,7 @@ MODELS: dict[str, ModelEntry] = {
             title="style-based generative adversarial network (StyleGAN)",
             module="anamorph.models.adversarial.stylegan",
             model="StyleGAN",
-            representation="w, styles per resolution, whose law is learned; noise maps",
+            representation="w, styles per resolution, whose distribution is learned; noise maps",
             learning="adversarial, two phases",
             data_distribution="adversarial",
             latent_distribution="imposed by the mapping network",
@@ -123,7 +132,7 @@ MODELS: dict[str, ModelEntry] = {
             title="variational autoencoder",
             module="anamorph.models.autoencoders.vae",
             model="VAE",
-            representation="z, a real vector, a law per image",
+            representation="z, a real vector; the encoder gives a distribution per image",
             learning="likelihood bound (ELBO or IWAE), one phase",
             data_distribution="likelihood",
             latent_distribution="KL to N(0, I)",
@@ -138,7 +147,7 @@ MODELS: dict[str, ModelEntry] = {
             representation="maps of codes, of a learned codebook or of finite scalars",
             learning="likelihood and commitment, one phase",
             data_distribution="likelihood given the codes",
-            latent_distribution="none by itself: a prior is trained on the codes",
+            latent_distribution="none of its own: a prior is trained on the codes",
             reciprocity="in x: log p(x | q(E(x)))",
             paper="van den Oord et al. 2017, arXiv:1711.00937",
         ),
@@ -150,7 +159,7 @@ MODELS: dict[str, ModelEntry] = {
             representation="maps of codes of learned codebooks, coarse and fine",
             learning="reconstruction and commitment, one phase",
             data_distribution="squared error",
-            latent_distribution="none by itself: a prior is trained on the codes",
+            latent_distribution="none of its own: a prior is trained on the codes",
             reciprocity="in x: |G(q(E(x))) - x|^2",
             paper="Razavi, van den Oord, Vinyals 2019, arXiv:1906.00446",
         ),
@@ -163,27 +172,27 @@ PRIORS: dict[str, ModelEntry] = {
     for e in (
         ModelEntry(
             name="gaussian",
-            title="normal law, over the real codes of a model",
+            title="normal distribution over the real codes of a model",
             module="anamorph.models.closed_form.gaussian_mixture",
             model="Gaussian",
-            representation="those of the model whose codes it is fitted to; none of its own",
-            learning="moments of codes, in closed form",
+            representation="the codes of the model that it is fitted to",
+            learning="moments of the codes, in closed form",
             data_distribution="through the decoder over codes",
-            latent_distribution="one normal, of each class",
-            reciprocity="that of the model whose codes it is fitted to",
+            latent_distribution="one normal distribution per class",
+            reciprocity="as in the model that it is fitted to",
             paper="Ghosh et al. 2019, arXiv:1903.12436",
             signals=("image", "sound"),
         ),
         ModelEntry(
             name="mixture",
-            title="mixture of normals, over the real codes of a model",
+            title="mixture of normal distributions over the real codes of a model",
             module="anamorph.models.closed_form.gaussian_mixture",
             model="Mixture",
-            representation="those of the model whose codes it is fitted to; none of its own",
-            learning="expectation maximisation, a step per batch",
+            representation="the codes of the model that it is fitted to",
+            learning="expectation maximisation, one step per batch",
             data_distribution="through the decoder over codes",
-            latent_distribution="several normals, of each class",
-            reciprocity="that of the model whose codes it is fitted to",
+            latent_distribution="a mixture of normal distributions per class",
+            reciprocity="as in the model that it is fitted to",
             paper="Ghosh et al. 2019, arXiv:1903.12436",
             signals=("image", "sound"),
         ),
@@ -192,11 +201,11 @@ PRIORS: dict[str, ModelEntry] = {
             title="gated PixelCNN, over the codes of a model, or over pixels",
             module="anamorph.models.autoregressive.pixelcnn",
             model="PixelCNN",
-            representation="those of the model whose codes it is trained on; none of its own",
+            representation="the codes of the model that it is trained on",
             learning="likelihood of codes, one phase per level",
             data_distribution="exact likelihood over pixels; through the decoder over codes",
             latent_distribution="autoregressive: masked convolutions in two stacks",
-            reciprocity="that of the model whose codes it is trained on",
+            reciprocity="as in the model that it is trained on",
             paper="van den Oord et al. 2016, arXiv:1606.05328",
         ),
         ModelEntry(
@@ -204,11 +213,11 @@ PRIORS: dict[str, ModelEntry] = {
             title="PixelSNAIL, over the codes of a model",
             module="anamorph.models.autoregressive.pixelsnail",
             model="PixelSNAIL",
-            representation="those of the model whose codes it is trained on; none of its own",
+            representation="the codes of the model that it is trained on",
             learning="likelihood of codes, one phase per level",
             data_distribution="exact likelihood over pixels; through the decoder over codes",
             latent_distribution="autoregressive: causal convolutions and attention",
-            reciprocity="that of the model whose codes it is trained on",
+            reciprocity="as in the model that it is trained on",
             paper="Chen et al. 2017, arXiv:1712.09763",
         ),
         ModelEntry(
@@ -216,21 +225,25 @@ PRIORS: dict[str, ModelEntry] = {
             title="WaveNet, over the codes of a model of sounds, or over samples",
             module="anamorph.models.autoregressive.wavenet",
             model="WaveNet",
-            representation="those of the model whose codes it is trained on; none of its own",
+            representation="the codes of the model that it is trained on",
             learning="likelihood of codes, one phase per level",
             data_distribution="exact likelihood over samples; through the decoder over codes",
             latent_distribution="autoregressive: dilated causal convolutions",
-            reciprocity="that of the model whose codes it is trained on",
+            reciprocity="as in the model that it is trained on",
             paper="van den Oord et al. 2016, arXiv:1609.03499",
             signals=("sound",),
         ),
     )
 }
-"""Laws of other models' codes: together with such a model, they are a model that draws."""
+"""Priors over the codes of other models. A prior and such a model are together a model that samples."""
 
 
 def model_entry(name: str) -> ModelEntry:
-    """Raises: UserError naming the nearest models, if there is none of that name."""
+    """Return the entry of a model or prior.
+
+    Raises:
+        UserError: if there is none of that name; the message suggests similar names.
+    """
     known = MODELS | PRIORS
     if name not in known:
         raise UserError(f"no model {name!r}: {nearest(name, known)}")
@@ -238,31 +251,32 @@ def model_entry(name: str) -> ModelEntry:
 
 
 def models_with(capability: type[LatentModel]) -> list[str]:
-    """The names of the models that have a capability. Imports all of them."""
+    """Return the names of the models that have a capability. This imports every model."""
     classes = {e.name: getattr(importlib.import_module(e.module), e.model) for e in MODELS.values()}
     return [name for name, model in classes.items() if issubclass(model, capability)]
 
 
 def config_class(name: str) -> type[Any]:
-    """The dataclass of a model's own settings."""
-    found = model_entry(name)
-    config: type[Any] = getattr(importlib.import_module(found.module), found.model + "Config")
+    """Return the dataclass of a model's settings."""
+    entry = model_entry(name)
+    config: type[Any] = getattr(importlib.import_module(entry.module), entry.model + "Config")
     return config
 
 
 def build(name: str, signal: Signal, config: Any, seed: int, device: str = "cpu") -> tuple[LatentModel, Recipe]:
-    """A model with weights that depend on the seed alone, and its recipe.
+    """Build a model and its recipe. The initial weights depend on nothing but the seed.
 
-    Raises: UserError if it is no model of such signals.
+    Raises:
+        UserError: if the model is not for such signals.
     """
     import torch
 
-    found = model_entry(name)
-    _check_signal(found, signal)
-    module = importlib.import_module(found.module)
+    entry = model_entry(name)
+    _check_signal(entry, signal)
+    module = importlib.import_module(entry.module)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = getattr(module, found.model)(signal, config).to(device)
+        model = getattr(module, entry.model)(signal, config).to(device)
     return model, module.recipe(model)
 
 
@@ -274,14 +288,14 @@ def build_with_prior(
     A discrete space without a grid, one class per example, comes first and has a categorical prior, whatever the others have.
 
     Args:
-        name: the prior, of the catalog.
-        first_stage: encodes; it is frozen.
-        config: the prior's settings, or a tuple of them, one per space.
-        seed: of the weights.
-        device: where the model is to be.
+        name: name of a prior of the catalog.
+        first_stage: model whose codes the prior is of; it is frozen.
+        config: settings of the prior, or a tuple with those of each space.
+        seed: seed of the initial weights.
+        device: device of the model.
 
     Raises:
-        UserError: if it is no prior over codes of such signals.
+        UserError: if the prior is not for codes of such signals.
     """
     import torch
 
@@ -290,9 +304,9 @@ def build_with_prior(
     from anamorph.models.closed_form.categorical import Categorical
     from anamorph.models.two_stage import ChainedPrior, recipe, two_stage
 
-    found = model_entry(name)
-    _check_signal(found, first_stage.signal)
-    prior = getattr(importlib.import_module(found.module), found.model)
+    entry = model_entry(name)
+    _check_signal(entry, first_stage.signal)
+    prior = getattr(importlib.import_module(entry.module), entry.model)
     spaces = sorted(code_spaces(first_stage), key=lambda space: not _is_class(space))
     configs = config if isinstance(config, tuple) else (config,) * len(spaces)
     labels = [Space(configs[0].label, (), configs[0].num_classes, role="label")] if configs[0].num_classes else []
@@ -311,9 +325,9 @@ def _is_class(space: Space) -> bool:
     return space.shape == () and not space.is_real
 
 
-def _check_signal(found: ModelEntry, signal: Signal) -> None:
-    if signal.noun not in found.signals:
-        known = PRIORS if found.name in PRIORS else MODELS
+def _check_signal(entry: ModelEntry, signal: Signal) -> None:
+    if signal.noun not in entry.signals:
+        known = PRIORS if entry.name in PRIORS else MODELS
         able = ", ".join(e.name for e in known.values() if signal.noun in e.signals)
-        what = " and ".join(f"{noun}s" for noun in found.signals)
-        raise UserError(f"{found.name} is for {what}, got {signal.noun}s of {signal}: choose one of {able}")
+        what = " and ".join(f"{noun}s" for noun in entry.signals)
+        raise UserError(f"{entry.name} is for {what}, got {signal.noun}s of {signal}: choose one of {able}")

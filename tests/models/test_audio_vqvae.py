@@ -23,6 +23,48 @@ from anamorph.nn.wavenet_decoder import WaveNetDecoder
 from anamorph.nn.wavenet_layers import WaveNetSizes
 from anamorph.training.loop import train
 from anamorph.training.run import ComputeSettings, Run
+from cases import DILATED, SOUND, Case
+
+SMALL_CASES = {
+    "audio_vqvae": Case(
+        "audio_vqvae",
+        AudioVQVAEConfig(
+            stride=8,
+            width=6,
+            residual_blocks=1,
+            codes_per_position=2,
+            num_embeddings=11,
+            embedding_dim=3,
+            decoder=DILATED,
+            condition_channels=4,
+            label="class",
+            num_speakers=2,
+        ),
+        signal=SOUND,
+        random_loss=False,
+        ties=True,
+    ),
+    "audio_vqvae-mixture": Case(
+        "audio_vqvae",
+        AudioVQVAEConfig(
+            stride=4,
+            encoder_input="spectrum",
+            width=6,
+            residual_blocks=0,
+            num_embeddings=11,
+            embedding_dim=3,
+            codebook_update="gradient",
+            decoder=DILATED,
+            condition_channels=4,
+            spectrum_weight=1.0,
+            input_noise=2.0,
+            mixture_components=3,
+        ),
+        signal=SOUND,
+        ties=True,
+    ),
+}
+
 
 SOUND = Audio(1, 192, 8000)
 DECODER = WaveNetSizes(layers=4, dilation_cycle=4, residual_channels=6, gate_channels=5, skip_channels=7, head_channels=8)

@@ -56,7 +56,7 @@ def wanted_of(case: str) -> ReadOptions:
 
 
 def small_config(case: str) -> Any:
-    config = CASES[case][1]
+    config = CASES[case].config
     return replace(config, label="speaker", speakers=3) if case == "audio_vqvae" else config
 
 
@@ -65,7 +65,7 @@ def cases() -> dict[str, dict[str, Any]]:
     growing = Growing((8, 4), (1.0, 0.5), initial_images=24, fade_images=16, stable_images=16)
     found: dict[str, dict[str, Any]] = {}
     for case in CASES:
-        name, sounds = CASES[case][0], case.startswith("audio")
+        name, sounds = CASES[case].model, case.startswith("audio")
         found[case] = {
             "model": name,
             "source": "recordings" if sounds else "shapes",
@@ -236,9 +236,11 @@ def session() -> dict[str, Any]:
 def imported(root: Path) -> list[str]:
     """Runs as `anamorph import` writes them, of the nets of the cases."""
     for name, case in (("imported-alae", "stylealae"), ("imported-stylegan", "stylegan"), ("imported-vqvae2", "vqvae2")):
-        model, _ = build(CASES[case][0], signal := Image(3, 8, 16) if case != "vqvae2" else Image(3, 16, 24), CASES[case][1], 0)
-        average, _ = build(CASES[case][0], signal, CASES[case][1], 1)
-        write_run(Imported(CASES[case][0], signal, CASES[case][1], model, average, int(case == "stylegan")), root / name)
+        model, _ = build(
+            CASES[case].model, signal := Image(3, 8, 16) if case != "vqvae2" else Image(3, 16, 24), CASES[case].config, 0
+        )
+        average, _ = build(CASES[case].model, signal, CASES[case].config, 1)
+        write_run(Imported(CASES[case].model, signal, CASES[case].config, model, average, int(case == "stylegan")), root / name)
     return ["imported-alae", "imported-stylegan", "imported-vqvae2"]
 
 

@@ -97,7 +97,12 @@ def test_only_a_loss_that_is_to_become_small_is_watched(
     monkeypatch.setattr(Diagnosis, "_loss", lambda self, loss: "it has jumped")
     folder = RunFolder(tmp_path / "run")
     new_settings(
-        model, "digits", 320, config=config or CASES["alae"][1], batch=BATCH, compute=ComputeRequest("cpu", "float32", 1, False)
+        model,
+        "digits",
+        320,
+        config=config or CASES["alae"].config,
+        batch=BATCH,
+        compute=ComputeRequest("cpu", "float32", 1, False),
     ).write(folder)
     with folder.locked():
         found = [text for status in open_training(folder).run_to_end() for text in status.warnings]
@@ -131,7 +136,7 @@ def test_a_training_logs_checks_and_warnings_and_a_resumed_one_alike(tmp_path: P
     def trained(name: str, *stops: int) -> tuple[list[dict[str, object]], list[str]]:
         folder = RunFolder(tmp_path / name)
         told: list[str] = []
-        config = CASES["alae"][1]
+        config = CASES["alae"].config
         new_settings("alae", "digits", 640, config=config, batch=BATCH, compute=machine).write(folder)
         with folder.locked():
             for end in (*stops, 640):

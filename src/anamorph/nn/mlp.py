@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from anamorph.nn.equalized import Linear
 
-__all__ = ["MLP", "Activation", "leaky"]
+__all__ = ["MLP", "Activation", "leaky", "linear"]
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -19,6 +19,11 @@ Activation = Callable[[Tensor], Tensor]
 def leaky(slope: float) -> Activation:
     """Leaky ReLU, in place: its gradient is read off its result, so nothing else need be kept."""
     return partial(F.leaky_relu, negative_slope=slope, inplace=True)
+
+
+def linear(x: Tensor) -> Tensor:
+    """Return `x` itself: the activation of networks that are linear as released."""
+    return x
 
 
 class MLP(nn.Module):

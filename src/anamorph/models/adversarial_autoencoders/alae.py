@@ -21,7 +21,7 @@ from anamorph.core.space import Codes, Space
 from anamorph.core.stage import Stage
 from anamorph.losses.adversarial import AdversarialLoss, AdversarialSettings, critic_loss, generator_loss
 from anamorph.nn.equalized import lreq_adam, pixel_norm
-from anamorph.nn.mlp import MLP, leaky
+from anamorph.nn.mlp import MLP, leaky, linear
 from anamorph.nn.running_stats import RunningMean
 from anamorph.nn.value_ranges import PixelRange, from_range, to_range
 
@@ -102,7 +102,7 @@ class ALAE(Encodes, HasMapping):
         self.encoder = MLP(  # E
             [self.network_image.num_values, c.width, c.width, c.w_dim], leaky(c.encoder_slope), leaky(c.code_slope)
         )
-        self.critic = MLP([*[c.w_dim] * c.critic_layers, 1], lambda w: w, lr_multiplier=0.1)  # D, linear as released
+        self.critic = MLP([*[c.w_dim] * c.critic_layers, 1], linear, lr_multiplier=0.1)  # D, linear as released
         self.w_mean_tracker = RunningMean(c.w_dim, beta=c.w_mean_beta)
         self.register_buffer("eta", torch.randn(c.eta_dim))
 

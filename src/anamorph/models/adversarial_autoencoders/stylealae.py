@@ -25,7 +25,7 @@ from anamorph.losses.adversarial import AdversarialLoss, AdversarialSettings, cr
 from anamorph.losses.penalty import Critic
 from anamorph.nn.equalized import Conv, Linear, lreq_adam
 from anamorph.nn.mapping_network import MappingNetwork
-from anamorph.nn.mlp import MLP
+from anamorph.nn.mlp import MLP, linear
 from anamorph.nn.resample import blur, downsample, downsample_conv, fade_in
 from anamorph.nn.style_based import Generated, StyleBased
 from anamorph.nn.synthesis import Alpha, ChannelSchedule, Synthesis, SynthesisSettings, lerp_alpha, map_moments, num_blocks
@@ -101,7 +101,7 @@ class StyleALAE(StyleBased, Encodes):
         self.config = config
         self.encoder = Encoder(signal, c, c.w_from)  # E
         self.critic_encoder = Encoder(signal, c, "features") if c.critic_input == "images" else None
-        self.critic = MLP([*[c.w_dim] * c.critic_layers, 1], lambda w: w, lr_multiplier=c.mapping_lr_multiplier)  # D
+        self.critic = MLP([*[c.w_dim] * c.critic_layers, 1], linear, lr_multiplier=c.mapping_lr_multiplier)  # D
 
     def _encode(self, x: Tensor, labels: Labels) -> Codes:
         """The same w for all layers, of images of the level that this view is at."""
