@@ -291,15 +291,18 @@ def test_a_phase_moves_what_it_trains_and_nothing_else(case: str) -> None:
 
 @EVERY
 def test_the_random_numbers_of_a_phase_are_a_function_of_seed_and_step(case: str) -> None:
+    def total(phase: str, seed: int, step: int) -> float:
+        run = make_run(case)
+        run.seed, run.step = seed, step
+        own = next(p for p in run.recipe.phases if p.name == phase)
+        return float(own.loss(batch(case=case), Stage(0, BATCH), run.random(own)).detached().total())
+
     for phase in make_run(case).recipe.phases:
-        totals = []
-        for seed, step in ((0, 3), (0, 3), (1, 3), (0, 4)):
-            run = make_run(case)
-            run.seed, run.step = seed, step
-            own = next(p for p in run.recipe.phases if p.name == phase.name)
-            totals.append(float(own.loss(batch(case=case), Stage(0, BATCH), run.random(own)).detached().total()))
-        assert totals[0] == totals[1]
-        assert len(set(totals)) == (3 if CASES[case].random_loss else 1)
+        first, again = total(phase.name, 0, 3), total(phase.name, 0, 3)
+        other_seeds = {total(phase.name, seed, 3) for seed in (1, 2)}  # one may agree by rounding
+        other_steps = {total(phase.name, 0, step) for step in (4, 5)}
+        assert first == again
+        assert (other_seeds != {first}) == (other_steps != {first}) == CASES[case].random_loss
 
 
 @EVERY
@@ -379,9 +382,11 @@ def test_the_ema_copies_at_once_when_its_half_life_is_nothing(case: str) -> None
     assert all(torch.equal(averages[name], value) for name, value in run.model.state_dict().items())
 
 
-@pytest.mark.parametrize(
-    "case", ["alae", "vbn_gan-wasserstein", *(pytest.param(c, marks=pytest.mark.slow) for c in CASES if c != "alae")]
-)
+COMPILED = ("projection_gan", "vbn_gan-wasserstein")
+"""One small case of each kind of optimizer and of committed buffers; the others are compiled in the slow tests."""
+
+
+@pytest.mark.parametrize("case", [c if c in COMPILED else pytest.param(c, marks=pytest.mark.slow) for c in CASES])
 def test_compiled_and_eager_training_agree(case: str) -> None:
     eager, compiled = make_run(case), make_run(case, ComputeSettings(compiled=True))
     eager_steps = list(islice(train(eager, source(case)), 3))

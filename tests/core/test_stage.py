@@ -96,7 +96,7 @@ def test_moments_are_reset_at_both_ends_of_a_linear_fade_and_at_the_beginning_of
 
 
 def test_schedules_that_make_no_sense_are_refused() -> None:
-    with pytest.raises(UserError, match="one batch and one rate per level"):
+    with pytest.raises(UserError, match="one batch and one lr-scale for each level"):
         Growing((8, 4), (1.0,), 1, 1, 1)
     with pytest.raises(UserError, match="at least 1"):
         Growing((8, 0), (1.0, 1.0), 1, 1, 1)

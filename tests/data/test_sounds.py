@@ -371,5 +371,7 @@ def test_the_spoken_digits_are_those_of_the_file(real_data: Path) -> None:
         assert np.array_equal(found.signals[0, 0, :n].numpy() * 32768, packed["audio"][start : start + n])
         assert float(found.signals[0, 0, n:].abs().sum()) == 0
         assert int(found.labels["digit"]) == packed["digit"][row]
-    with pytest.raises(UserError, match="fsdd is read at 8000 Hz in one channel, as it is: leave out --rate"):
+    with pytest.raises(
+        UserError, match="fsdd is read at 8000 Hz in one channel, as it is: leave out --sample-rate and --channels"
+    ):
         open_source("fsdd", ReadOptions(sample_rate=16000))

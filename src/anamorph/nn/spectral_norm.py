@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from anamorph.core.precision import autocast_off
+
 __all__ = ["SpectralConv2d", "SpectralLinear", "spectral_commits"]
 
 START_ITERATIONS = 15
@@ -36,7 +38,8 @@ class _SpectralNorm(nn.Module):
 
     def normalised_weight(self) -> Tensor:
         """Return the weight divided by its largest singular value, as far as the singular vectors are known."""
-        return self.weight / torch.dot(self.left, self.weight.flatten(1) @ self.right)
+        with autocast_off(self.weight):
+            return self.weight / torch.dot(self.left, self.weight.flatten(1) @ self.right)
 
     @torch.no_grad()
     def commit(self) -> None:

@@ -45,7 +45,7 @@ class _PairCritic(nn.Module):
         h = F.leaky_relu(self.conv(x), 0.2)
         h = torch.cat([h, z[:, :, None, None].expand(-1, -1, *h.shape[2:])], 1)
         logits: Tensor = self.last(F.leaky_relu(self.join(h), 0.2).flatten(1))
-        return logits.squeeze(1)
+        return logits.float().squeeze(1)
 
 
 class BiGAN(Encodes, Samples):

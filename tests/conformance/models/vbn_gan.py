@@ -59,7 +59,7 @@ class VBNGAN(Samples):
         self.spaces = (Space("z", (c.z_dim,)),)
         self.register_buffer("reference", torch.zeros(c.references, c.z_dim))
         self.first, self.norm, self.last = (
-            nn.Linear(c.z_dim, c.width),
+            nn.Linear(c.z_dim, c.width, bias=False),  # the norm removes what a bias would add
             _VirtualBatchNorm(c.width),
             nn.Linear(c.width, signal.num_values),
         )
