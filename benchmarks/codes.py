@@ -129,7 +129,7 @@ def plain_worker(batch: int, threads: int) -> Iterator[float]:
     def step(number: int) -> None:
         x = source.take(number * batch, batch).signals
         found = model.quantize(x)
-        out = model.reconstruct([q.vectors for q in found])
+        out = model.decode_vectors([q.vectors for q in found])
         loss = (out - x).square().mean() + 0.25 * sum(q.commitment_loss for q in found)
         adam.zero_grad()
         loss.backward()

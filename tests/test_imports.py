@@ -13,7 +13,8 @@ LAYERS = (
     ("nn", "losses", "data", "edit", "figures", "features"),
     ("models", "training", "metrics"),
     ("catalog", "presets", "settings", "run_data", "runs", "interop", "coding", "evaluation", "experiments", "demo"),
-    ("studio", "cli", "__init__"),
+    ("studio", "cli", "api"),
+    ("__init__",),
     ("__main__",),
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from anamorph.catalog import PRIORS, build, build_with_prior, config_class
-from anamorph.core.errors import UserError
+from anamorph.core.errors import UserError, nearest
 from anamorph.core.model import Encodes, Grows, LatentModel, require
 from anamorph.core.progress import Progress, no_progress
 from anamorph.core.recipe import Recipe
@@ -23,6 +24,7 @@ from anamorph.data.codes import CodeDataset, encode_dataset
 from anamorph.data.dataset import Dataset
 from anamorph.data.open import ReadOptions, absolute
 from anamorph.data.read_options import to_samples
+from anamorph.figures import display  # noqa: F401 (so that notebooks show batches as pictures)
 from anamorph.models.two_stage import TwoStageModel, identity_codec
 from anamorph.run_data import open_data, open_source_of, preview_data
 from anamorph.settings import Settings, settings_of, versions
@@ -40,7 +42,7 @@ __all__ = [
     "open_training",
     "resumed_settings",
     "settings_of",
-    "train",
+    "training_steps",
     "versions",
 ]
 
@@ -271,78 +273,104 @@ def _copy_first(run: Run, codes_of: str) -> None:
         model.first_stage.load_state_dict(weights)
 
 
-def train(
+def training_steps(
     model: str,
     source: str,
     images: int,
     out: str | Path,
     *,
     config: Any = None,
-    seed: int = 0,
-    batch: int = 128,
-    growing: Growing | None = None,
-    size: tuple[int, int] | None = None,
-    read_options: ReadOptions | None = None,
-    codes_of: str | Path = "",
+    settings: Mapping[str, Any] | None = None,
+    compute: ComputeRequest | None = None,
+    progress: Progress = no_progress,
+    **options: Any,
 ) -> Iterator[Status]:
-    """Train a model on a source, in a folder; goes on where an earlier call was stopped. Yields a status at every step.
+    """Train a model in a folder, or go on where an earlier call was stopped; yields a status at every step.
 
-    config: the model's settings; None for its defaults, or those that the run in the folder has. growing: how it grows, level
-    by level (`anamorph.presets` has a config and a growth that go together). size: of the images; None: as they are.
-    wanted: all of how a new run's source is read, such as the window of sounds. codes_of: of a prior, the folder of the run
-    whose codes it learns.
-    Raises: UserError if the folder holds another run, or for anything that cannot be trained.
+    Args:
+        model: name of a model or a prior of the catalog.
+        source: name or path of the data.
+        images: examples to see in all, counting repetitions.
+        out: the run's folder.
+        config: settings of the model; None: its defaults, or those of the run in the folder.
+        settings: settings of the model by name, which replace those of `config`.
+        compute: device, precision, threads and compilation, of a run that begins.
+        progress: called while the data are read.
+        options: any other parameter of `new_settings`.
+
+    Raises:
+        UserError: if the folder holds another run, or for anything that cannot be trained.
     """
-    folder = RunFolder(out)
+    config = _configured(model, config, settings or {})
+    return _training_steps(RunFolder(out), model, source, images, config, compute, progress, options)
+
+
+def _training_steps(
+    folder: RunFolder,
+    model: str,
+    source: str,
+    images: int,
+    config: Any,
+    compute: ComputeRequest | None,
+    progress: Progress,
+    options: dict[str, Any],
+) -> Iterator[Status]:
     with folder.locked():
         if folder.exists:
-            old = settings_of(folder)
-            asked = {
-                "model": model,
-                "source": absolute(source),
-                "seed": seed,
-                "batch": batch,
-                "growing": growing,
-                "codes_of": _folder(codes_of),
-            }
-            asked |= {"config": config} if config is not None else {}
-            asked |= (
-                _said(read_options, old) if read_options else {} if codes_of else {"size": size}
-            )  # a prior's size is its first stage's
-            other = [f"{name} {getattr(old, name)}" for name, value in asked.items() if getattr(old, name) != value]
-            if other or images < old.images:
-                raise UserError(
-                    f"{folder} holds a run of {', '.join(other) or f'{old.images:,} images'}, which is not what was asked "
-                    f"for: choose another folder, or ask for the same"
-                )
+            _check_same_run(folder, images, {"model": model, "source": source, "config": config, **options})
             folder.update_config({"images": images})
         else:
-            new_settings(
-                model,
-                source,
-                images,
-                config=config,
-                seed=seed,
-                batch=batch,
-                growing=growing,
-                read_options=read_options or ReadOptions(size),
-                codes_of=str(codes_of),
-            ).write(folder)
-        yield from open_training(folder).run_to_end()
+            new = new_settings(model, source, images, config=config, compute=compute, progress=progress, **options)
+            new.write(folder)
+        yield from open_training(folder, progress).run_to_end()
 
 
-def _said(wanted: ReadOptions, old: Settings) -> dict[str, Any]:
-    """What is said of how a source is read; lengths in samples at the rate that a run has."""
-    said = {f.name: getattr(wanted, f.name) for f in fields(wanted) if getattr(wanted, f.name) != f.default}
-    rate = getattr(old.signal, "sample_rate", 1)
-    return {name: to_samples(v, rate, name) if name in ("window", "hop") else v for name, v in said.items()}
+def _configured(model: str, config: Any, settings: Mapping[str, Any]) -> Any:
+    """Return a model's settings with some replaced; None if nothing is said about them.
+
+    Raises:
+        UserError: for a setting that the model does not have.
+    """
+    if not settings:
+        return config
+    config = config_class(model)() if config is None else config
+    known = [f.name for f in fields(config)]
+    for name in settings:
+        if name not in known:
+            raise UserError(f"{model} has no setting {name!r}; {nearest(name, known)}")
+    return replace(config, **settings)
+
+
+def _check_same_run(folder: RunFolder, images: int, requested: Mapping[str, Any]) -> None:
+    """Check that a folder holds the run that is requested, as far as that is said.
+
+    Raises:
+        UserError: naming what differs.
+    """
+    old = settings_of(folder)
+    expected = {name: value for name, value in requested.items() if value is not None and name != "read_options"}
+    expected |= {"source": absolute(requested["source"])}
+    expected |= {"codes_of": _folder(requested.get("codes_of", ""))}
+    read_options = requested.get("read_options")
+    if read_options is not None:
+        sample_rate = getattr(old.signal, "sample_rate", 1)
+        given = {f.name: getattr(read_options, f.name) for f in fields(read_options)}
+        given = {f.name: given[f.name] for f in fields(read_options) if given[f.name] != f.default}
+        lengths = {name: to_samples(given[name], sample_rate, name) for name in ("window", "hop") if name in given}
+        expected |= given | lengths
+    other = [f"{name} {getattr(old, name)}" for name, value in expected.items() if getattr(old, name) != value]
+    if other or images < old.images:
+        raise UserError(
+            f"{folder} holds a run of {', '.join(other) or f'{old.images:,} images'}, which is not what was asked for: "
+            f"choose another folder, or ask for the same"
+        )
 
 
 def _folder(codes_of: str | Path) -> str:
     return str(Path(codes_of).absolute()) if codes_of else ""
 
 
-def load(path: str | Path, device: str = "cpu", images: int | None = None) -> LatentModel:
+def load(path: str | PathLike[str], device: str = "cpu", images: int | None = None) -> LatentModel:
     """The model of a run, with averaged weights, as far as it has been trained; a growing one at the level it had reached.
 
     images: as it was when it had seen so many (`RunFolder.kept` tells when that was noted); None: as it is now, or, where

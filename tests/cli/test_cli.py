@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from anamorph.cli.live import duration
 from anamorph.cli.main import COMMANDS, main
 from anamorph.core.files import read_json
 from anamorph.core.space import read_codes
 from anamorph.training.folder import RunFolder
+from anamorph.training.live import duration
 from commands import fails, size
 
 TINY = ["--model.width", "16", "--model.w-dim", "5", "--model.z-dim", "3", "--threads", "1", "--compile", "off"]

@@ -113,14 +113,14 @@ def test_a_prior_is_trained_from_python(root: Path, tmp_path: Path) -> None:
     def train(images: int) -> int:
         config = PixelCNNConfig(width=8, layers=2, head_channels=8)
         of = root / "first"
-        ticks = anamorph.train("pixelcnn", "digits", images, tmp_path / "p", config=config, batch=16, codes_of=of)
+        ticks = anamorph.training_steps("pixelcnn", "digits", images, tmp_path / "p", config=config, batch=16, codes_of=of)
         return [status.images for status in ticks][-1]
 
     assert train(32) == 32
     assert train(64) == 64  # goes on
     assert isinstance(load(tmp_path / "p"), TwoStageModel)
     with pytest.raises(UserError, match="not what was asked"):
-        next(anamorph.train("pixelcnn", "digits", 64, tmp_path / "p", batch=16))
+        next(anamorph.training_steps("pixelcnn", "digits", 64, tmp_path / "p", batch=16))
 
 
 def test_what_does_not_go_together_is_told(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

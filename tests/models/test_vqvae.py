@@ -83,5 +83,5 @@ def test_a_model_with_codes_side_by_side_or_in_stages_or_of_scalars_returns_from
         assert check_codes(codes, model.spaces) == 3
         assert model.spaces[0].shape == (settings.get("codes_per_position", 1), 2, 4)
         torch.testing.assert_close(
-            model.decode(codes), model.likelihood.sample(model.reconstruct(model.quantize(x).vectors), "fixed")
+            model.decode(codes), model.likelihood.sample(model.decode_vectors(model.quantize(x).vectors), "fixed")
         )

@@ -49,7 +49,7 @@ def test_codes_reconstructions_and_losses_agree(load: Any, name: str) -> None:
     assert torch.equal(codes["bottom"].squeeze(1), t["output.id_b"])
     case.close(model.decode(codes), "output.decode_code", ATOL)
     found = model.quantize(t["input.x"])
-    case.close(model.reconstruct([q.vectors for q in found]), "output.dec", ATOL)
+    case.close(model.decode_vectors([q.vectors for q in found]), "output.dec", ATOL)
     case.close(torch.stack([q.commitment_loss for q in found]).sum().view(1), "output.diff", ATOL)
     random = {"top": t["input.random_code_t"].unsqueeze(1), "bottom": t["input.random_code_b"].unsqueeze(1)}
     case.close(model.decode(random), "output.decode_random_codes", ATOL)

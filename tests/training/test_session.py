@@ -23,7 +23,7 @@ from anamorph.data.arrays import load_arrays
 from anamorph.data.read_options import ReadOptions
 from anamorph.models.adversarial_autoencoders.alae import ALAEConfig
 from anamorph.run_data import has_held_out, open_data, preview_data
-from anamorph.runs import load, new_settings, open_training, settings_of, train
+from anamorph.runs import load, new_settings, open_training, settings_of, training_steps
 from anamorph.training import session
 from anamorph.training.autotune import ComputeRequest
 from anamorph.training.folder import KEPT, RunFolder
@@ -156,7 +156,7 @@ def test_two_trainings_in_one_folder_are_refused(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=f"process {os.getpid()}"), RunFolder(run.path).locked():
             pass
         with pytest.raises(UserError, match="is being trained"):
-            next(train("alae", str(data(tmp_path)), 10, run.path))
+            next(training_steps("alae", str(data(tmp_path)), 10, run.path))
     with run.locked():
         pass
 
@@ -342,10 +342,10 @@ def test_every_model_can_be_started_by_name(tmp_path: Path) -> None:
         source = "digits" if name.startswith(("style", "vq")) else str(data(tmp_path))
         if "image" not in MODELS[name].signals:
             source, wanted = str(recordings(tmp_path / "sounds")), ReadOptions(window=192, name_pattern="{digit}_{speaker}_*")
-        statuses = list(train(name, source, 16, out, config=config, batch=SIZE, read_options=wanted))
+        statuses = list(training_steps(name, source, 16, out, config=config, batch=SIZE, read_options=wanted))
         assert statuses[-1].images == 16
-        assert list(train(name, source, 16, out, batch=SIZE, read_options=wanted)) == []
-        (*_, last) = train(name, source, 24, out, config=config, batch=SIZE, read_options=wanted)
+        assert list(training_steps(name, source, 16, out, batch=SIZE, read_options=wanted)) == []
+        (*_, last) = training_steps(name, source, 24, out, config=config, batch=SIZE, read_options=wanted)
         assert last.images == settings_of(RunFolder(out)).images == 24
 
 
@@ -354,7 +354,7 @@ def test_sounds_that_are_read_otherwise_are_another_run(tmp_path: Path) -> None:
     wanted = ReadOptions(window="0.05s")  # 200 samples
 
     def again(wanted: ReadOptions) -> list[Status]:
-        return list(train("autoencoder", source, 8, tmp_path / "run", config=config, batch=8, read_options=wanted))
+        return list(training_steps("autoencoder", source, 8, tmp_path / "run", config=config, batch=8, read_options=wanted))
 
     assert len(again(wanted)) > 0
     assert again(ReadOptions(window=200)) == []
@@ -367,9 +367,9 @@ def test_another_run_in_the_folder_is_refused(tmp_path: Path) -> None:
     source = str(data(tmp_path))
     for arguments in (("vae", source, TOTAL), ("alae", "digits", TOTAL), ("alae", source, TOTAL - 1)):
         with pytest.raises(UserError, match="holds a run of .* choose another folder"):
-            next(train(*arguments, run.path, batch=SIZE))
+            next(training_steps(*arguments, run.path, batch=SIZE))
     with pytest.raises(UserError, match="holds a run of seed 0"):
-        next(train("alae", source, TOTAL, run.path, batch=SIZE, seed=9))
+        next(training_steps("alae", source, TOTAL, run.path, batch=SIZE, seed=9))
 
 
 def test_nothing_is_left_of_what_could_not_begin_or_was_killed(tmp_path: Path) -> None:

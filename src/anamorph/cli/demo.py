@@ -25,9 +25,9 @@ def main(words: Sequence[str]) -> int:
     from rich.console import Console
     from rich.table import Table
 
-    from anamorph.cli.live import Live, Stop
     from anamorph.demo import show_demo, train_demo
     from anamorph.training.folder import RunFolder
+    from anamorph.training.live import Live, Stop
 
     folder = RunFolder(options.out)
     note(f"training alae on digits (1,606 to learn from, 191 held out) in {folder}: about a minute on two cores")

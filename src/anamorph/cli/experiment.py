@@ -70,9 +70,9 @@ def main(words: Sequence[str]) -> int:
 
     import os
 
-    from anamorph.cli.live import Stop
     from anamorph.cli.train import COMPILED
     from anamorph.training.autotune import ComputeRequest
+    from anamorph.training.live import Stop
 
     if hasattr(os, "nice"):
         os.nice(5)

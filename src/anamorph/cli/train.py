@@ -181,12 +181,12 @@ def _watched(options: Any) -> dict[str, Any]:
 
 def run_training(folder: Any, logs: Logs) -> int:
     """Train the run in a locked folder to its total, showing how it goes; returns the exit status."""
-    from anamorph.cli.live import Live, Stop
     from anamorph.cli.logs import open_logs
     from anamorph.core.model import Samples
     from anamorph.evaluation.validation import validator_for
     from anamorph.run_data import has_held_out
     from anamorph.runs import open_training
+    from anamorph.training.live import Live, Stop
 
     with report_progress("reading") as progress:
         training = open_training(folder, progress)

@@ -18,6 +18,7 @@ from anamorph.core.prior import InpaintingMask, SamplingSettings
 from anamorph.core.progress import Progress, no_progress
 from anamorph.core.random import Random
 from anamorph.core.signal import Batch, Signal
+from anamorph.core.signal_methods import SignalMethods
 from anamorph.core.space import Codes, Space, check_codes
 from anamorph.core.stage import Stage
 
@@ -90,7 +91,7 @@ class LogLikelihood:
     terms: Mapping[str, Tensor] = field(default_factory=dict)
 
 
-class LatentModel(nn.Module, ABC):
+class LatentModel(SignalMethods, ABC):
     """Decodes codes of its spaces into signals.
 
     Args:
@@ -371,8 +372,10 @@ def require(model: LatentModel, capability: type[C], purpose: str) -> C:
     """
     if not isinstance(model, capability):
         has = ", ".join(known.phrase for known in _capabilities(model)) or "decodes"
-        wanted = CAPABILITIES[capability].phrase
-        raise UnsupportedOperation(f"{purpose} needs a model that {wanted}; {public_name(model)} only {has}", capability)
+        message = f"{purpose} needs a model that {CAPABILITIES[capability].phrase}; {public_name(model)} only {has}"
+        if capability in (Samples, HasPrior) and isinstance(model, Encodes) and not isinstance(model, HasPrior):
+            message += ": train a prior over its codes (codes_of, on the command line --codes-of), which does"
+        raise UnsupportedOperation(message, capability)
     return model
 
 

@@ -32,7 +32,7 @@ KEPT = 6
 class RunFolder:
     """What a training leaves behind: config.json, metrics.jsonl, checkpoints/, pictures/; and evaluation/, once measured."""
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.checkpoints, self.pictures = self.path / "checkpoints", self.path / "pictures"
         self.evaluation = self.path / "evaluation"

@@ -125,7 +125,7 @@ class VQVAE(Encodes, HasDecoderLikelihood):
             found.ids = found.ids.movedim(0, 1).squeeze(2)  # [stages, B, 1, h, w]
         return found
 
-    def reconstruct(self, vectors: Tensor) -> Tensor:
+    def decode_vectors(self, vectors: Tensor) -> Tensor:
         """What p(x | codes) is read off [B, outputs, H, W], from vectors [B, maps, h, w, D]."""
         out: Tensor = self.decoder(vectors.movedim(-1, 2).flatten(1, 2))
         return out
@@ -143,7 +143,7 @@ class VQVAE(Encodes, HasDecoderLikelihood):
         ids = codes["codes"]
         if isinstance(self.quantizer, ResidualQuantizer):
             ids = ids.movedim(1, 0).unsqueeze(2)
-        return self.reconstruct(self.quantizer.lookup(ids))
+        return self.decode_vectors(self.quantizer.lookup(ids))
 
 
 def _quantizer(c: VQVAEConfig) -> Quantizer:
@@ -171,7 +171,7 @@ def recipe(model: VQVAE) -> Recipe:
     def reconstruction(batch: Batch, stage: Stage, random: Random) -> LossOutput:
         x = batch.signals
         found = model.quantize(x, random)
-        out = model.reconstruct(found.vectors)
+        out = model.decode_vectors(found.vectors)
         law.gather(x, out)
         if isinstance(law, SharedGaussian):
             terms = {"squared_error": law.squared_error(x, out)}

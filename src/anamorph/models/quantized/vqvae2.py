@@ -143,7 +143,7 @@ class VQVAE2(Encodes, HasDecoderLikelihood):
             found.append(level.quantize(own, random))
         return found
 
-    def reconstruct(self, vectors: list[Tensor]) -> Tensor:
+    def decode_vectors(self, vectors: list[Tensor]) -> Tensor:
         """The mean image from each level's quantised vectors [B, h, w, D], coarse first."""
         maps = [v.movedim(-1, 1) for v in vectors]
         enlarged = [enlarge(m) for enlarge, m in zip(self.upsample, maps, strict=False)]
@@ -161,7 +161,7 @@ class VQVAE2(Encodes, HasDecoderLikelihood):
 
     def _decoder_output(self, codes: Codes) -> Tensor:
         ids = [codes[space.name].squeeze(1) for space in self.spaces]
-        return self.reconstruct([level.codebook.lookup(i) for level, i in zip(self.coarse_first, ids, strict=True)])
+        return self.decode_vectors([level.codebook.lookup(i) for level, i in zip(self.coarse_first, ids, strict=True)])
 
 
 def recipe(model: VQVAE2) -> Recipe:
@@ -169,7 +169,7 @@ def recipe(model: VQVAE2) -> Recipe:
 
     def reconstruction(batch: Batch, stage: Stage, random: Random) -> LossOutput:
         found = model.quantize(batch.signals, random)
-        again = model.reconstruct([q.vectors for q in found])
+        again = model.decode_vectors([q.vectors for q in found])
         model.likelihood.gather(batch.signals, again)
         commitment = torch.stack([q.commitment_loss for q in found]).sum()
         terms = {

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import signal
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -15,9 +16,11 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from anamorph.training.session import Status
 
-__all__ = ["Live", "Stop", "duration"]
+__all__ = ["Live", "Stop", "duration", "line_progress"]
 
 EVERY_SECONDS = 10.0
+NOTEBOOK_SECONDS = 0.5
+"""Between two updates of the line in a notebook, whose browser has to draw each."""
 
 
 class Stop:
@@ -73,9 +76,31 @@ class Live:
         )
         if self.console.is_terminal:
             self._bar.update(self._task, completed=status.images, total=status.total, line=line)
+        elif in_notebook():
+            if time.monotonic() - self._printed > NOTEBOOK_SECONDS or status.images >= status.total:
+                self._printed = time.monotonic()
+                print(f"\r{line:<120}", end="", flush=True)
         elif status.record and (time.monotonic() - self._printed > EVERY_SECONDS or status.images >= status.total):
             self._printed = time.monotonic()
             print(line, flush=True)
+
+
+def in_notebook() -> bool:
+    """Return whether the output goes to a Jupyter notebook, where a line can be written over, though it is no terminal."""
+    return "ipykernel" in sys.modules
+
+
+def line_progress(what: str) -> Callable[[int, int], None]:
+    """Return a function of (done, total) that writes over one line of stderr, at most twice a second."""
+    printed = time.monotonic()
+
+    def show(done: int, total: int) -> None:
+        nonlocal printed
+        if time.monotonic() - printed > NOTEBOOK_SECONDS:
+            printed = time.monotonic()
+            print(f"\r{what}: {done:,} of {total:,}", end="" if done < total else "\n", file=sys.stderr, flush=True)
+
+    return show
 
 
 def _losses(record: dict[str, Any]) -> str:
