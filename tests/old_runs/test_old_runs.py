@@ -9,6 +9,7 @@ import json
 import math
 import zipfile
 from collections import Counter
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from anamorph.core.space import check_codes
 from anamorph.edit.directions import Directions
 from anamorph.models.two_stage import TwoStageModel
 from anamorph.runs import load, open_training
+from anamorph.settings import settings_of
 from anamorph.studio.describe import describe
 from anamorph.studio.points import DecodeOptions, FromSeed
 from anamorph.studio.saved_session import Session
@@ -88,6 +90,24 @@ def test_an_old_run_opens_samples_resumes_and_shows(name: str, unpacked: Any) ->
         found = folder.latest()
         assert found is not None
         assert same_tensors(signs(found[0]), expected["tensors"], exact)
+
+
+def unnamed(kind: Any, values: Any, where: str) -> list[str]:
+    """The fields of a dataclass, and of those within it, that plain values do not name."""
+    wrong = [f"{where}.{f.name}" for f in fields(kind) if f.name not in values]
+    inner = {f.name: getattr(kind, f.name) for f in fields(kind) if is_dataclass(getattr(kind, f.name)) and f.name != "config"}
+    return wrong + [text for name, one in inner.items() for text in unnamed(one, values.get(name, {}), f"{where}.{name}")]
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_migrated_config_names_every_setting(name: str, unpacked: Any) -> None:
+    """Otherwise a new default would change what an old run is."""
+    run, _ = unpacked(name)
+    config, settings = RunFolder(run).config(), settings_of(RunFolder(run))
+    model = settings.config if isinstance(settings.config, tuple) else (settings.config,)
+    plain = config["config"] if isinstance(config["config"], list) else [config["config"]]
+    wrong = [text for kind, values in zip(model, plain, strict=True) for text in unnamed(kind, values, "config")]
+    assert not wrong + unnamed(settings, {**config, "config": {}}, "run")
 
 
 def test_what_lies_in_an_old_run_folder_is_read(unpacked: Any) -> None:

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written under a temporary name, flushed, then renamed. Nothing is pickled."""
+"""Files that are either complete or absent: written under a temporary name, flushed, then renamed. Nothing is pickled."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`; what was written there replaces `path` in one step, or vanishes on an error."""
+    """Yield a temporary path beside `path`. Its file replaces `path` in one step at the end, or is deleted after an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
@@ -48,12 +48,17 @@ def _sync_folder(folder: Path) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
+    """Write a value as JSON, atomically."""
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:
-    """Raises: UserError if the file is missing or not JSON."""
+    """Read a JSON file.
+
+    Raises:
+        UserError: if the file is missing or not JSON.
+    """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -61,9 +66,10 @@ def read_json(path: Path) -> Any:
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write tensors and text facts as one safetensors file.
+    """Write tensors and metadata as one safetensors file, atomically.
 
-    Raises: OSError, with the path named and any older file of that name left whole, if the disk is full or not writable.
+    Raises:
+        OSError: if the disk is full or not writable; an older file of that name stays as it was.
     """
     with atomic_write(path) as temporary:
         try:
@@ -73,17 +79,19 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """The text facts of a safetensors file, without its tensors.
+    """Read the metadata of a safetensors file, without its tensors.
 
-    Raises: UserError if the file is missing, cut short or of another format.
+    Raises:
+        UserError: if the file is missing, truncated or of another format.
     """
     return _opened(path, "cpu", lambda file: dict(file.metadata() or {}))
 
 
 def read_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors and the text facts of a safetensors file.
+    """Read the tensors and the metadata of a safetensors file.
 
-    Raises: UserError if the file is missing, cut short or of another format.
+    Raises:
+        UserError: if the file is missing, truncated or of another format.
     """
 
     def read(file: Any) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -93,7 +101,7 @@ def read_tensors(path: Path, device: str = "cpu") -> tuple[dict[str, Tensor], di
 
 
 def _opened(path: Path, device: str, read: Callable[[Any], T]) -> T:
-    """What `read` finds in a safetensors file, whose length is checked against what it says of itself."""
+    """Apply `read` to an open safetensors file, whose length is checked against its header."""
     if not path.is_file():
         raise UserError(f"no such file: {path}")
     try:

@@ -1,4 +1,4 @@
-"""Names for weights: equal ones have equal names, on every machine."""
+"""Fingerprints of weights: equal weights have equal fingerprints, on every machine."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ __all__ = ["fingerprint_of"]
 
 
 def fingerprint_of(model: nn.Module, about: str = "", rename: Callable[[str], str] = str) -> str:
-    """A fingerprint of a model's weights.
+    """Compute a fingerprint of a model's weights, 16 hexadecimal digits.
 
-    about: anything else that the fingerprint should depend on. rename: gives each tensor the name that it is known by.
+    Args:
+        model: its state_dict is hashed.
+        about: anything else that the fingerprint should depend on.
+        rename: maps the name of each tensor to the one that is hashed.
     """
     digest = hashlib.blake2b(about.encode(), digest_size=8)
     for name, value in sorted((rename(name), value) for name, value in model.state_dict().items()):

@@ -1,4 +1,4 @@
-"""Several processes that train one model: who this one is, and sums over all of them. Alone, every sum is itself."""
+"""Several processes that train one model: the rank of this one, and sums over all of them."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ __all__ = ["mean_over_processes", "rank", "sum_over_processes", "world_size"]
 
 
 def world_size() -> int:
-    """How many processes train together."""
+    """Return the number of processes that train together."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """Which of them this is, from 0."""
+    """Return the rank of this process, from 0."""
     return dist.get_rank() if world_size() > 1 else 0
 
 
 def sum_over_processes(tensors: Sequence[Tensor]) -> None:
-    """Replace each tensor by its sum over the processes; one message for all of them."""
+    """Replace each tensor by its sum over the processes; all are sent in one message."""
     if world_size() == 1 or not tensors:
         return
     flat = torch.cat([t.reshape(-1) for t in tensors])

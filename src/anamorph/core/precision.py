@@ -1,4 +1,4 @@
-"""How exactly numbers are kept."""
+"""Precision of arithmetic."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ __all__ = ["at_least_float32", "autocast_off"]
 
 
 def autocast_off(x: Tensor) -> torch.autocast:
-    """Switches autocast off: for layers so narrow that lower precision would cost accuracy and save no time."""
+    """Switch autocast off, for layers so narrow that lower precision would cost accuracy and save no time."""
     return torch.autocast(x.device.type, enabled=False)
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """x in single precision, if it was in less: for sums and roots, and for what leaves a model."""
+    """Convert x to single precision if it has less, as for sums, roots and the outputs of models."""
     return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -1,4 +1,4 @@
-"""How long work tells how far it is."""
+"""Progress of long work, as a callback."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable
 __all__ = ["Progress", "no_progress"]
 
 Progress = Callable[[int, int], None]
-"""Told how many are done, and of how many."""
+"""A function of (done, total), called now and then."""
 
 
 def no_progress(done: int, total: int) -> None:
-    """Tells nobody."""
+    """Ignore progress."""

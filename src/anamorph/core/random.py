@@ -1,7 +1,7 @@
 """Random numbers as a function of (seed, step, phase), and their replay.
 
-Whoever asks for the numbers of one step and phase gets the same ones, however training was interrupted or divided:
-every process and micro-batch draws for the whole batch and keeps its own strided part.
+A step and phase always get the same numbers, however training was interrupted or divided among processes.
+Every process and micro-batch generates those of the whole batch and keeps its own strided part.
 """
 
 from __future__ import annotations
@@ -19,37 +19,38 @@ from anamorph.core.errors import UserError
 __all__ = ["Random", "Recorder", "Replay", "Request", "Seeded", "Sliced"]
 
 Request = tuple[Literal["normal", "uniform", "integers"], tuple[int, ...], int, int, bool]
-"""One request: kind, shape, low, high, shared."""
+"""A request for numbers: kind, shape, low, high, shared."""
 
 
 class Random(ABC):
     """A stream of random tensors.
 
-    The first axis of a shape runs over the examples of the batch, unless the draw is `shared` by all of them.
+    The first axis of a shape runs over the examples of the batch, unless the numbers are `shared` by all of them.
     """
 
     @abstractmethod
-    def generate(self, request: Request) -> Tensor: ...
+    def generate(self, request: Request) -> Tensor:
+        """Return the numbers of a request, a tensor of its shape."""
 
     def normal(self, *shape: int, shared: bool = False) -> Tensor:
-        """Standard normal numbers."""
+        """Return standard normal numbers."""
         return self.generate(("normal", shape, 0, 0, shared))
 
     def uniform(self, *shape: int, shared: bool = False) -> Tensor:
-        """Numbers in [0, 1)."""
+        """Return numbers in [0, 1)."""
         return self.generate(("uniform", shape, 0, 0, shared))
 
     def integers(self, low: int, high: int, shape: Sequence[int], shared: bool = False) -> Tensor:
-        """Whole numbers in low .. high - 1."""
+        """Return whole numbers in low .. high - 1."""
         return self.generate(("integers", tuple(shape), low, high, shared))
 
 
 class Seeded(Random):
-    """The stream that belongs to a seed and a place, such as (step, phase)."""
+    """The stream of a seed and a key, such as (step, phase)."""
 
-    def __init__(self, seed: int, *place: int | str, device: torch.device | str = "cpu") -> None:
-        key = hashlib.blake2b(repr((seed, *place)).encode(), digest_size=7).digest()
-        self.generator = torch.Generator(device).manual_seed(int.from_bytes(key, "little"))
+    def __init__(self, seed: int, *key: int | str, device: torch.device | str = "cpu") -> None:
+        digest = hashlib.blake2b(repr((seed, *key)).encode(), digest_size=7).digest()
+        self.generator = torch.Generator(device).manual_seed(int.from_bytes(digest, "little"))
 
     def generate(self, request: Request) -> Tensor:
         kind, shape, low, high, _ = request
@@ -62,7 +63,7 @@ class Seeded(Random):
 
 
 class Sliced(Random):
-    """The part [offset::stride] of another stream's examples: a process's, or a micro-batch's."""
+    """The part [offset::stride] of another stream: that of one process or one micro-batch."""
 
     def __init__(self, whole: Random, offset: int, stride: int) -> None:
         self.whole, self.offset, self.stride = whole, offset, stride
@@ -71,28 +72,28 @@ class Sliced(Random):
         kind, shape, low, high, shared = request
         if shared or self.stride == 1:
             return self.whole.generate(request)
-        everyone = self.whole.generate((kind, (shape[0] * self.stride, *shape[1:]), low, high, shared))
-        return everyone[self.offset :: self.stride]
+        whole_batch = self.whole.generate((kind, (shape[0] * self.stride, *shape[1:]), low, high, shared))
+        return whole_batch[self.offset :: self.stride]
 
 
 class Replay(Random):
-    """Gives recorded tensors back, in order; checks that each has the shape asked for."""
+    """Recorded tensors, returned in order; each must have the requested shape."""
 
     def __init__(self, recorded: Sequence[Tensor]) -> None:
         self.recorded, self.position = list(recorded), 0
 
     def generate(self, request: Request) -> Tensor:
         if self.position >= len(self.recorded):
-            raise UserError(f"the replay holds {len(self.recorded)} draws, and {request[:2]} was asked for after them")
+            raise UserError(f"the replay has {len(self.recorded)} tensors, and {request[:2]} was requested after them")
         value = self.recorded[self.position]
         if tuple(value.shape) != request[1]:
-            raise UserError(f"draw {self.position} of the replay is {list(value.shape)}, {request[:2]} was asked for")
+            raise UserError(f"tensor {self.position} of the replay is {list(value.shape)}, and {request[:2]} was requested")
         self.position += 1
         return value
 
 
 class Recorder(Random):
-    """Passes another stream on, and keeps what was asked of it."""
+    """Another stream, whose requests are recorded."""
 
     def __init__(self, source: Random) -> None:
         self.source = source

@@ -1,4 +1,4 @@
-"""Spectra of sounds as ears have them: how loud each pitch is at each moment, on the mel scale and in decibels."""
+"""Log-mel spectrograms: the level of each frequency band at each moment, on the mel scale and in decibels."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ __all__ = ["log_mel", "mel", "mel_filters"]
 
 WINDOW_SECONDS = 0.032
 FLOOR_DB = -100.0
-"""What is no louder is taken for it."""
+"""Lower levels are clamped to this."""
 BANDS = 80
 
 
 def mel(hertz: float) -> float:
-    """Frequency on the mel scale, where equal steps sound equal (O'Shaughnessy 1987, Speech Communication, p. 150)."""
+    """Convert a frequency to the mel scale, of equal steps in pitch (O'Shaughnessy 1987, Speech Communication, p. 150)."""
     return 2595 * math.log10(1 + hertz / 700)
 
 
@@ -25,8 +25,11 @@ def _hertz(mels: Tensor) -> Tensor:
 
 
 def mel_filters(n_mels: int, bins: int, sample_rate: int) -> Tensor:
-    """Triangles [bands, bins] over the bins 0 .. rate / 2 of a spectrum: each rises to one at its centre and falls to nothing
-    at its neighbours' centres, which lie at equal steps on the mel scale (Davis and Mermelstein 1980, IEEE TASSP 28(4))."""
+    """Return triangular filters [n_mels, bins] over the frequencies 0 .. sample_rate / 2.
+
+    Each rises to one at its centre and falls to zero at its neighbours' centres. Centres lie at equal steps on the mel scale
+    (Davis and Mermelstein 1980, IEEE TASSP 28(4)).
+    """
     edges = _hertz(torch.linspace(0, mel(sample_rate / 2), n_mels + 2, dtype=torch.float64))
     frequency = torch.linspace(0, sample_rate / 2, bins, dtype=torch.float64)
     low, centre, high = (edges[i : n_mels + i, None] for i in range(3))
@@ -35,11 +38,19 @@ def mel_filters(n_mels: int, bins: int, sample_rate: int) -> Tensor:
 
 
 def log_mel(x: Tensor, sample_rate: int, n_mels: int = BANDS, hop: int | None = None) -> Tensor:
-    """Decibels [B, bands, frames] of sounds [B, C, T] in [-1, 1], of all channels together; about 0 for a sine at full scale.
+    """Compute the log-mel spectrogram of sounds, of the mean of their channels.
 
-    Frames are hop samples apart (by default a quarter of a window), centred, in Hann windows of 32 ms; the spectrum is
-    interpolated fourfold (by zeros behind each window), so that the lowest bands, which are narrower than its resolution, are
-    not empty.
+    Hann windows of 32 ms are centred on each frame. The spectrum is interpolated fourfold by zero padding, so that the lowest
+    bands, which are narrower than its resolution, are not empty.
+
+    Args:
+        x: sounds [B, C, T] in [-1, 1].
+        sample_rate: in hertz.
+        n_mels: number of bands.
+        hop: samples from one frame to the next; None: a quarter of a window.
+
+    Returns:
+        Decibels [B, n_mels, frames]; about 0 for a sine at full scale.
     """
     width = max(16, 2 ** round(math.log2(WINDOW_SECONDS * sample_rate)))
     window = torch.hann_window(width, device=x.device)

@@ -1,4 +1,4 @@
-"""Choosing how the arithmetic is done: device, precision, threads, compilation; by timing, once per run."""
+"""Choose device, precision, threads and compilation of a run, by timing a few steps once."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from anamorph.training.run import ComputeSettings, Precision, Run
 __all__ = ["ComputeRequest", "apply_compute_settings", "autotune", "cpu_count"]
 
 WORTH_BFLOAT16 = 1.2
-"""How many times as fast bfloat16 must be to be chosen over float32."""
+"""bfloat16 is chosen over float32 if it is faster by this factor."""
 WORTH_COMPILING_SECONDS = 300
-"""How long a run must be expected to take, uncompiled, for a compilation (one to four minutes) to pay; per compilation."""
+"""A compilation takes one to four minutes. It pays for runs that would take longer than this; per compilation."""
 TRIAL_SECONDS, TRIALS = 1.0, 15
-"""How long a candidate is timed: about so many seconds, at most so many steps."""
+"""Seconds for which each candidate is timed, and the largest number of steps."""
 
 
 @dataclass(frozen=True)
 class ComputeRequest:
-    """What the user has decided; None where it is to be found out."""
+    """What the user has decided about the computation; None where it is chosen by timing."""
 
     device: str | None = None
     precision: Precision | None = None
@@ -41,17 +41,24 @@ class ComputeRequest:
 
 
 def cpu_count() -> int:
-    """The processors that this process may use."""
+    """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def autotune(
     request: ComputeRequest, build: Callable[[ComputeSettings], Run], source: Source, images: int, num_graphs: int = 1
 ) -> ComputeSettings:
-    """The fastest machine within the user's choice, found by timing a few steps of the run that `build` makes.
+    """Return the fastest settings within a request, found by timing a few steps.
 
-    images: how many are to be trained on; kinds: how many steps would have to be compiled. They decide whether that pays.
-    Raises: UserError for a device that is not there, or a compilation that cannot work.
+    Args:
+        request: what the user has decided.
+        build: makes the run that is timed.
+        source: its data.
+        images: examples that the run will see; decides whether compilation pays.
+        num_graphs: compilations that the run would need.
+
+    Raises:
+        UserError: for a device that is absent, or a compilation that cannot work.
     """
     device = request.device or ("cuda" if torch.cuda.is_available() else "cpu")
     _check_device(device)
@@ -74,9 +81,10 @@ def autotune(
 
 
 def apply_compute_settings(compute: ComputeSettings) -> None:
-    """Make this process compute as the machine says.
+    """Set this process's threads and memory as a run needs them.
 
-    Raises: UserError if the device is not there.
+    Raises:
+        UserError: if the device is absent.
     """
     _check_device(compute.device)
     torch.set_num_threads(compute.threads)
@@ -88,42 +96,45 @@ def _check_device(device: str) -> None:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"the device {device!r} is not there ({reason}): use --device cpu") from error
+        raise UserError(f"the device {device!r} is not available ({reason}): use the device cpu") from error
 
 
-def _threads(choice: ComputeRequest, device: str) -> list[int]:
-    if choice.threads is not None:
-        return [choice.threads]
-    asked = os.environ.get("OMP_NUM_THREADS", "")
+def _threads(request: ComputeRequest, device: str) -> list[int]:
+    if request.threads is not None:
+        return [request.threads]
+    variable = os.environ.get("OMP_NUM_THREADS", "")
     if device != "cpu":
         return [torch.get_num_threads()]
-    if asked.isdigit() and int(asked):
-        return [int(asked)]
+    if variable.isdigit() and int(variable):
+        return [int(variable)]
     return sorted({1, cpu_count()})
 
 
 def _time(
     candidates: list[ComputeSettings], build: Callable[[ComputeSettings], Run], source: Source, images: int
 ) -> dict[ComputeSettings, float]:
-    """Images per second of each candidate at the stage where `images` ends, as the median over rounds in which they take
-    turns, so that a moment's luck decides nothing; a single candidate is timed too, to know how long the run will take."""
+    """Return the images per second of each candidate, at the stage where `images` ends.
+
+    Candidates take turns and medians are compared, so that a disturbance of the machine decides nothing. A single candidate is
+    timed too, to know how long the run will take.
+    """
     before = torch.get_num_threads()
     run = build(candidates[0])
     stage = run.schedule.at(images)
     batch = source.take(0, stage.batch, stage.level).to(torch.device(candidates[0].device))
-    seconds: dict[ComputeSettings, list[float]] = {machine: [] for machine in candidates}
+    seconds: dict[ComputeSettings, list[float]] = {compute: [] for compute in candidates}
     end = time.perf_counter() + TRIAL_SECONDS * len(candidates)
     for trial in range(TRIALS + 1):
-        for machine in candidates:
-            apply_compute_settings(machine)
-            run.compute = machine
+        for compute in candidates:
+            apply_compute_settings(compute)
+            run.compute = compute
             start = time.perf_counter()
             _step(run, batch, stage)
-            seconds[machine].append(time.perf_counter() - start)
+            seconds[compute].append(time.perf_counter() - start)
         if trial and time.perf_counter() > end:
             break
     torch.set_num_threads(before)
-    return {machine: stage.batch / median(took[1:]) for machine, took in seconds.items()}  # the first round warms up
+    return {compute: stage.batch / median(times[1:]) for compute, times in seconds.items()}  # the first round warms up
 
 
 def _step(run: Run, batch: Batch, stage: Stage) -> None:
@@ -134,7 +145,7 @@ def _step(run: Run, batch: Batch, stage: Stage) -> None:
 
 
 def _can_compile() -> bool:
-    """Whether torch can compile a phase here: it needs a C++ compiler, Python's headers, and a torch that traces gradients."""
+    """Return whether torch can compile here: it needs a C++ compiler, Python's headers, and torch 2.11 or newer."""
     if not hasattr(torch._dynamo.config, "trace_autograd_ops"):
         return False
     try:
@@ -145,8 +156,11 @@ def _can_compile() -> bool:
 
 
 def _keep_freed_memory() -> None:
-    """Ask glibc to keep what is freed: a training step frees and takes the same large blocks again and again, and the page
-    faults of giving them back in between cost up to a third of it."""
+    """Ask glibc to keep freed memory.
+
+    A training step frees and allocates the same large blocks again and again. Returning them in between costs page faults,
+    up to a third of the time.
+    """
     if not sys.platform.startswith("linux"):
         return
     try:

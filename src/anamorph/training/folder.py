@@ -22,15 +22,15 @@ __all__ = ["RunFolder"]
 T = TypeVar("T")
 
 NAME = re.compile(r"\d{12}(-kept)?\.safetensors")
-"""Of a checkpoint: how many images it has seen, and whether it is kept."""
+"""Names of checkpoints: images seen, and whether the checkpoint stays when newer ones come."""
 BEST = "check/held_out_nats_per_code"
-"""By what the best checkpoint is the best, unless it says so itself."""
+"""The metric of the best checkpoint, unless its metadata name another."""
 KEPT = 6
-"""Checkpoints at pictures of the timeline that are kept besides the latest."""
+"""Checkpoints that stay besides the newest ones, of those that belong to pictures of the timeline."""
 
 
 class RunFolder:
-    """What a training leaves behind: config.json, metrics.jsonl, checkpoints/, pictures/; and evaluation/, once measured."""
+    """The files of a run: config.json, metrics.jsonl, checkpoints/, pictures/; and evaluation/, once it was evaluated."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
@@ -47,9 +47,10 @@ class RunFolder:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Holds the folder against other trainings; the operating system lets go of it when the process dies.
+        """Lock the folder against other trainings; the operating system releases the lock when the process dies.
 
-        Raises: UserError if another process holds it.
+        Raises:
+            UserError: if another process has the lock.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / "lock").open("a+") as file:
@@ -60,71 +61,87 @@ class RunFolder:
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
-            for left in self.checkpoints.glob(".*.part"):  # what a killed process did not finish
+            for left in self.checkpoints.glob(".*.part"):  # left unfinished by a killed process
                 left.unlink(missing_ok=True)
             try:
                 yield
             finally:
-                if [path.name for path in self.path.iterdir()] == ["lock"]:  # nothing came of it: leave nothing behind
+                if [path.name for path in self.path.iterdir()] == ["lock"]:  # no run was started: leave nothing behind
                     (self.path / "lock").unlink()
                     self.path.rmdir()
 
     def write_config(self, config: dict[str, Any]) -> None:
+        """Write config.json in the present format."""
         write_json(self.path / "config.json", {"format": FORMAT, **config})
 
     def update_config(self, changes: dict[str, Any]) -> None:
-        """Change some settings of config.json and leave the others as they were written."""
+        """Change some settings of config.json; the others stay."""
         write_json(self.path / "config.json", self.config() | changes)
 
     def config(self) -> dict[str, Any]:
-        """Raises: UserError if this is no run, or one of a newer anamorph."""
+        """Read config.json; that of an older format is converted.
+
+        Raises:
+            UserError: if this is no run, or one of a newer anamorph.
+        """
         if not self.exists:
             raise UserError(f"{self} is no run (it has no config.json): `anamorph train MODEL SOURCE --out {self}` makes one")
         config = read_json(self.path / "config.json")
         if not isinstance(config, dict):
-            raise UserError(f"{self}/config.json is not as anamorph wrote it: bring it back, or start a new run")
+            raise UserError(f"{self}/config.json was changed and cannot be read: restore it, or start a new run")
         _check_format(self.path / "config.json", config.get("format"))
         return current_config(config)
 
     def checkpoint_files(self) -> list[Path]:
-        """The checkpoints, newest first."""
+        """Return the checkpoints, newest first."""
         named = [path for path in self.checkpoints.glob("*.safetensors") if NAME.fullmatch(path.name)]
         return sorted(named, key=_images_of, reverse=True)
 
     def images_seen(self) -> int:
-        """The images that the newest readable checkpoint has seen; 0 if there is none yet.
+        """Return the images that the newest readable checkpoint has seen; 0 if there is none yet.
 
-        Raises: UserError if there are checkpoints but none can be read.
+        Raises:
+            UserError: if there are checkpoints but none can be read.
         """
         return int(self.progress()["images"])
 
     def progress(self) -> dict[str, Any]:
-        """How far the newest readable checkpoint has come; as `seen`."""
-        facts = self.metadata()
-        found: dict[str, Any] = json.loads(facts["progress"]) if facts else {"images": 0}
-        return found
+        """Return the progress that the newest readable checkpoint has recorded; see `images_seen`."""
+        metadata = self.metadata()
+        progress: dict[str, Any] = json.loads(metadata["progress"]) if metadata else {"images": 0}
+        return progress
 
     def metadata(self) -> dict[str, str] | None:
-        """The facts of the newest readable checkpoint, without its tensors; as `latest`."""
+        """Return the metadata of the newest readable checkpoint, without its tensors; see `latest`."""
         found = self._newest(_read_metadata)
         return found[0] if found else None
 
     def checkpoint_in_use(self) -> dict[str, Any]:
-        """Which checkpoint `latest(best=True)` gives, without its tensors: how many images it had seen, and which it is (the
-        newest; or the best, and by what).
+        """Describe the checkpoint that `latest(best=True)` returns, without its tensors.
 
-        Raises: UserError if there is none yet, or none can be read.
+        Returns:
+            Its progress, and as "which" either "newest" or "best by METRIC".
+
+        Raises:
+            UserError: if there is none yet, or none can be read.
         """
-        facts = _read_metadata(self.best) if self.best.is_file() else self.metadata()
-        if facts is None:
+        metadata = _read_metadata(self.best) if self.best.is_file() else self.metadata()
+        if metadata is None:
             raise UserError(f"{self} has no checkpoint yet: train it a little with `anamorph resume {self}`")
-        found: dict[str, Any] = json.loads(facts["progress"])
-        return found | {"which": f"best by {facts.get('best', BEST)}" if self.best.is_file() else "newest"}
+        progress: dict[str, Any] = json.loads(metadata["progress"])
+        return progress | {"which": f"best by {metadata.get('best', BEST)}" if self.best.is_file() else "newest"}
 
     def save(self, run: Run, metadata: dict[str, str], keep: bool) -> Path:
-        """Write a checkpoint; keep: also when newer ones come. Older ones are thinned only once it is whole.
+        """Write a checkpoint, then delete some older ones.
 
-        Raises: Diverged, writing nothing, if a weight is not finite. OSError if the disk is full; older ones stay.
+        Args:
+            run: what is saved.
+            metadata: saved with it.
+            keep: whether the checkpoint stays when newer ones come.
+
+        Raises:
+            Diverged: if a weight is not finite; nothing is written.
+            OSError: if the disk is full; older checkpoints stay.
         """
         run.check_finite()
         path = self.checkpoints / f"{run.images:012d}{'-kept' * keep}.safetensors"
@@ -133,17 +150,17 @@ class RunFolder:
         return path
 
     def save_best(self, run: Run, by: str = BEST) -> None:
-        """Keep the run as it is now as its best so far, by a number of its log; as `save`."""
+        """Write the best checkpoint so far, by a metric of the log; see `save`."""
         run.check_finite()
         write_tensors(self.best, run.tensors(), {"format": str(FORMAT), **run.metadata(), "best": by})
 
     @property
     def best(self) -> Path:
-        """Where a run is kept as it was when it did best on held-out data, if that was looked at."""
+        """The path of the checkpoint that was best on held-out data, if that was measured."""
         return self.checkpoints / "best.safetensors"
 
     def _thin(self, newest: Path) -> None:
-        """Keep the newest, the one before it, and some at pictures, evenly spread."""
+        """Delete checkpoints except the newest, the one before it, and some that belong to pictures, evenly spread."""
         kept = [path for path in self.checkpoint_files() if "-kept" in path.name and path != newest]
         spread = {kept[round(i * (len(kept) - 1) / (KEPT - 1))] for i in range(KEPT)} if len(kept) > KEPT else set(kept)
         before = [path for path in self.checkpoint_files() if path != newest][:1]
@@ -152,16 +169,23 @@ class RunFolder:
                 path.unlink()
 
     def checkpoint_images(self) -> list[int]:
-        """How many images had been seen at each checkpoint, first to last."""
+        """Return the images seen at each checkpoint, in ascending order."""
         return sorted({_images_of(path)[0] for path in self.checkpoint_files()})
 
     def latest(
         self, images: int | None = None, best: bool = False
     ) -> tuple[dict[str, Tensor], dict[str, str], list[str]] | None:
-        """Tensors and facts of the newest readable checkpoint, and what was wrong with newer ones; None if there is none yet.
+        """Read the newest readable checkpoint.
 
-        images: only of those that had seen so many. best: rather the best one, if it is known.
-        Raises: UserError if there are checkpoints but none can be read.
+        Args:
+            images: consider only checkpoints that had seen this many images.
+            best: prefer the best checkpoint, if there is one.
+
+        Returns:
+            Tensors, metadata, and the problems of newer checkpoints; None if there is none yet.
+
+        Raises:
+            UserError: if there are checkpoints but none can be read.
         """
         if best and self.best.is_file():
             return (*_read_checkpoint(self.best), [])
@@ -169,7 +193,7 @@ class RunFolder:
         return (*found[0], found[1]) if found else None
 
     def _newest(self, read: Callable[[Path], T], images: int | None = None) -> tuple[T, list[str]] | None:
-        """What `read` gets from the newest checkpoint that it can read, and what was wrong with newer ones."""
+        """Return the result of `read` for the newest checkpoint that it can read, and the problems of newer ones."""
         problems: list[str] = []
         for path in (path for path in self.checkpoint_files() if images in (None, _images_of(path)[0])):
             try:
@@ -188,7 +212,7 @@ class RunFolder:
             file.write(json.dumps(record) + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The lines of metrics.jsonl; a last line that was cut off by a crash is left out."""
+        """Read the lines of metrics.jsonl; a last line that was cut off by a crash is left out."""
         path = self.path / "metrics.jsonl"
         lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
         records = []
@@ -200,7 +224,7 @@ class RunFolder:
         return records
 
     def rewind(self, images: int) -> None:
-        """Forget what was logged after so many images: training goes on from there."""
+        """Delete what was logged after this number of images, from where training goes on."""
         path = self.path / "metrics.jsonl"
         if path.is_file():
             kept = [record for record in self.metrics() if record["images"] <= images]
@@ -213,25 +237,25 @@ def _images_of(checkpoint: Path) -> tuple[int, str]:
 
 
 class OtherFormat(UserError):
-    """A file that this version cannot read, though it is whole."""
+    """A complete file of a format that this version cannot read."""
 
 
 def _read_metadata(path: Path) -> dict[str, str]:
-    """The metadata of a checkpoint of any format up to the present one."""
+    """Read the metadata of a checkpoint of any format up to the present one."""
     metadata = read_metadata(path)
     _check_format(path, metadata.get("format"))
     return current_metadata(metadata)
 
 
 def _read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The tensors and the metadata of a checkpoint of any format up to the present one."""
+    """Read the tensors and the metadata of a checkpoint of any format up to the present one."""
     tensors, metadata = read_tensors(path)
     _check_format(path, metadata.get("format"))
     return current_tensors(tensors, int(metadata["format"])), current_metadata(metadata)
 
 
 def _check_format(path: Path, found: Any) -> None:
-    """Raises: OtherFormat unless a file says that it is of the present format, or of an older one."""
+    """Raise OtherFormat unless a file names the present format, or an older one."""
     try:
         number = int(found)
     except (TypeError, ValueError):

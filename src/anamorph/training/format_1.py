@@ -17,6 +17,7 @@ __all__ = [
     "MODEL_SETTINGS",
     "MODULES",
     "PROGRESS",
+    "RUN_DEFAULTS",
     "RUN_SETTINGS",
     "SUBSETTINGS",
     "TENSORS",
@@ -31,6 +32,28 @@ RUN_SETTINGS = {
     "first": "first_stage",
 }
 """Settings of a run, old name to new name."""
+RUN_DEFAULTS: dict[str, Any] = {
+    "size": None,
+    "channels": None,
+    "upscale": False,
+    "sample_rate": None,
+    "window": None,
+    "hop": None,
+    "name_pattern": "",
+    "labels": None,
+    "mirror": False,
+    "batch": 128,
+    "seed": 0,
+    "pictures": None,
+    "growing": None,
+    "level": 0,
+    "lr_schedule": None,
+    "evaluate_every": None,
+    "best_metric": "",
+    "codes_of": "",
+    "first_stage": None,
+}
+"""Settings of a run by their present names, with the values that reproduce a run which does not name them."""
 GROWING = {
     "rates": "lr_scales",
     "first": "initial_images",

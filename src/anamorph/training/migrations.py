@@ -1,7 +1,7 @@
-"""Runs that older versions wrote, read as if the present one had written them.
+"""Read runs of older versions as if the present one had written them.
 
-`config.json` and every checkpoint name their format. Each step of a migration brings one format to the next, and names every
-setting: one that an old run lacks is given the value that reproduces that run, never the default of today.
+`config.json` and every checkpoint name their format. Each step of a migration converts one format to the next, and names
+every setting. A setting that an old run lacks gets the value that reproduces that run, never the default of today.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ __all__ = [
 T = TypeVar("T")
 
 FORMAT = 2
-"""Of config.json and of checkpoints; a newer one is refused."""
+"""The format of config.json and of checkpoints; newer ones are refused."""
 
 
 def current_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The contents of a config.json of any format, as the present format has them."""
+    """Convert the contents of a config.json of any format to the present format."""
     config = dict(config)
     return _config_from_1(config) if int(config["format"]) == 1 else config
 
 
 def current_tensors(tensors: Mapping[str, T], old_format: int) -> dict[str, T]:
-    """The tensors of a checkpoint of any format, by their present names."""
+    """Rename the tensors of a checkpoint of any format to their present names."""
     if old_format > 1:
         return dict(tensors)
     return {_rename(name, forward=True): tensor for name, tensor in tensors.items()}
 
 
 def current_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
-    """The metadata of a checkpoint of any format, as the present format has it."""
+    """Convert the metadata of a checkpoint of any format to the present format."""
     if int(metadata.get("format", 1)) > 1:
         return dict(metadata)
     found = dict(metadata)
@@ -58,7 +58,7 @@ def current_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
 
 
 def new_option(model: str, option: str) -> str | None:
-    """What a setting of a model is called today, for one who types its old name: `rate` is now `learning_rate`."""
+    """Return the present name of a setting of a model that had another one: `rate` is now `learning_rate`. Otherwise None."""
     outer, _, inner = option.partition(".")
     names = format_1.MODEL_SETTINGS.get(model, {})
     found = names.get(outer, outer)
@@ -68,14 +68,14 @@ def new_option(model: str, option: str) -> str | None:
 
 
 def format_1_tensor(name: str) -> str:
-    """What format 1 called a tensor of a model: files of that time know a model by such names."""
+    """Return the name that a tensor of a model had in format 1; fingerprints of that time depend on it."""
     return _rename(name, forward=False)
 
 
 def format_1_config(module: str, config: Any) -> tuple[str, dict[str, Any]]:
-    """What format 1 called a module that has settings, and those that differed from the defaults of that time."""
+    """Return the name that a module with settings had in format 1, and the settings that differed from the defaults then."""
     model = next((name for name in format_1.DEFAULTS if name.replace("_", "") == module.lower()), None)
-    if model is None:  # a net within a model
+    if model is None:  # a network within a model
         names = {new: old for old, new in format_1.SUBSETTINGS["decoder"].items()}
         settings = {names.get(name, name): value for name, value in to_plain(config).items()}
         defaults = format_1.DEFAULTS["audio_vqvae"]["decoder"]
@@ -85,7 +85,7 @@ def format_1_config(module: str, config: Any) -> tuple[str, dict[str, Any]]:
 
 
 def _format_1_settings(model: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings of a model by the names and in the values of format 1."""
+    """Convert the settings of a model to the names and the values of format 1."""
     old_names = {new: old for old, new in format_1.MODEL_SETTINGS[model].items()}
     found = {}
     for name, value in settings.items():
@@ -101,8 +101,8 @@ def _format_1_settings(model: str, settings: Mapping[str, Any]) -> dict[str, Any
 
 def _rename(name: str, forward: bool) -> str:
     for before, old, new, after in format_1.TENSORS if forward else reversed(format_1.TENSORS):
-        there, wanted = (old, new) if forward else (new, old)
-        name = re.sub(f"({before}){re.escape(there)}(?={after})", rf"\g<1>{wanted}", name)
+        present, replacement = (old, new) if forward else (new, old)
+        name = re.sub(f"({before}){re.escape(present)}(?={after})", rf"\g<1>{replacement}", name)
     return name
 
 
@@ -122,11 +122,11 @@ def _config_from_1(config: Mapping[str, Any]) -> dict[str, Any]:
         found["growing"] = _renamed(found["growing"], format_1.GROWING)
     if isinstance(found.get("first_stage"), Mapping):
         found["first_stage"] = _config_from_1(found["first_stage"])
-    return found | {"format": 2}
+    return format_1.RUN_DEFAULTS | found | {"format": 2}
 
 
 def _model_from_1(model: str, settings: Any) -> Any:
-    """A model's settings, with the defaults of that time where they were not written down."""
+    """Convert a model's settings; those that were not written get the defaults of that time."""
     if not isinstance(settings, Mapping):
         return settings
     found = {}

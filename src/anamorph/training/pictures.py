@@ -1,4 +1,4 @@
-"""Pictures of a run in progress: always the same latents and the same images, so that times can be compared."""
+"""Pictures of a run in progress. They always show the same codes and the same images, so that they can be compared."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from anamorph.nn.resample import upsample
 __all__ = ["draw_codebooks", "draw_curves", "draw_progress", "samples"]
 
 CODED = 256
-"""Examples whose features are shown among a codebook's vectors."""
+"""Examples whose encoder outputs are drawn among a codebook's vectors."""
 
 
 @dataclass(frozen=True)
 class _Few:
-    """How many are shown: on a wall of samples, and side by side."""
+    """Numbers of examples: in a picture of samples, and in one row."""
 
     wall: int
     side_by_side: int
@@ -39,23 +39,29 @@ FEW, FEW_SOUNDS = _Few(64, 8), _Few(16, 4)
 
 
 @torch.no_grad()
-def samples(model: Samples, n: int, seed: int, place: str = "samples") -> Tensor:
-    """n signals [n, *signal.shape] from latents that depend on the seed alone."""
+def samples(model: Samples, n: int, seed: int, key: str = "samples") -> Tensor:
+    """Decode n signals [n, *signal.shape] from codes that depend on the seed alone."""
     device = next(model.parameters()).device
-    return decode_in_chunks(model, model.sample_codes(n, Seeded(seed, place, device=device)))
+    return decode_in_chunks(model, model.sample_codes(n, Seeded(seed, key, device=device)))
 
 
 @torch.no_grad()
-def draw_progress(folder: Path, model: LatentModel, shown: Source, images: int, seed: int, stage: Stage) -> Path:
-    """Write samples, reconstructions, and the timeline of both so far; returns the timeline's path.
+def draw_progress(folder: Path, model: LatentModel, preview: Source, images: int, seed: int, stage: Stage) -> Path:
+    """Write samples, reconstructions, and the timeline of both so far; return the timeline's path.
 
-    shown: images or sounds, best such as are not trained on. stage: how far a growing model has come.
+    Args:
+        folder: where the pictures are written.
+        model: what is drawn.
+        preview: images or sounds to reconstruct, best such as are not trained on.
+        images: images seen, for titles and file names.
+        seed: seed of the samples.
+        stage: the stage of a growing model.
     """
     device = next(model.parameters()).device
     model = model.at(stage) if isinstance(model, Grows) else model
-    few = FEW if isinstance(shown.signal, Image) else FEW_SOUNDS
-    batch = shown.take(0, few.side_by_side, stage.level).to(device)
-    title, cells = f"{images:,} {shown.signal.noun}s seen", list[Tensor]()
+    few = FEW if isinstance(preview.signal, Image) else FEW_SOUNDS
+    batch = preview.take(0, few.side_by_side, stage.level).to(device)
+    title, cells = f"{images:,} {preview.signal.noun}s seen", list[Tensor]()
     if isinstance(model, Samples):
         wall = samples(model, few.wall, seed)
         show_all(folder / f"samples-{images:012d}.png", model.signal, wall, title=title)
@@ -66,16 +72,16 @@ def draw_progress(folder: Path, model: LatentModel, shown: Source, images: int, 
         show(folder / f"reconstructions-{images:012d}.png", model.signal, rows, title)
         cells += list(again)
         if not isinstance(model, Samples):
-            draw_codebooks(folder / "codebooks.png", model, shown.take(0, CODED).signals.to(device), title)
+            draw_codebooks(folder / "codebooks.png", model, preview.take(0, CODED).signals.to(device), title)
     cells = cells or list(batch.signals)
     whole = [upsample(cell.unsqueeze(0), stage.level)[0] for cell in cells] if stage.level else cells
-    keep_strip(folder / "strips", images, shown.signal, whole)
-    return _timeline(folder, shown, model, few.side_by_side)
+    keep_strip(folder / "strips", images, preview.signal, whole)
+    return _timeline(folder, preview, model, few.side_by_side)
 
 
 @torch.no_grad()
 def draw_codebooks(path: Path, model: Encodes, x: Tensor, title: str = "") -> None:
-    """Write a picture of each codebook of a model among what its encoder makes of signals; none, if it has no codebook."""
+    """Draw each codebook of a model among the encoder outputs of some signals; a model without one has no such picture."""
     books = [module for module in model.modules() if isinstance(module, Codebook)]
     seen: dict[Codebook, list[Tensor]] = {book: [] for book in books}
     hooks = [
@@ -97,17 +103,17 @@ def draw_codebooks(path: Path, model: Encodes, x: Tensor, title: str = "") -> No
         save_codebooks(path, panels, title)
 
 
-def _timeline(folder: Path, shown: Source, model: LatentModel, few: int) -> Path:
+def _timeline(folder: Path, preview: Source, model: LatentModel, few: int) -> Path:
     left: list[Tensor | None] = [None] * few if isinstance(model, Samples) else []
-    right = list(shown.take(0, few).signals) if isinstance(model, Encodes) else []
+    right = list(preview.take(0, few).signals) if isinstance(model, Encodes) else []
     rows = [Row("originals", [*left, *right])] if right else []
-    rows += [Row(f"{seen:,} seen", cells) for seen, cells in kept_strips(folder / "strips", shown.signal)]
+    rows += [Row(f"{seen:,} seen", cells) for seen, cells in kept_strips(folder / "strips", preview.signal)]
     parts = ["samples"] * isinstance(model, Samples) + ["reconstructions"] * isinstance(model, Encodes)
-    return draw(folder / "timeline.png", shown.signal, rows, " and ".join(parts).capitalize() + " while training")
+    return draw(folder / "timeline.png", preview.signal, rows, " and ".join(parts).capitalize() + " while training")
 
 
 def draw_curves(path: Path, records: list[dict[str, Any]]) -> None:
-    """Write what was logged as curves, one panel per phase for its terms and one for what it watched."""
+    """Draw the numbers of a log as curves, one panel for each phase."""
     names = dict.fromkeys(name for record in records for name in record if "/" in name)
     panels: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
     for name in names:

@@ -11,8 +11,7 @@ __all__ = ["Prefetch"]
 
 
 class Prefetch:
-    """Takes from a source, one batch ahead in a thread. Since a batch is a function of its position, a wrong guess costs
-    only the time it took."""
+    """Takes batches from a source, one ahead in a thread; a wrong guess of the next position costs only time."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -21,6 +20,7 @@ class Prefetch:
         self._next: Future[Batch] | None = None
 
     def take(self, start: int, count: int, level: int) -> Batch:
+        """Return a batch, as `Source.take` does, and begin to prepare the one after it."""
         ready = self._next if self._guess == (start, count, level) else None
         batch = ready.result() if ready else self.source.take(start, count, level)
         self._guess = (start + count, count, level)
