@@ -1,4 +1,4 @@
-"""Runs on disk: started, resumed, loaded."""
+"""Start, resume and load runs on disk."""
 
 from __future__ import annotations
 
@@ -66,10 +66,22 @@ def new_settings(
     best_metric: str = "",
     progress: Progress = no_progress,
 ) -> Settings:
-    """Settings of a new run: opens the source to know its images, and finds out how this machine computes fastest.
+    """Make the settings of a new run: open its source, and time which way of computing is fastest here.
 
-    codes_of: the folder of the run whose codes a prior is to learn. evaluate_every, best: see `Settings`.
-    Raises: UserError for an unknown model, a source that cannot be read, or settings that do not fit it.
+    Args:
+        model: name of a model or a prior of the catalog.
+        source: name or path of the data.
+        images: examples to see in all.
+        config: the model's own settings; None: its defaults.
+        read_options: how the source is read; of a prior, as its first stage's was.
+        codes_of: of a prior, the folder of the run whose codes it learns.
+        compute: what is already decided about the computation.
+        progress: called while the data are read.
+
+    The other arguments are fields of `Settings`.
+
+    Raises:
+        UserError: for an unknown model, a source that cannot be read, or settings that do not fit it.
     """
     config = config_class(model)() if config is None else config
     first = _first_stage(model, codes_of, mirror)
@@ -96,45 +108,48 @@ def new_settings(
         codes_of=_folder(codes_of),
         first_stage=first,
     )
-    images_there = open_source_of(settings, read_options, "train", progress)
-    settings = replace(_read_as(settings, read_options, images_there.signal), fingerprint=images_there.fingerprint)
-    data = images_there if first is None else codes_of_run(codes_of, images_there, progress=progress)
-    kinds = settings.schedule.num_graphs
-    machine = autotune(compute or ComputeRequest(), lambda m: _run(replace(settings, compute=m), data), data, images, kinds)
-    settings = replace(settings, compute=machine)
+    dataset = open_source_of(settings, read_options, "train", progress)
+    settings = replace(_read_as(settings, read_options, dataset.signal), fingerprint=dataset.fingerprint)
+    data = dataset if first is None else codes_of_run(codes_of, dataset, progress=progress)
+    graphs = settings.schedule.num_graphs
+    chosen = autotune(compute or ComputeRequest(), lambda c: _run(replace(settings, compute=c), data), data, images, graphs)
+    settings = replace(settings, compute=chosen)
     _try(settings, data)
     return settings
 
 
-def _read_as(settings: Settings, wanted: ReadOptions, signal: Signal) -> Settings:
-    """Settings that read a source as it was wanted and found; of sounds, in the very numbers that were found."""
+def _read_as(settings: Settings, options: ReadOptions, signal: Signal) -> Settings:
+    """Return settings that read a source by some options; for sounds, with the numbers that the source was opened with."""
     settings = replace(
-        settings, signal=signal, channels=wanted.channels, upscale=wanted.upscale, name_pattern=wanted.name_pattern
+        settings, signal=signal, channels=options.channels, upscale=options.upscale, name_pattern=options.name_pattern
     )
     if isinstance(signal, Image):
-        return replace(settings, size=wanted.size)
-    hop = None if wanted.hop is None else wanted.hop_length(signal)
+        return replace(settings, size=options.size)
+    hop = None if options.hop is None else options.hop_length(signal)
     return replace(settings, channels=signal.channels, sample_rate=signal.sample_rate, window=signal.samples, hop=hop)
 
 
 def _first_stage(model: str, codes_of: str, mirror: bool) -> Settings | None:
-    """What the run was started with whose codes are to be learned.
+    """Return the settings of the run whose codes are to be learned; None without one.
 
-    Raises: UserError if that is not what the model is for.
+    Raises:
+        UserError: if the model is no prior, or its images were to be flipped.
     """
     if not codes_of:
         return None
     if model not in PRIORS:
-        raise UserError(f"--codes-of is for the priors {', '.join(PRIORS)}, which learn another model's codes; {model} is none")
+        raise UserError(
+            f"the codes of a run are learned by a prior ({', '.join(PRIORS)}), and {model} is none: leave out codes-of"
+        )
     if mirror:
-        raise UserError("codes are found once, of images as they are: leave out --mirror")
+        raise UserError("images are encoded once, as they are, and cannot be flipped: leave out mirror")
     return settings_of(RunFolder(codes_of))
 
 
 def codes_of_run(
     codes_of: str, images: Dataset, model: LatentModel | None = None, progress: Progress = no_progress
 ) -> CodeDataset:
-    """The codes of images, kept in the folder of the run whose model finds them (or of `model`, as it once was)."""
+    """Encode images by a run's model, or by `model`, a copy of it; codes are cached in the run's folder."""
     model = load(codes_of) if model is None else model
     return encode_dataset(require(model, Encodes, "a prior"), images, Path(codes_of) / "codes", progress)
 
@@ -148,19 +163,29 @@ def resumed_settings(
     source: str | None = None,
     progress: Progress = no_progress,
 ) -> Settings:
-    """Settings to go on with: to a total of images, on a machine; with another batch, where the model does not grow. An
-    imported run is given a source to train on, whose images are brought to its size.
+    """Change the settings of a run that goes on.
 
-    Raises: UserError if the run cannot take a batch, or has other images already, or these cannot be read or do not fit.
+    Args:
+        settings: those of the run.
+        images: the new total.
+        compute: how it computes from now on.
+        batch: a new batch, for a model that does not grow.
+        source: of an imported run, the data to train on, which are brought to its size.
+        progress: called while the data are read.
+
+    Raises:
+        UserError: if the run cannot take the batch, has other data already, or the data cannot be read or do not fit.
     """
     new = replace(settings, images=images, compute=compute)
     if batch is not None:
         if settings.growing:
-            raise UserError("this run has a batch for each level, and stays so: divide them with --gradient-accumulation")
+            raise UserError(
+                "this run has a batch for each level, which cannot be changed: divide it with gradient-accumulation"
+            )
         new = replace(new, batch=batch)
     if source is not None and absolute(source) != settings.source:
         if settings.source:
-            raise UserError(f"this run is trained on {settings.source} and stays so: start a new one for {source}")
+            raise UserError(f"this run is trained on {settings.source} which cannot be changed: start a new run for {source}")
         new = _read_as(replace(new, source=absolute(source)), ReadOptions.like(settings.signal), settings.signal)
     decisive = [(s.source, s.batch, s.compute.gradient_accumulation) for s in (settings, new)]
     if new.source and decisive[0] != decisive[1]:
@@ -171,13 +196,13 @@ def resumed_settings(
 
 
 def _try(settings: Settings, data: Dataset | CodeDataset) -> None:
-    """Build a run without memory: what does not go together should be told before anything is written."""
+    """Build a run without memory, so that settings which do not fit are reported before anything is written."""
     with torch.device("meta"):
         _run(replace(settings, compute=replace(settings.compute, device="meta")), data)
 
 
 def build_run_model(settings: Settings) -> tuple[LatentModel, Recipe]:
-    """The model of a run, at its very beginning, and its recipe. A prior's comes with the model whose codes it is a law of."""
+    """Build the untrained model of a run, and its recipe; that of a prior contains the model whose codes it learns."""
     device = settings.compute.device
     if settings.model not in PRIORS:
         return build(settings.model, settings.signal, settings.config, settings.seed, device)
@@ -190,7 +215,7 @@ def build_run_model(settings: Settings) -> tuple[LatentModel, Recipe]:
 
 
 def _run(settings: Settings, data: Dataset | CodeDataset) -> Run:
-    """A run on these images at its very beginning."""
+    """Build an untrained run on some data."""
     model, recipe = build_run_model(settings)
     _check_classes(model, data)
     if settings.growing:
@@ -206,25 +231,33 @@ def _check_growing(growing: Growing, model: LatentModel) -> None:
     if len(growing.batches) > levels:
         raise UserError(
             f"{type(model).__name__} of {model.signal} has {levels} level{'s'[: levels > 1]} to grow through, and the schedule "
-            f"has {len(growing.batches)}: leave the first ones out, or choose a larger --size"
+            f"has {len(growing.batches)}: leave out the first ones, or choose a larger size"
         )
 
 
 def _check_classes(model: LatentModel, data: Dataset | CodeDataset) -> None:
-    there = {label.name: len(label.classes) for label in data.labels}
+    labels = {label.name: len(label.classes) for label in data.labels}
     for name, classes in model.classes.items():
-        if there.get(name) != classes:
-            has = ", ".join(f"{name} of {n}" for name, n in there.items() if n) or "none"
+        if labels.get(name) != classes:
+            has = ", ".join(f"{name} of {n}" for name, n in labels.items() if n) or "none"
             raise UserError(
-                f"the model learns images of a class, the label {name!r} of {classes}, and {data.name} has {has}: choose "
-                f"--model.label and --model.num-classes to fit, or other images"
+                f"the model is conditioned on the label {name!r} of {classes} classes, and {data.name} has {has}: set the "
+                f"model's label and num-classes to fit, or choose other data"
             )
 
 
 @dataclass(frozen=True)
 class Training:
-    """A run with its data and its folder, ready to go on. shown: the images of its pictures. problems: what was wrong with
-    checkpoints newer than the one used."""
+    """A run with its data and its folder, ready to go on.
+
+    Args:
+        settings: what it was started with.
+        folder: where it is written.
+        run: the training, as far as it has come.
+        source: what it is trained on.
+        preview: images for its pictures.
+        problems: what is wrong with checkpoints newer than the one used.
+    """
 
     settings: Settings
     folder: RunFolder
@@ -233,15 +266,16 @@ class Training:
     preview: Dataset
     problems: tuple[str, ...]
 
-    def run_to_end(self, stop: Callable[[], bool] = lambda: False, watch: Validator | None = None) -> Iterator[Status]:
-        """Train to the settings' total; see `anamorph.training.session.pursue`."""
-        return run_training(self.run, self.source, self.preview, self.folder, self.settings.plan, stop, watch)
+    def run_to_end(self, stop: Callable[[], bool] = lambda: False, validator: Validator | None = None) -> Iterator[Status]:
+        """Train to the settings' total; see `anamorph.training.session.run_training`."""
+        return run_training(self.run, self.source, self.preview, self.folder, self.settings.plan, stop, validator)
 
 
 def open_training(folder: RunFolder, progress: Progress = no_progress) -> Training:
-    """A run from its folder, as far as it has come; its lock should be held.
+    """Open a run from its folder, as far as it has come; the caller holds the folder's lock.
 
-    Raises: UserError if this is no run, its data have changed, its device is not there, or no checkpoint can be read.
+    Raises:
+        UserError: if this is no run, its data have changed, its device is absent, or no checkpoint can be read.
     """
     settings = settings_of(folder)
     apply_compute_settings(settings.compute)
@@ -266,7 +300,7 @@ def open_training(folder: RunFolder, progress: Progress = no_progress) -> Traini
 
 
 def _copy_first(run: Run, codes_of: str) -> None:
-    """Give a prior's run a copy of the model whose codes it learns: it never changes, whatever becomes of the original."""
+    """Copy the model whose codes a prior learns into the prior's run, so that later changes of the original do not matter."""
     weights = load(codes_of).state_dict()
     for model in (run.model, run.ema.model):
         assert isinstance(model, TwoStageModel)
@@ -371,11 +405,16 @@ def _folder(codes_of: str | Path) -> str:
 
 
 def load(path: str | PathLike[str], device: str = "cpu", images: int | None = None) -> LatentModel:
-    """The model of a run, with averaged weights, as far as it has been trained; a growing one at the level it had reached.
+    """Load the model of a run, with averaged weights; a growing one at the level that it had reached.
 
-    images: as it was when it had seen so many (`RunFolder.kept` tells when that was noted); None: as it is now, or, where
-    that was looked at, as it was when it did best on held-out data (`RunFolder.used` tells which of the two, and by what).
-    Raises: UserError if there is no run, or it has no such checkpoint that can be read.
+    Args:
+        path: the run's folder.
+        device: where the model is to be.
+        images: load the checkpoint that had seen this many images (see `RunFolder.checkpoint_images`). None: the one that was
+            best on held-out data where that was measured, else the newest (see `RunFolder.checkpoint_in_use`).
+
+    Raises:
+        UserError: if there is no run, or it has no such checkpoint that can be read.
     """
     folder = RunFolder(path)
     settings = settings_of(folder)
@@ -383,7 +422,7 @@ def load(path: str | PathLike[str], device: str = "cpu", images: int | None = No
     if found is None:
         raise UserError(f"{folder} has no checkpoint yet: train it a little with `anamorph resume {folder}`")
     for problem in found[2]:
-        warnings.warn(f"an older checkpoint is used: {problem}", stacklevel=2)
+        warnings.warn(f"an older checkpoint is loaded: {problem}", stacklevel=2)
     model, _ = build_run_model(replace(settings, compute=ComputeSettings()))
     weights = {name.removeprefix("ema/"): t for name, t in found[0].items() if name.startswith("ema/")}
     try:

@@ -125,8 +125,8 @@ def test_a_prior_is_trained_from_python(root: Path, tmp_path: Path) -> None:
 
 def test_what_does_not_go_together_is_told(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, of = ["--out", str(tmp_path / "run")], ["--codes-of", str(root / "first")]
-    fails(["train", "vae", "digits", *PLAIN, *of, *out], "--codes-of is for the priors", capsys)
-    fails(["train", "pixelcnn", "digits", *PLAIN, *of, *out, "--mirror"], "leave out --mirror", capsys)
+    fails(["train", "vae", "digits", *PLAIN, *of, *out], "the codes of a run are learned by a prior", capsys)
+    fails(["train", "pixelcnn", "digits", *PLAIN, *of, *out, "--mirror"], "leave out mirror", capsys)
     fails(["train", "pixelcnn", "digits", *PLAIN, "--codes-of", str(tmp_path / "none"), *out], "is no run", capsys)
     wrong = ["--model.num-classes", "3"]
     fails(["train", "pixelcnn", "digits", *PLAIN, *PRIOR, *of, *wrong, *out], "has class of 10", capsys)

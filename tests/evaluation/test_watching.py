@@ -54,7 +54,7 @@ def test_a_run_is_measured_at_the_interval_that_was_asked_for(tmp_path: Path) ->
     watch = validator_for(training)
     assert watch is not None
     assert (watch.interval, watch.metric, watch.better) == (64, "fid/rows", "low")
-    for _ in training.run_to_end(watch=watch):
+    for _ in training.run_to_end(validator=watch):
         pass
     lines = {line["images"]: line for line in training.folder.metrics()}
     measured = [images for images, line in lines.items() if "fid/rows" in line]
@@ -92,7 +92,7 @@ def test_the_best_is_kept_also_when_training_was_stopped_in_between(tmp_path: Pa
 def test_measuring_changes_nothing_of_the_training(tmp_path: Path) -> None:
     for name, every in (("watched", 64), ("plain", None)):
         training = started(tmp_path / name, "autoencoder", AUTOENCODER, every=every)
-        for _ in training.run_to_end(watch=validator_for(training)):
+        for _ in training.run_to_end(validator=validator_for(training)):
             pass
     a, b = (load(tmp_path / name, images=256).state_dict() for name in ("watched", "plain"))
     assert all(torch.equal(a[name], b[name]) for name in a)

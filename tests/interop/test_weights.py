@@ -96,7 +96,7 @@ def test_an_imported_run_samples_reconstructs_and_is_trained_further(
     assert RunFolder(run).images_seen() == 32
     assert main(["resume", run, "--images", "48", "--source", "shapes"]) == 0  # the same command again
     assert main(["resume", run, "--images", "64", "--source", "digits"]) == 2
-    assert "stays so" in capsys.readouterr().err
+    assert "cannot be changed" in capsys.readouterr().err
     assert main(["import", "alae", str(golden), "--out", run]) == 2
     assert "already holds a run" in capsys.readouterr().err
 

@@ -170,7 +170,7 @@ def test_a_checkpoint_that_is_cut_short_is_passed_over(tmp_path: Path, unbroken:
         training = open_training(run)
     assert str(newest) in training.problems[0]
     assert training.run.images == run.images_seen() < int(newest.name[:12])
-    with pytest.warns(UserWarning, match="an older checkpoint is used"):
+    with pytest.warns(UserWarning, match="an older checkpoint is loaded"):
         load(run.path)
     finish(run)
     same(unbroken, run)
