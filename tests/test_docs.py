@@ -19,6 +19,7 @@ PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"
 EVERY_PAGE = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
+FILE = re.compile(r"`(\w[\w/.-]*/[\w.-]+\.(?:py|js))`")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
 
@@ -72,6 +73,22 @@ def test_every_link_within_the_project_leads_somewhere(page: Path) -> None:
         file = page.parent / name if name else page
         assert file.exists(), target
         assert not anchor or anchor in anchors(file), target
+
+
+@EVERY_PAGE
+def test_every_file_that_a_page_names_exists(page: Path) -> None:
+    for name in FILE.findall(FENCE.sub("", page.read_text("utf-8"))):
+        assert any((folder / name).exists() for folder in (ROOT, ROOT / "src" / "anamorph", ROOT / "tests")), name
+
+
+def test_architecture_lists_every_room_and_every_model() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    rooms, layers = [text for language, text in FENCE.findall(page) if not language][:2]
+    top = {path.name for path in (ROOT / "src" / "anamorph").iterdir() if not path.name.startswith(("_", "py."))}
+    assert set(re.findall(r"^  (\w+(?:\.py|(?=/)))", rooms, re.MULTILINE)) == top
+    families = {path.name for path in (ROOT / "src" / "anamorph" / "models").iterdir() if not path.name.startswith("_")}
+    assert set(re.findall(r"^    (\w+(?:\.py|(?=/)))", rooms, re.MULTILINE)) == families
+    assert set(re.findall(r"[a-z_]+", layers)) == {name.removesuffix(".py") for name in top}
 
 
 @cache
