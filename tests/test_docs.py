@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import shlex
 import textwrap
 from collections.abc import Iterator
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 
 import pytest
 
+import anamorph
+from anamorph.catalog import MODELS, PRIORS, config_class
 from anamorph.cli.main import COMMANDS, main
 
 ROOT = Path(__file__).parents[1]
@@ -62,6 +66,24 @@ def test_every_command_has_the_options_that_a_page_gives_it(words: list[str], ca
 def test_every_block_of_python_parses(page: Path) -> None:
     for text in blocks(page, "python"):
         ast.parse(textwrap.dedent(text))
+
+
+@EVERY_PAGE
+def test_what_blocks_of_python_import_exists(page: Path) -> None:
+    for text in blocks(page, "python"):
+        for node in ast.walk(ast.parse(textwrap.dedent(text))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("anamorph"):
+                module = importlib.import_module(node.module or "")
+                assert all(hasattr(module, alias.name) for alias in node.names)
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "anamorph":
+                assert hasattr(anamorph, node.attr), node.attr
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.stem != "CHANGELOG"], ids=lambda page: page.stem)
+def test_every_setting_of_models_that_a_page_names_exists(page: Path) -> None:
+    known = {field.name for name in MODELS | PRIORS for field in fields(config_class(name))}
+    used = re.findall(r"--model\.(?:no-)?([a-z][a-z0-9-]*)", page.read_text("utf-8"))
+    assert {name.replace("-", "_") for name in used} <= known
 
 
 @EVERY_PAGE
