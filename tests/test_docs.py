@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from dataclasses import fields
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import anamorph
 from anamorph.catalog import MODELS, PRIORS, config_class
 from anamorph.cli.main import COMMANDS, main
+from trained import trained
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted((ROOT / "docs").glob("*.md"))
@@ -66,6 +68,18 @@ def test_every_command_has_the_options_that_a_page_gives_it(words: list[str], ca
 def test_every_block_of_python_parses(page: Path) -> None:
     for text in blocks(page, "python"):
         ast.parse(textwrap.dedent(text))
+
+
+def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained(tmp_path / "runs" / "demo", "alae", 64, config_class("alae")(width=32))
+    monkeypatch.chdir(tmp_path)
+    (text,) = blocks(ROOT / "README.md", "python")
+    scope: dict[str, Any] = {}
+    exec(compile(text, "README.md", "exec"), scope)
+    assert scope["digits"].shape == (16, 1, 8, 8)
+    assert scope["codes"]["w"].shape == (16, 50)
+    assert (tmp_path / "again.png").is_file()
+    assert (tmp_path / "new.png").is_file()
 
 
 @EVERY_PAGE
