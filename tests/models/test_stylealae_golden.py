@@ -320,7 +320,7 @@ def test_the_mapping_of_the_ablations_agrees() -> None:
     for i, layer in enumerate(mapping.net.layers, 1):
         for kind in ("weight", "bias"):
             getattr(layer, kind).copy_(case.tensors[f"MappingDefault/param/block_{i}.fc.{kind}"])
-        assert layer.rate == 0.01
+        assert layer.lr_multiplier == 0.01
     w = mapping(case.tensors["MappingDefault/z"])
     case.close(w.unsqueeze(1).expand(-1, 6, -1), "MappingDefault/w", 1e-6)
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from anamorph.core.config import check
 from anamorph.core.model import Encodes, Labels
+from anamorph.core.optimizer import Adam
 from anamorph.core.precision import at_least_float32, autocast_off
 from anamorph.core.random import Random
 from anamorph.core.recipe import LossOutput, Phase, Recipe
@@ -206,62 +207,50 @@ def _root(variance: Tensor) -> Tensor:
 def recipe(model: StyleALAE) -> Recipe:
     """Algorithm 1: steps I (E and D against F and G), II (F and G against E and D), III (E undoes G, in w)."""
     c = model.config
-    game = AdversarialSettings(c.adversarial_loss, r1=c.r1, gradient_penalty=c.gradient_penalty)
+    settings = AdversarialSettings(c.adversarial_loss, r1=c.r1, gradient_penalty=c.gradient_penalty)
 
-    def score(stage: Stage) -> Critic:
+    def critic_at(stage: Stage) -> Critic:
         return lambda x: model.critic_logits(x, stage.level, stage.alpha)
 
-    def draw(batch: Batch, stage: Stage, random: Random, mixing: float) -> Generated:
-        return model.generate(batch, stage, random, mixing, model.layers_at(stage.level))
+    def generate(batch: Batch, stage: Stage, random: Random, mixing_prob: float) -> Generated:
+        return model.generate(batch, stage, random, mixing_prob, model.layers_at(stage.level))
 
     def critic(batch: Batch, stage: Stage, random: Random) -> LossOutput:
         with torch.no_grad():
-            fake = draw(batch, stage, random, c.style_mixing_prob).image
-        return critic_loss(score(stage), fade_in(batch.signals, stage.alpha), fake, game, random)
+            fake = generate(batch, stage, random, c.style_mixing_prob).image
+        return critic_loss(critic_at(stage), fade_in(batch.signals, stage.alpha), fake, settings, random)
 
     def generator(batch: Batch, stage: Stage, random: Random) -> LossOutput:
-        fake = draw(batch, stage, random, c.style_mixing_prob).image
-        return LossOutput({"adversarial": generator_loss(score(stage)(fake), c.adversarial_loss)})
+        fake = generate(batch, stage, random, c.style_mixing_prob).image
+        return LossOutput({"adversarial": generator_loss(critic_at(stage)(fake), c.adversarial_loss)})
 
     def reciprocity(batch: Batch, stage: Stage, random: Random) -> LossOutput:
-        drawn = draw(batch, stage, random, mixing=0.0)
-        again = model.encoder(drawn.image, stage.level, stage.alpha)
-        wanted = drawn.z if c.regression == "z" else drawn.w.detach()
-        return LossOutput({"latent": (again - wanted).square().mean()})
+        generated = generate(batch, stage, random, mixing_prob=0.0)
+        recovered = model.encoder(generated.image, stage.level, stage.alpha)
+        target = generated.z if c.regression == "z" else generated.w.detach()
+        return LossOutput({"latent": (recovered - target).square().mean()})
 
     f, g, e, d = model.mapping, model.synthesis, model.encoder, model.critic
-    commit = (model.w_mean_tracker.commit,)
-    optimizers = {"generator": lreq_adam(c.learning_rate, f, g, beta2=c.beta2)}
-    if model.critic_encoder is None:
-        judging: tuple[nn.Module, ...] = (e, d)
-        optimizers |= {"encoder": lreq_adam(c.learning_rate, e, d, beta2=c.beta2)}
-    else:
-        judging = (model.critic_encoder, d)
-        optimizers |= {
-            "encoder": lreq_adam(c.learning_rate, e, beta2=c.beta2),
-            "critic": lreq_adam(c.learning_rate, *judging, beta2=c.beta2),
-        }
+    critic_modules, stepped = (model.critic_encoder or e, d), ("critic" if model.critic_encoder else "encoder",)
+    both, commit, chance = ("encoder", "generator"), (model.w_mean_tracker.commit,), settings.chance_loss
     return Recipe(
         phases=(
-            Phase(
-                "critic",
-                critic,
-                trains=judging,
-                optimizers=("critic" if model.critic_encoder else "encoder",),
-                role="critic",
-                commit=commit,
-                chance_loss=game.chance_loss,
-            ),
-            Phase("generator", generator, trains=(f, g), optimizers=("generator",), role="generator", commit=commit),
-            Phase(
-                "reciprocity",
-                reciprocity,
-                trains=(e, f, g),
-                optimizers=("encoder", "generator"),
-                role="inversion",
-                commit=commit,
-            ),
+            Phase("critic", critic, critic_modules, stepped, role="critic", commit=commit, chance_loss=chance),
+            Phase("generator", generator, (f, g), ("generator",), role="generator", commit=commit),
+            Phase("reciprocity", reciprocity, (e, f, g), both, role="inversion", commit=commit),
         ),
-        optimizers=optimizers,
-        missing_gradient="zero",  # what a phase does not reach is stepped with a gradient of zero, as in the original
+        optimizers=_optimizers(model),
+        missing_gradient="zero",  # D, too, is stepped in III, with a gradient of zero, as in the original
     )
+
+
+def _optimizers(model: StyleALAE) -> dict[str, Adam]:
+    """Return LREQAdam for F and G, and for E and D; D goes with an encoder of its own where E learns in step III alone."""
+    c = model.config
+    optimizers = {"generator": lreq_adam(c.learning_rate, model.mapping, model.synthesis, beta2=c.beta2)}
+    if model.critic_encoder is None:
+        return optimizers | {"encoder": lreq_adam(c.learning_rate, model.encoder, model.critic, beta2=c.beta2)}
+    return optimizers | {
+        "encoder": lreq_adam(c.learning_rate, model.encoder, beta2=c.beta2),
+        "critic": lreq_adam(c.learning_rate, model.critic_encoder, model.critic, beta2=c.beta2),
+    }
