@@ -32,13 +32,13 @@ def known_code_masks(mask: Tensor, spaces: Sequence[Space]) -> dict[str, Tensor]
             raise UserError(f"inpainting needs a model whose codes are grids of whole numbers, and this one has {space}")
     region = mask.float()[None, None]
     if not bool(region.any()):
-        raise UserError("the inpainting mask is empty: mark what is to be sampled anew (white in a mask image)")
+        raise UserError("the mask is empty: mark what is to be sampled anew (white in a mask image)")
     known = {}
     for space in spaces:
         touched = adaptive_max_pool2d(region, space.shape[-2:])[0] > 0  # [1, h, w]
         known[space.name] = ~touched.expand(space.shape)[None]
     if not any(bool(remains.any()) for remains in known.values()):
-        raise UserError("the inpainting mask touches every code: sample whole images instead, or mark less")
+        raise UserError("the mask touches every code: sample whole images instead, or mark less")
     return known
 
 

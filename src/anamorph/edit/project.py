@@ -168,7 +168,7 @@ def _real_space(model: LatentModel, optimised: OptimisedSpace) -> Space:
     if space.num_codes is not None:
         raise UserError(f"codes of {space} are whole numbers, which cannot be optimised by gradient descent")
     if optimised == "w+" and not space.layered:
-        raise UnsupportedOperation(f"codes of {space} have no layers to optimise one by one (w+): use w", HasStyles)
+        raise UnsupportedOperation(f"codes of {space} have no layers to optimise one by one", HasStyles)
     return space
 
 

@@ -25,7 +25,7 @@ def truncate(codes: Codes, mean: Codes, psi: float, layers: int | Layers | None 
     Raises: UserError if psi is not finite, a number of layers is negative, or codes without layers are truncated by layer.
     """
     if not math.isfinite(psi):
-        raise UserError(f"psi must be finite, got {psi}")
+        raise UserError(f"psi must be a finite number, got {psi}")
     if isinstance(layers, int) and layers < 0:
         raise UserError(f"the number of truncated layers must be at least 0, got {layers}")
     out = dict(codes)
