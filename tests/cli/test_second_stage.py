@@ -131,7 +131,11 @@ def test_what_does_not_go_together_is_told(root: Path, tmp_path: Path, capsys: p
     wrong = ["--model.num-classes", "3"]
     fails(["train", "pixelcnn", "digits", *PLAIN, *PRIOR, *of, *wrong, *out], "has class of 10", capsys)
     fails(["train", "vqvae", "digits", *PLAIN, "--model.stride", "3", *out], "a power of two", capsys)
-    fails(["train", "vqvae", "digits", *PLAIN, "--model.stride", "16", *out], "must divide the sides of the images, got 8x8", capsys)
+    fails(
+        ["train", "vqvae", "digits", *PLAIN, "--model.stride", "16", *out],
+        "must divide the sides of the images, got 8x8",
+        capsys,
+    )
     with pytest.raises(SystemExit) as ended:
         main(["train", "vqvae", "digits", *PLAIN, "--model.num-embeddings", "1", *out])
     assert ended.value.code == 2

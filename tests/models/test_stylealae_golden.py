@@ -304,7 +304,7 @@ def test_the_encoders_of_the_ablations_agree(name: str, reads: str, key: str) ->
         case.close(encoder(x, level, float(blend[5:])).unsqueeze(1), where, atol)
         if name == "EncoderWithFC":
             weight, bias = (case.tensors[f"{name}/param/fc2.{kind}"] for kind in ("weight", "bias"))
-            features = encoder.read_blocks(x, level, float(blend[5:]))[1]
+            features = encoder.styles_and_features(x, level, float(blend[5:]))[1]
             case.close(torch.nn.functional.linear(features, weight, bias), where.replace("styles", "fc2"), atol)
         checked += 1
     assert checked == 5

@@ -254,7 +254,7 @@ def test_a_prior_of_other_codes_is_refused() -> None:
         PixelSNAIL([MAPS], [], SNAIL)
     with pytest.raises(UserError, match="cannot be conditioned on"):
         PixelCNN([GRID], [Space("top", (1, 3, 3), 4)], CNN)
-    with pytest.raises(UserError, match="for sounds wavenet"):
+    with pytest.raises(UserError, match="for sounds, wavenet"):
         PixelCNN([SEQUENCE], [], CNN)
     with pytest.raises(UserError, match="for images, use pixelcnn"):
         WaveNet([GRID], [], WAVE)
