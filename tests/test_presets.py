@@ -54,7 +54,7 @@ def test_larger_presets_grow_as_the_released_alae_did(size: int, config: str) ->
         stage = mine.growing.at(row["epoch"] * released["dataset_size"])
         assert size >> stage.level == row["resolution"]
         assert stage.batch == row["batch"]
-        assert stage.lr_scale * mine.config.rate == pytest.approx(row["lr_list_value"])
+        assert stage.lr_scale * mine.config.learning_rate == pytest.approx(row["lr_list_value"])
         assert stage.alpha == pytest.approx(row["blend"][0][1], abs=1e-9)
     assert mine.images == released["epochs"] * released["dataset_size"]
 

@@ -195,7 +195,7 @@ def test_images_are_projected(
 
 def test_what_cannot_be_projected_is_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fails(["project", str(root / "vae")], "name the images", capsys)
-    fails(["project", str(root / "vae"), "data:0", "--space", "w+"], "to free one by one: stylealae, stylegan can", capsys)
+    fails(["project", str(root / "vae"), "data:0", "--space", "w+"], "to optimise one by one: stylealae, stylegan can", capsys)
     fails(["project", str(root / "autoencoder"), "data:0", "--drawn"], "needs a model that samples", capsys)
-    fails(["project", str(root / "vae"), "data:0", "--prior-weight", "nan"], "staying costs 0 or more", capsys)
+    fails(["project", str(root / "vae"), "data:0", "--prior-weight", "nan"], "prior weight of at least 0", capsys)
     fails(["project", str(root / "vae"), "data:0", "--steps", "0"], "at least one step", capsys)

@@ -1,4 +1,4 @@
-"""Directions: found, kept in files, conditioned, gone along."""
+"""Directions: finding them, writing them to files, orthogonalising them, and moving along them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from anamorph.core.files import write_tensors
 from anamorph.core.model import Encodes, Labels, Noise
 from anamorph.core.signal import Image
 from anamorph.core.space import Codes, Space
-from anamorph.edit.directions import Classifier, Directions, conditioned, flat, move, principal, separating, style_factors
-from anamorph.edit.traverse import changes, leakage, traversal
+from anamorph.edit.directions import Classifier, Directions, flat, move, orthogonalize, principal, separating, style_factors
+from anamorph.edit.traverse import change_rates, leakage, traversal
 
 Z = Space("z", (2, 3))
 W = Space("w", (4, 5), layered=True)
@@ -65,7 +65,7 @@ def test_style_factors_change_styles_most() -> None:
     torch.testing.assert_close(moved, gains)
     assert gains.tolist() == sorted(gains.tolist(), reverse=True)
     assert float((torch.cat(weights) @ unit(1, 5, seed=2).T).norm()) < float(gains[0])
-    with pytest.raises(UserError, match="choose others"):
+    with pytest.raises(UserError, match="choose other layers"):
         style_factors([], 1)
     with pytest.raises(UserError, match="1 to 5 directions, got 6"):
         style_factors(weights, 6)
@@ -192,9 +192,9 @@ def test_directions_of_another_space_or_width_are_refused() -> None:
         replace(directions(), layers=(1, 9)).check((W,))
 
 
-def test_a_conditioned_direction_leaves_the_others_alone() -> None:
+def test_an_orthogonalized_direction_does_not_move_along_the_others() -> None:
     ways, codes = directions(Z), normal(500, 6) * torch.arange(1.0, 7)
-    free = conditioned(ways, ["a", "c"], codes)
+    free = orthogonalize(ways, ["a", "c"], codes)
     assert free.names == ("b",)
     torch.testing.assert_close(free.vectors @ ways.vectors[[0, 2]].T, torch.zeros(1, 2), atol=1e-6, rtol=0)
     torch.testing.assert_close(free.vectors.norm(dim=1), torch.ones(1))
@@ -202,11 +202,11 @@ def test_a_conditioned_direction_leaves_the_others_alone() -> None:
     assert not free.measures  # those were of the old direction
     doubled = Directions("z", ("a", "b", "c"), ways.vectors[[0, 0, 1]], torch.ones(3))
     with pytest.raises(UserError, match="nothing is left of 'b' without a"):
-        conditioned(doubled, ["a"], codes)
+        orthogonalize(doubled, ["a"], codes)
     with pytest.raises(UserError, match="without a, b, c there is no direction left"):
-        conditioned(doubled, ["a", "b", "c"], codes)
-    same = conditioned(doubled, ["a", "b"], codes).vectors  # the same one twice takes away no more than once
-    torch.testing.assert_close(same, conditioned(ways.only(["a", "b"]), ["a"], codes).vectors, atol=1e-6, rtol=0)
+        orthogonalize(doubled, ["a", "b", "c"], codes)
+    same = orthogonalize(doubled, ["a", "b"], codes).vectors  # the same one twice takes away no more than once
+    torch.testing.assert_close(same, orthogonalize(ways.only(["a", "b"]), ["a"], codes).vectors, atol=1e-6, rtol=0)
 
 
 class Mirror(Encodes):
@@ -245,5 +245,5 @@ def test_changes_are_counted_by_what_is_read_off_the_images() -> None:
         first = images.flip(3).flatten(1)
         return {"sign": first[:, 0] > 0, "large": first[:, 1] > 4, "nothing": torch.zeros(len(first))}
 
-    found = changes(Mirror(), codes, ways, Z, 2.0, read)
+    found = change_rates(Mirror(), codes, ways, Z, 2.0, read)
     assert found.tolist() == [[0.25, 0, 0], [0, 0.25, 0]]

@@ -52,7 +52,7 @@ def test_layers_are_read_from_text(text: str, wanted: tuple[int, ...]) -> None:
         ("3-1", 6, "there are layers 0-5, got 3-1"),
         ("-1", 6, "are written 0-3"),
         ("rough", 6, "are written 0-3.*coarse, middle, fine, all; got 'rough'"),
-        ("fine", 4, "no fine layers among the 4"),
+        ("fine", 4, "none of the 4 layers of this model are fine"),
     ],
 )
 def test_other_layers_are_refused(text: str, layers: int, message: str) -> None:

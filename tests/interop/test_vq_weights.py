@@ -58,7 +58,7 @@ def prior_files(folder: Path, first: Path) -> tuple[list[Path], list[PixelSNAIL]
     paths = [folder / "top.pt", folder / "bottom.pt"]
     for path, net in zip(paths, nets, strict=True):
         tensors = {name: place.target.detach().clone() for name, place in places(net).items()}
-        tensors["background"] = net.place
+        tensors["background"] = net.position
         torch.save({"model": tensors, "args": argparse.Namespace(lr=3e-4, hier="top")}, path)
     return paths, nets
 

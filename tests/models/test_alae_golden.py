@@ -106,7 +106,7 @@ def test_forward_passes_of_the_released_classes_agree() -> None:
         case.close(model.decode({"w": w}), key, ATOL)
     case.close(model.generator(t["w"][:, 0]).view(-1, 1, 28, 28), "dec/raw28", ATOL)
     for size in (32, 28):
-        case.close(model.encode(t[f"img/{size}"])["w"], f"enc/{size}", ATOL)
+        case.close(model.embed(t[f"img/{size}"]), f"enc/{size}", ATOL)
         case.close(model.critic_logits(t[f"img/{size}"]), f"disc/{size}", ATOL)
     case.close(model.features(t["img/32"]), "enc/long_feature_32", ATOL)
     codes = truncate({"w": t["w"][:, 0]}, model.w_mean, 0.7)

@@ -304,7 +304,7 @@ def test_the_encoders_of_the_ablations_agree(name: str, reads: str, key: str) ->
         case.close(encoder(x, level, float(blend[5:])).unsqueeze(1), where, atol)
         if name == "EncoderWithFC":
             weight, bias = (case.tensors[f"{name}/param/fc2.{kind}"] for kind in ("weight", "bias"))
-            features = encoder.read_blocks(x, level, float(blend[5:]))[1]
+            features = encoder.styles_and_features(x, level, float(blend[5:]))[1]
             case.close(torch.nn.functional.linear(features, weight, bias), where.replace("styles", "fc2"), atol)
         checked += 1
     assert checked == 5
@@ -320,7 +320,7 @@ def test_the_mapping_of_the_ablations_agrees() -> None:
     for i, layer in enumerate(mapping.net.layers, 1):
         for kind in ("weight", "bias"):
             getattr(layer, kind).copy_(case.tensors[f"MappingDefault/param/block_{i}.fc.{kind}"])
-        assert layer.rate == 0.01
+        assert layer.lr_multiplier == 0.01
     w = mapping(case.tensors["MappingDefault/z"])
     case.close(w.unsqueeze(1).expand(-1, 6, -1), "MappingDefault/w", 1e-6)
 

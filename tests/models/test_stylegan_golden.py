@@ -219,7 +219,7 @@ def _official(model: Any) -> dict[str, nn.Parameter]:
     for i, dense in enumerate(getattr(model.mapping.net, "layers", ())):
         names |= {f"mapping/Dense{i}/{kind}": getattr(dense, kind) for kind in ("weight", "bias")}
     synthesis = model.synthesis
-    first = "Const" if model.config.constant else "Dense"
+    first = "Const" if model.config.constant_input else "Dense"
     for i, layer in enumerate(synthesis.layers):
         side = 4 * 2 ** (i // 2)
         here = f"synthesis/{side}x{side}/" + ((first, "Conv")[i] if i < 2 else ("Conv0_up", "Conv1")[i % 2])
@@ -230,7 +230,7 @@ def _official(model: Any) -> dict[str, nn.Parameter]:
             names[f"{here}/Noise/weight"] = layer.noise_weight
         if layer.style is not None:
             names |= {f"{here}/StyleMod/{kind}": getattr(layer.style, kind) for kind in ("weight", "bias")}
-    if model.config.constant:
+    if model.config.constant_input:
         names["synthesis/4x4/Const/const"] = synthesis.constant
     else:
         names["synthesis/4x4/Dense/weight"] = synthesis.dense.weight

@@ -241,7 +241,7 @@ def test_the_work_of_a_step_does_not_grow_with_how_many_there_were() -> None:
     """Nothing that is kept has the length of the sequence."""
     net = NETS["plain"]
     sizes = [
-        sum(layer.seen.numel() + layer.before.numel() for layer in WaveNetDecoder(net, 1, places, None, None).stack.layers)
+        sum(layer.history.numel() + layer.partial.numel() for layer in WaveNetDecoder(net, 1, places, None, None).stack.layers)
         for places in (1_000, 1_000_000)
     ]
     assert sizes[0] == sizes[1]

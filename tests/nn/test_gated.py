@@ -232,5 +232,5 @@ def test_what_a_net_sees_is_all_that_comes_before_but_what_it_says(name: str, ch
 @pytest.mark.parametrize("make", [GatedNet, SkipNet, SquareNet])
 def test_features_that_cannot_take_turns_are_refused(make: Callable[..., Net]) -> None:
     for wrong in ({"width": 25}, {"head_channels": 25}):
-        with pytest.raises(UserError, match="3 maps of codes need a width and a head that are multiples of it"):
+        with pytest.raises(UserError, match="width and head channels must be multiples of the 3 channels of the data"):
             make(3, 4, **(SIZES | wrong))

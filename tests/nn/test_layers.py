@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import copy
 import math
+from typing import Any
 
 import pytest
 import torch
 
+from anamorph.core.errors import UserError
+from anamorph.core.optimizer import Adam
 from anamorph.nn import resample
-from anamorph.nn.equalized import Linear, pixel_norm
+from anamorph.nn.equalized import Conv, Linear, equalized_adam, lr_multipliers_of, lreq_adam, pixel_norm
 from anamorph.nn.mlp import MLP, leaky
 from anamorph.nn.running_stats import RunningMean
 from anamorph.nn.value_ranges import from_range, to_range
@@ -57,9 +61,59 @@ def test_ranges_are_each_others_inverse() -> None:
     assert to_range(x, "signed") is x
 
 
-@pytest.mark.parametrize("turned", [False, True])
-def test_kernels_are_widened_alike_compiled_and_not(turned: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("flip", [False, True])
+def test_kernels_are_widened_alike_compiled_and_not(flip: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     weight = torch.randn(3, 2, 3, 3)
-    plain = resample._spread(weight, turned)
+    plain = resample._with_box(weight, flip)
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
-    torch.testing.assert_close(resample._spread(weight, turned), plain, atol=1e-6, rtol=0)
+    torch.testing.assert_close(resample._with_box(weight, flip), plain, atol=1e-6, rtol=0)
+
+
+def reparametrised(layer: Any) -> dict[str, Any]:
+    """The layer with spectral normalisation as a parametrisation, and as a hook."""
+    return {
+        "parametrisation": torch.nn.utils.parametrizations.spectral_norm(copy.deepcopy(layer)),
+        "hook": torch.nn.utils.spectral_norm(copy.deepcopy(layer)),
+    }
+
+
+@pytest.mark.parametrize("way", ["parametrisation", "hook"])
+@pytest.mark.parametrize("plain", [Linear(5, 7, lr_multiplier=0.1), Conv(2, 3)], ids=["linear", "conv"])
+def test_an_optimizer_steps_the_parameters_of_spectrally_normalised_layers(plain: Linear | Conv, way: str) -> None:
+    layer = reparametrised(plain)[way].train()
+    vectors = {name: buffer.clone() for name, buffer in layer.named_buffers()}
+    adam = lreq_adam(0.1, layer)
+    own = {id(p): name for name, p in layer.named_parameters()}
+    assert sorted(own.values()) == sorted(own[id(p)] for p in adam.parameters)
+    assert len(adam.parameters) == 2
+    by_name = {own[id(p)].split(".")[-1]: factor for p, factor in zip(adam.parameters, adam.lr_multipliers, strict=True)}
+    expected = lr_multipliers_of(plain)
+    assert by_name["original" if way == "parametrisation" else "weight_orig"] == expected[plain.weight]
+    assert by_name["bias"] == expected[plain.bias]  # type: ignore[index]
+    for name, buffer in layer.named_buffers():  # reading the factors takes no step of the power iteration
+        assert torch.equal(buffer, vectors[name])
+    before = [p.detach().clone() for p in adam.parameters]
+    x = torch.randn(4, *((5,) if isinstance(plain, Linear) else (2, 6, 6)))
+    gradients = torch.autograd.grad(layer(x).square().mean(), adam.parameters)
+    adam.step(list(gradients), 1.0, "skip")
+    assert all(not torch.equal(a, b) for a, b in zip(before, adam.parameters, strict=True))
+    assert torch.isfinite(layer(x)).all()
+
+
+def test_a_weight_of_several_parameters_has_no_equalised_learning_rate() -> None:
+    layer = torch.nn.utils.parametrizations.weight_norm(Linear(5, 7))
+    with pytest.raises(UserError, match=r"the weight of an equalised .*Linear is no parameter.*original0.*spectral_norm"):
+        lreq_adam(0.1, layer)
+    with pytest.raises(UserError, match="not computed from a single one"):
+        equalized_adam(0.1, torch.nn.Sequential(torch.nn.Linear(2, 5), layer))
+
+
+def test_eps_and_rates_of_the_equalised_adam_are_those_of_the_unscaled_weights() -> None:
+    """A step is the same as that of the weight without He's constant, scaled by it."""
+    layer = Linear(5, 7)
+    constant, start = lr_multipliers_of(layer)[layer.weight], layer.weight.detach().clone()
+    gradient = 1e-8 * torch.randn(7, 5)
+    equalized_adam(0.1, layer).step([gradient, torch.zeros(7)], 1.0, "skip")
+    unscaled = torch.nn.Parameter(start / constant)
+    Adam([unscaled], 0.1, (0.0, 0.99), 1e-8, eps_mode="raw").step([gradient * constant], 1.0, "skip")
+    torch.testing.assert_close(layer.weight.detach(), unscaled.detach() * constant, atol=1e-6, rtol=1e-5)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from anamorph.core.random import Seeded
-from anamorph.nn.quantize import LLOYD, Codebook, FiniteScalarQuantizer, ResidualQuantizer, perplexity
+from anamorph.nn.quantize import KMEANS_STEPS, Codebook, FiniteScalarQuantizer, ResidualQuantizer, perplexity
 from reference import Case, committed
 
 ATOL = 5e-5  # five times the suggested 1e-5
@@ -209,7 +209,7 @@ def test_nothing_is_learned_but_at_a_commit_and_on_purpose() -> None:
     after = book.vectors.clone()
     book(torch.randn(20, 3))
     assert torch.equal(after, book.vectors)
-    assert int(Codebook(8, 3).age) == LLOYD
+    assert int(Codebook(8, 3).age) == KMEANS_STEPS
 
 
 def test_distances_are_exact_in_low_precision() -> None:

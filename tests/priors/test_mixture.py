@@ -141,7 +141,7 @@ def test_what_does_not_go_together_is_told() -> None:
         Gaussian([SPACE], [Space("top", (2,))], config)
     law = Gaussian([SPACE], [], config)
     for wrong in (SamplingSettings(top_k=3), SamplingSettings(top_p=0.5)):
-        with pytest.raises(UserError, match="for whole numbers"):
+        with pytest.raises(UserError, match="for autoregressive priors"):
             law.sample(2, Seeded(0, "x"), settings=wrong)
-    with pytest.raises(UserError, match="for whole numbers"):
+    with pytest.raises(UserError, match="for autoregressive priors"):
         law.sample(2, Seeded(0, "x"), mask=InpaintingMask({}, {}))

@@ -252,13 +252,13 @@ def test_a_prior_of_other_codes_is_refused() -> None:
         two_stage(pixels, PixelCNN([GRID], [], CNN))
     with pytest.raises(UserError, match="use pixelcnn, which takes several"):
         PixelSNAIL([MAPS], [], SNAIL)
-    with pytest.raises(UserError, match="cannot be told of"):
+    with pytest.raises(UserError, match="cannot be conditioned on"):
         PixelCNN([GRID], [Space("top", (1, 3, 3), 4)], CNN)
-    with pytest.raises(UserError, match="for sounds wavenet"):
+    with pytest.raises(UserError, match="for sounds, wavenet"):
         PixelCNN([SEQUENCE], [], CNN)
     with pytest.raises(UserError, match="for images, use pixelcnn"):
         WaveNet([GRID], [], WAVE)
-    with pytest.raises(UserError, match="cannot be told of"):
+    with pytest.raises(UserError, match="cannot be conditioned on"):
         WaveNet([SEQUENCE], [Space("top", (1, 5), 4)], WAVE)
 
 

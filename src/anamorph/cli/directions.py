@@ -54,14 +54,14 @@ def main(words: Sequence[str]) -> int:
     if options.n < 2:
         raise UserError(f"--n must be at least 2, got {options.n}")
 
-    from anamorph.edit.directions import conditioned
+    from anamorph.edit.directions import orthogonalize
 
     model = options.load(options.run)
     with options.computing():
         find = _free if options.method in ("pca", "sefa") else _supervised
         found, codes = find(model, options)
     if options.without:
-        found = conditioned(found, options.without, codes)
+        found = orthogonalize(found, options.without, codes)
     path = options.out or options.run / f"directions-{options.method}.safetensors"
     found.write(path)
     emit(options.json, f"{path}: {len(found)} directions in {found.space}\n{_describe(found)}", path=path, **_facts(found))

@@ -79,7 +79,7 @@ def main(words: Sequence[str]) -> int:
     write_codes(codes, found.codes, model.spaces, {"model": fingerprint_of(model), "images": " ".join(options.images)})
     rows = [
         {"image": name, "before": float(found.before[i]), "after": float(found.after[i])}
-        | ({"outside": [float(found.outside[0][i]), float(found.outside[1][i])]} if found.outside else {})
+        | ({"outside": [float(found.distances[0][i]), float(found.distances[1][i])]} if found.distances else {})
         for i, name in enumerate(options.images)
     ]
     told = [_describe(row) for row in rows]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from anamorph.core.model import HasMapping, Samples
     from anamorph.core.space import Codes
-    from anamorph.edit.reject import Rejection
+    from anamorph.edit.reject import RejectionSampling
 
 __all__ = ["main"]
 
@@ -60,13 +60,13 @@ def main(words: Sequence[str]) -> int:
 
     from anamorph.core.model import HasMapping, Samples, decode_in_chunks, require
     from anamorph.core.random import Seeded
-    from anamorph.edit.reject import Rejection
+    from anamorph.edit.reject import RejectionSampling
     from anamorph.edit.truncate import truncate
     from anamorph.figures.show import show_all
 
     model = require(options.load(options.run), Samples, "sampling")
-    rejection = None if options.keep_best is None else Rejection.parse(options.keep_best)
-    labels = classes_asked_for(options, model, options.n if rejection is None else rejection.of)
+    rejection = None if options.keep_best is None else RejectionSampling.parse(options.keep_best)
+    labels = classes_asked_for(options, model, options.n if rejection is None else rejection.candidates)
     with options.computing():
         codes = _best(model, options, rejection, labels) if rejection else _draw(model, options, options.n, labels)
         if options.psi is not None:
@@ -98,7 +98,7 @@ def _draw(model: Samples, options: Sample, n: int, labels: dict[str, Tensor]) ->
         return model.sample_codes(n, random, labels, taste, progress=progress)
 
 
-def _best(model: Samples, options: Sample, rejection: Rejection, asked: dict[str, Tensor]) -> Codes:
+def _best(model: Samples, options: Sample, rejection: RejectionSampling, asked: dict[str, Tensor]) -> Codes:
     """The draws that look most like what they are of, group by group; each group is of one class."""
     from anamorph.cli.factor_classifier import factor_classifier
     from anamorph.core.model import decode_in_chunks
@@ -115,7 +115,7 @@ def _best(model: Samples, options: Sample, rejection: Rejection, asked: dict[str
         wanted = asked[label].repeat(groups)
     else:
         lots = Seeded(options.seed, "classes", device=options.device).integers(0, classes, (groups,))
-        wanted = lots.repeat_interleave(rejection.of)
+        wanted = lots.repeat_interleave(rejection.candidates)
     settings = settings_of(RunFolder(options.run))
     train, held = (images_of(open_data(settings, split)).shuffled() for split in ("train", "test"))
     reader = factor_classifier(options.run, train, held, options.learn).to(options.device)

@@ -104,7 +104,7 @@ def _factors(
     from anamorph.core.model import Encodes, Samples, encode_in_chunks, require
     from anamorph.core.random import Seeded
     from anamorph.data.images import images_of
-    from anamorph.edit.traverse import changes
+    from anamorph.edit.traverse import change_rates
     from anamorph.figures.matrix import save_matrices
 
     assert options.factors is not None
@@ -114,7 +114,7 @@ def _factors(
         codes = model.sample_codes(READ, Seeded(options.seed, "factors", device=options.device))
     else:
         codes = encode_in_chunks(require(model, Encodes, "reading factors"), held.take(0, READ).signals.to(options.device))
-    shares = changes(model, codes, directions, space, options.reach / 2, reader.predict, layers)
+    shares = change_rates(model, codes, directions, space, options.reach / 2, reader.predict, layers)
     names = list(reader.heads)
     save_matrices(chart, {"": shares.tolist()}, names, "moved along", "share of images in which this changed", directions.names)
     note(f"{chart}: how often each factor changes")

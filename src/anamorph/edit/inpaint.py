@@ -1,4 +1,4 @@
-"""Drawing a part of an image anew: its codes are kept where the image is to stay."""
+"""Inpainting: a part of an image is sampled anew by the model's prior, given the codes of the rest."""
 
 from __future__ import annotations
 
@@ -15,43 +15,58 @@ from anamorph.core.progress import Progress, no_progress
 from anamorph.core.random import Random
 from anamorph.core.space import Codes, Space
 
-__all__ = ["inpaint", "kept_masks"]
+__all__ = ["inpaint", "known_code_masks"]
 
 
-def kept_masks(redrawn: Tensor, spaces: Sequence[Space]) -> dict[str, Tensor]:
-    """Which codes are kept [1, *space.shape], by space: those of grid places that no pixel of a mask [H, W] touches.
+def known_code_masks(mask: Tensor, spaces: Sequence[Space]) -> dict[str, Tensor]:
+    """Return which codes remain, by space: true [1, *space.shape] at grid positions that the mask does not touch.
 
-    Raises: UserError if the mask leaves everything, or nothing.
+    Args:
+        mask: true where the image is to be sampled anew [H, W].
+        spaces: grids of codes.
+
+    Raises: UserError if the mask is empty or touches every code, or if a space is no grid of codes.
     """
     for space in spaces:
         if space.num_codes is None or len(space.shape) != 3:
-            raise UserError(f"a part is drawn anew on a grid of codes, and this model has {space}")
-    marked = redrawn.float()[None, None]
-    if not bool(marked.any()):
-        raise UserError("the mask is black all over: paint white what is to be drawn anew")
-    found = {}
+            raise UserError(f"inpainting needs a model whose codes are grids of whole numbers, and this one has {space}")
+    region = mask.float()[None, None]
+    if not bool(region.any()):
+        raise UserError("the mask is empty: mark what is to be sampled anew (white in a mask image)")
+    known = {}
     for space in spaces:
-        touched = adaptive_max_pool2d(marked, space.shape[-2:])[0] > 0  # [1, h, w]
-        found[space.name] = ~touched.expand(space.shape)[None]
-    if not any(bool(kept.any()) for kept in found.values()):
-        raise UserError("the mask touches every code: `anamorph sample` draws whole images")
-    return found
+        touched = adaptive_max_pool2d(region, space.shape[-2:])[0] > 0  # [1, h, w]
+        known[space.name] = ~touched.expand(space.shape)[None]
+    if not any(bool(remains.any()) for remains in known.values()):
+        raise UserError("the mask touches every code: sample whole images instead, or mark less")
+    return known
 
 
 @torch.no_grad()
 def inpaint(
     model: HasPrior,
     codes: Codes,
-    redrawn: Tensor,
+    mask: Tensor,
     n: int,
     random: Random,
     settings: SamplingSettings | None = None,
     progress: Progress = no_progress,
 ) -> Codes:
-    """n draws of the codes of one image {name: [1, ...]}, anew where a mask [H, W] is true.
+    """Sample the marked part of one image n times, and return the codes of the n images.
 
-    A code is drawn given those above and to the left of it alone: what is kept below does not steer it.
+    Each code is sampled given those above and to the left of it: known codes below or to the right have no influence on it.
+
+    Args:
+        model: has a prior over grids of codes.
+        codes: of one image, by space [1, *space.shape].
+        mask: true where the image is to be sampled anew [H, W].
+        n: number of samples.
+        random: for sampling.
+        settings: temperature, top-k and top-p.
+        progress: called with the number of positions that are done, and of all.
+
+    Raises: UserError as `known_code_masks`.
     """
-    many = {name: value.expand(n, *value.shape[1:]) for name, value in codes.items()}
-    masks = {name: kept.to(codes[name].device) for name, kept in kept_masks(redrawn, model.spaces).items()}
-    return model.sample_codes(n, random, None, settings, InpaintingMask(many, masks), progress)
+    repeated = {name: value.expand(n, *value.shape[1:]) for name, value in codes.items()}
+    known = {name: remains.to(codes[name].device) for name, remains in known_code_masks(mask, model.spaces).items()}
+    return model.sample_codes(n, random, None, settings, InpaintingMask(repeated, known), progress)

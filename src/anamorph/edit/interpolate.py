@@ -1,4 +1,4 @@
-"""Ways between codes."""
+"""Interpolation between codes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,23 @@ __all__ = ["lerp", "lerp_codes", "plane", "slerp", "strip"]
 
 
 def strip(a: Codes, b: Codes, steps: int) -> Codes:
-    """`steps` codes from a to b, both included."""
+    """Interpolate from a to b in `steps` codes, including both.
+
+    Raises: UserError for fewer than 2 steps, or codes that cannot be interpolated.
+    """
     return lerp_codes(a, b, _fractions(steps, next(iter(a.values()))))
 
 
 def plane(corners: list[Codes], rows: int, columns: int) -> Codes:
-    """Codes [rows * columns, ...], row by row, between four corners: top left, top right, bottom left, bottom right."""
+    """Interpolate codes [rows * columns, ...], row by row, between four corners.
+
+    Args:
+        corners: top left, top right, bottom left, bottom right.
+        rows: at least 2.
+        columns: at least 2.
+
+    Raises: UserError for another number of corners, or as `strip`.
+    """
     if len(corners) != 4:
         raise UserError(f"a plane has four corners, got {len(corners)}")
     left = strip(corners[0], corners[2], rows)

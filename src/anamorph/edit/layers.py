@@ -1,4 +1,4 @@
-"""Ranges of synthesis layers, by number or by name."""
+"""Synthesis layers, by number or by the name of a range."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from anamorph.core.space import Space
 __all__ = ["Layers", "check_layers", "layer_groups", "layered", "layers_among", "parse_layers"]
 
 Layers = tuple[int, ...]
-"""Numbers of synthesis layers, the coarsest is 0."""
+"""Indices of synthesis layers, of which 0 is the coarsest."""
 
 
 def layered(spaces: Sequence[Space]) -> Space:
-    """The space whose axis 0 runs over synthesis layers.
+    """Return the space whose axis 0 runs over synthesis layers.
 
-    Raises: Lacking if there is none.
+    Raises: UnsupportedOperation if there is none.
     """
     for space in spaces:
         if space.layered:
@@ -28,17 +28,20 @@ def layered(spaces: Sequence[Space]) -> Space:
 
 
 def check_layers(layers: Layers, count: int) -> list[int]:
-    """Layers as a list of indices. Raises: UserError unless there is one, and all are among so many."""
+    """Return layers as a list of indices.
+
+    Raises: UserError if there are none, or one is not in 0 .. count - 1.
+    """
     if not layers or not all(0 <= layer < count for layer in layers):
         raise UserError(f"there are layers 0-{count - 1}, got {', '.join(map(str, layers)) or 'none'}")
     return list(layers)
 
 
 def layer_groups(layers: int) -> dict[str, Layers]:
-    """Coarse, middle and fine layers, of so many in all, two per resolution.
+    """Return the coarse, middle and fine layers of a model with this number of layers, two per resolution.
 
-    Karras et al. 2018, figure 3: coarse are 4 and 8 pixels, middle 16 and 32, fine all above. Models of less than 128 pixels
-    divide the resolutions that they have as evenly as they can.
+    Karras et al. 2018, figure 3: coarse layers are those of 4 and 8 pixels, middle of 16 and 32, fine of all above. Models
+    below 128 pixels divide their resolutions as evenly as possible.
     """
     blocks = layers // 2
     coarse = min(2, -(-blocks // 3))
@@ -48,29 +51,36 @@ def layer_groups(layers: int) -> dict[str, Layers]:
 
 
 def parse_layers(text: str, layers: int) -> Layers:
-    """Layers from text: 0-3, 5, 0-1,6 or coarse, middle, fine, all; of a model that has so many.
+    """Read layers from text, such as 0-3, 5, 0-1,6, coarse, middle, fine or all.
 
-    Raises: UserError if it is none of these, or out of bounds.
+    Args:
+        text: ranges and names, separated by commas.
+        layers: number of layers of the model.
+
+    Raises: UserError for other text, and for layers that the model does not have.
     """
     groups = {**layer_groups(layers), "all": tuple(range(layers))}
-    found: list[int] = []
+    chosen: list[int] = []
     for part in text.split(","):
         part = part.strip()
         number = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
         if part in groups:
-            found += groups[part]
+            chosen += groups[part]
         elif number:
             first, last = int(number[1]), int(number[2] or number[1])
             if not first <= last < layers:
                 raise UserError(f"there are layers 0-{layers - 1}, got {part}")
-            found += range(first, last + 1)
+            chosen += range(first, last + 1)
         else:
             raise UserError(f"layers are written 0-3, or 0-1,6, or {', '.join(groups)}; got {text!r}")
-    if not found:
-        raise UserError(f"there are no {text} layers among the {layers} of this model")
-    return tuple(sorted(set(found)))
+    if not chosen:
+        raise UserError(f"none of the {layers} layers of this model are {text}")
+    return tuple(sorted(set(chosen)))
 
 
 def layers_among(text: str, spaces: Sequence[Space]) -> Layers:
-    """`parse_layers`, for the layered one among some spaces. Raises: Lacking, too, if there is none."""
+    """Read layers of the layered space among some spaces, as `parse_layers`.
+
+    Raises: UnsupportedOperation if no space is layered; UserError as `parse_layers`.
+    """
     return parse_layers(text, layered(spaces).shape[0])

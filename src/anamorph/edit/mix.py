@@ -1,4 +1,4 @@
-"""Mixing: some layers of one image's code, the rest of another's."""
+"""Style mixing: some layers of one image's codes, and the others of another's."""
 
 from __future__ import annotations
 
@@ -16,9 +16,15 @@ __all__ = ["every_pair", "lerp_towards", "mix"]
 
 
 def mix(codes: Codes, source: Codes, layers: Layers, spaces: Sequence[Space]) -> Codes:
-    """Codes whose given layers are the source's (Karras et al. 2018, section 3.1). Both hold as many.
+    """Return codes with some layers taken from the source (Karras et al. 2018, section 3.1).
 
-    Raises: UserError if no space of theirs has layers, or not those.
+    Args:
+        codes: of B examples.
+        source: codes of as many examples.
+        layers: those taken from the source.
+        spaces: the model's spaces.
+
+    Raises: UserError if no space of the codes is layered, or it does not have these layers.
     """
     space = layered([space for space in spaces if space.name in codes])
     chosen = torch.zeros(space.shape[0], 1, dtype=torch.bool, device=codes[space.name].device)
@@ -27,7 +33,7 @@ def mix(codes: Codes, source: Codes, layers: Layers, spaces: Sequence[Space]) ->
 
 
 def lerp_towards(codes: Codes, source: Codes, share: float) -> Codes:
-    """Move codes a share of the way to the source's, for spaces without layers; whole numbers are switched half-way.
+    """Interpolate from codes (share 0) to the source (share 1); whole numbers are switched half-way.
 
     Raises:
         UserError: if all codes are whole numbers, or the share is not finite.
@@ -45,7 +51,7 @@ def _between(a: Tensor, b: Tensor, share: float) -> Tensor:
 
 
 def every_pair(rows: Codes, columns: Codes) -> tuple[Codes, Codes]:
-    """The codes of a table's cells, row by row: those of each cell's row, and those of its column, [R * C, ...] each."""
+    """Return the codes of each cell's row and of its column in a table, row by row, [R * C, ...] each."""
     n, m = (len(next(iter(codes.values()))) for codes in (rows, columns))
     return (
         {name: value.repeat_interleave(m, 0) for name, value in rows.items()},

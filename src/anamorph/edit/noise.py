@@ -1,4 +1,4 @@
-"""Stochastic variation: the noise maps of some layers drawn anew, while the rest of an image stays."""
+"""Stochastic variation: new noise maps for some layers (Karras et al. 2018, section 3.2)."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ __all__ = ["noise_spaces", "sample_noise"]
 
 
 def noise_spaces(spaces: Sequence[Space]) -> list[Space]:
-    """The spaces of noise maps, the coarsest first.
+    """Return the spaces of noise maps, the coarsest first.
 
-    Raises: Lacking if there are none.
+    Raises: UnsupportedOperation if there are none.
     """
-    found = [space for space in spaces if space.role == "noise" and len(space.shape) == 3]
-    if not found:
+    maps = [space for space in spaces if space.role == "noise" and len(space.shape) == 3]
+    if not maps:
         raise UnsupportedOperation("this model has no noise maps to vary", HasNoise)
-    return found
+    return maps
 
 
 def sample_noise(n: int, spaces: Sequence[Space], random: Random, layers: Layers) -> Codes:
-    """Fresh maps [n, 1, h, w] for some layers; `decode` uses its fixed ones for the others.
+    """Sample noise maps [n, 1, h, w] for some layers; `decode` uses its fixed maps for the others.
 
-    Raises: UserError if there are no such layers.
+    Raises: UserError if the model does not have these layers.
     """
     maps = noise_spaces(spaces)
     return {maps[layer].name: random.normal(n, *maps[layer].shape) for layer in check_layers(layers, len(maps))}

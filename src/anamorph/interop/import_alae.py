@@ -61,7 +61,7 @@ def _generator(model: StyleALAE) -> dict[str, Place]:
         for kind in ("weight", "bias"):
             found[f"{block}.style_{number}.{kind}"] = Place(getattr(layer.style, kind))
         if layer.conv is not None:
-            fused = layer.doubles and 4 << i // 2 >= FUSED
+            fused = layer.upsamples and 4 << i // 2 >= FUSED
             found[f"{block}.conv_{number}.weight"] = Place(layer.conv.weight, _inputs_first if fused else as_is)
     return found
 

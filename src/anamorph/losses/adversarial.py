@@ -1,4 +1,4 @@
-"""Losses of a critic and of a generator, from the critic's logits [B] of real and of generated examples."""
+"""Losses of a critic and a generator, from the critic's logits [B] of real and generated examples."""
 
 from __future__ import annotations
 

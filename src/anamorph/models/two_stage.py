@@ -35,7 +35,7 @@ __all__ = ["ChainedPrior", "MuLaw", "Pixels", "TwoStageModel", "identity_codec",
 
 
 class Pixels(Encodes, HasDecoderLikelihood):
-    """Pixels as their own codes, whole numbers 0..255: with a prior, a density model of images that every tool works on."""
+    """Pixels as their own codes, whole numbers 0..255: with a prior over them, a distribution of images."""
 
     signal: Image
     quantity = "probability"
@@ -56,7 +56,7 @@ class Pixels(Encodes, HasDecoderLikelihood):
 
 
 class MuLaw(Encodes, HasDecoderLikelihood):
-    """Samples of sounds as their own codes: mu-law companded, in 256 levels (van den Oord et al. 2016, section 2.2)."""
+    """Samples of sounds as their own codes: companded by the mu-law and quantised (van den Oord et al. 2016, section 2.2)."""
 
     signal: Audio
     quantity = "probability"
@@ -72,7 +72,7 @@ class MuLaw(Encodes, HasDecoderLikelihood):
         return from_mu_law(codes["samples"], self.levels)
 
     def decoder_log_likelihood(self, x: Tensor, codes: Codes) -> Tensor:
-        """Return zeros [B]: the codes determine all that the levels leave of a sound."""
+        """Return zeros [B]: the codes determine the quantised sound."""
         return x.new_zeros(len(x))
 
 
@@ -135,9 +135,9 @@ class TwoStageModel(Encodes, HasPrior):
 
     def __init__(self, first_stage: Encodes, prior: Prior) -> None:
         super().__init__()
-        wanted = code_spaces(first_stage)
-        if set(wanted) != set(prior.spaces):
-            own, others = ("; ".join(map(str, spaces)) for spaces in (wanted, prior.spaces))
+        spaces = code_spaces(first_stage)
+        if set(spaces) != set(prior.spaces):
+            own, others = ("; ".join(map(str, of)) for of in (spaces, prior.spaces))
             raise UserError(f"the prior is over {others}, and the model's codes are {own}: train one on this model's codes")
         self.first_stage, self.prior = first_stage.requires_grad_(False).eval(), prior
         self.signal, self.spaces = first_stage.signal, first_stage.spaces

@@ -21,7 +21,7 @@ class BatchNorm(nn.Module):
 
     Args:
         channels: C.
-        momentum: the share of the old running statistics that a commit keeps.
+        momentum: weight of the old running statistics in a commit, in [0, 1].
         eps: added to the variance.
     """
 

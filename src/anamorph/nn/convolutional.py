@@ -18,19 +18,22 @@ __all__ = ["Conv", "ConvDecoder", "ConvEncoder", "ResidualBlock", "UpConv", "che
 
 
 def check_stride(height: int, width: int, stride: int) -> None:
-    """Raises: UserError if a size cannot be divided by the stride, or the stride is no power of two from 2 on."""
+    """Check that strided convolutions fit an image.
+
+    Raises: UserError if the stride is no power of two from 2 on, or does not divide height and width.
+    """
     if stride < 2 or stride & (stride - 1):
-        raise UserError(f"a stride is a power of two from 2 on, got {stride}")
+        raise UserError(f"stride must be a power of two and at least 2, got {stride}")
     if height % stride or width % stride:
         fit = [max(stride, side // stride * stride) for side in (height, width)]
         raise UserError(
-            f"a stride of {stride} needs sides that it divides, got {height}x{width}: use --size {fit[0]}x{fit[1]}, or "
-            f"another --model.stride"
+            f"a stride of {stride} must divide the sides of the images, got {height}x{width}: use images of {fit[0]}x{fit[1]} "
+            f"(--size {fit[0]}x{fit[1]}) or another stride (--model.stride)"
         )
 
 
 class Conv(nn.Conv2d):
-    """A convolution whose bias a compiler may join with what follows, so that its gradient is not a pass of its own."""
+    """A convolution whose bias is added separately when compiled, so that the compiler can fuse it and its gradient."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not torch.compiler.is_compiling():
@@ -39,7 +42,7 @@ class Conv(nn.Conv2d):
 
 
 class UpConv(nn.ConvTranspose2d):
-    """The same of a transposed convolution."""
+    """A transposed convolution whose bias is added separately when compiled, as in `Conv`."""
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
         if not torch.compiler.is_compiling():
@@ -52,7 +55,7 @@ def _as_map(bias: Tensor | None) -> Tensor | float:
 
 
 class ResidualBlock(nn.Sequential):
-    """[B, width, H, W] to the same: x + conv1x1(relu(conv3x3(relu(x))))."""
+    """A residual block on [B, width, H, W]: x + conv1x1(relu(conv3x3(relu(x))))."""
 
     def __init__(self, width: int, residual_channels: int) -> None:
         super().__init__(nn.ReLU(), Conv(width, residual_channels, 3, padding=1), nn.ReLU(), Conv(residual_channels, width, 1))
@@ -62,7 +65,7 @@ class ResidualBlock(nn.Sequential):
 
 
 class ConvEncoder(nn.Sequential):
-    """[B, channels, H, W] to features [B, width, H / stride, W / stride]."""
+    """Encode images [B, channels, H, W] to features [B, width, H / stride, W / stride]."""
 
     def __init__(self, channels: int, width: int, residual_blocks: int, residual_channels: int, stride: int) -> None:
         strides = stride.bit_length() - 1
@@ -76,7 +79,7 @@ class ConvEncoder(nn.Sequential):
 
 
 class ConvDecoder(nn.Sequential):
-    """Features [B, features, h, w] to [B, channels, h * stride, w * stride]."""
+    """Decode features [B, features, h, w] to images [B, channels, h * stride, w * stride]."""
 
     def __init__(
         self, features: int, channels: int, width: int, residual_blocks: int, residual_channels: int, stride: int

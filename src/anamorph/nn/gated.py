@@ -1,7 +1,7 @@
-"""Gated convolutions in two stacks, which together see all that comes before a place, and nothing that comes after.
+"""Gated masked convolutions in two stacks, which together see every earlier position in raster order, and no later one.
 
 van den Oord et al. 2016, "Conditional Image Generation with PixelCNN Decoders", arXiv:1606.05328, section 2 and figure 2.
-The vertical stack sees the rows above; the horizontal one its own row to the left, and what the vertical one has found.
+The vertical stack sees the rows above. The horizontal stack sees its own row to the left, and the vertical stack's output.
 """
 
 from __future__ import annotations
@@ -31,52 +31,67 @@ __all__ = [
 
 
 def channel_mask(outputs: int, inputs: int, channels: int) -> Tensor | None:
-    """Of a convolution of one pixel that may see its own channel; None if there is but one."""
+    """Return the mask [outputs, inputs, 1, 1] of a 1x1 convolution in which a channel sees itself; None for one channel."""
     return channel_mask_at_centre(outputs, inputs, channels, "B").float()[:, :, None, None] if channels > 1 else None
 
 
 def check_channel_groups(channels: int, width: int, head: int) -> None:
-    """Raise a UserError unless the features of stacks and head can take turns among the channels."""
+    """Check that features can be divided among the channels of the data.
+
+    Raises: UserError unless width and head are multiples of the number of channels.
+    """
     if width % channels or head % channels:
-        raise UserError(f"{channels} maps of codes need a width and a head that are multiples of it, got {width}, {head}")
+        raise UserError(
+            f"width and head channels must be multiples of the {channels} channels of the data, got {width} and {head}"
+        )
 
 
 def gate(x: Tensor) -> Tensor:
-    """tanh of the first half of the channels, times the sigmoid of the second [B, 2C, ...] -> [B, C, ...]."""
+    """Return tanh(a) * sigmoid(b) [B, C, ...] of the two halves of the channels [B, 2C, ...] (equation 2)."""
     a, b = x.chunk(2, 1)
     return a.tanh() * b.sigmoid()
 
 
 def rows_above(kernel: int) -> Tensor:
-    """Of a vertical kernel [k // 2 + 1, k] that may not see its own row, the last [1, 1, k // 2 + 1, k]."""
+    """Return the mask [1, 1, k // 2 + 1, k] of a vertical kernel that does not see its own row, the last one."""
     mask = torch.ones(1, 1, kernel // 2 + 1, kernel)
     mask[:, :, -1] = 0
     return mask
 
 
 class GatedLayer(nn.Module):
-    """One layer of both stacks (figure 2). channels: of the data, whose maps take turns. first: may not see its own place."""
+    """One layer of both stacks (figure 2).
+
+    Args:
+        inputs: input features.
+        width: output features of each stack.
+        kernel: side of the kernel, odd.
+        channels: of the data; features belong to them in turn.
+        first: whether this is the first layer, which does not see its own position.
+        num_classes: of a label; 0 for none.
+        condition_channels: of features that it is conditioned on; 0 for none.
+    """
 
     def __init__(
         self, inputs: int, width: int, kernel: int, channels: int, first: bool, num_classes: int, condition_channels: int
     ) -> None:
         super().__init__()
-        reach = kernel // 2
+        radius = kernel // 2
         left = None
         if first or channels > 1:
-            left = mask_of(2 * width, inputs, (1, 2 * reach + 1), channels, "A" if first else "B")[..., : reach + 1]
+            left = mask_of(2 * width, inputs, (1, 2 * radius + 1), channels, "A" if first else "B")[..., : radius + 1]
         self.vertical = MaskedConv(
-            inputs, 2 * width, (reach + 1, kernel), (reach, reach, reach, 0), rows_above(kernel) if first else None
+            inputs, 2 * width, (radius + 1, kernel), (radius, radius, radius, 0), rows_above(kernel) if first else None
         )
         self.across: nn.Conv2d = nn.Conv2d(2 * width, 2 * width, 1)
-        self.horizontal = MaskedConv(inputs, 2 * width, (1, reach + 1), (reach, 0, 0, 0), left)
+        self.horizontal = MaskedConv(inputs, 2 * width, (1, radius + 1), (radius, 0, 0, 0), left)
         self.out = MaskedConv(width, width, mask=channel_mask(width, width, channels))
         self.label = nn.Embedding(num_classes, 2 * width) if num_classes else None
         self.condition = nn.Conv2d(condition_channels, 2 * width, 1, bias=False) if condition_channels else None
         self.residual = not first
 
     def condition_bias(self, label: Tensor | None, condition: Tensor | None) -> Tensor | float:
-        """What is added before both gates: of a class [B], and of features [B, F, H, W]."""
+        """Return the bias before both gates, for a class [B] and features [B, F, H, W] (section 2.3)."""
         total: Tensor | float = 0.0
         if self.label is not None:
             assert label is not None
@@ -86,25 +101,32 @@ class GatedLayer(nn.Module):
         return total
 
     def forward(self, above: Tensor, left: Tensor, label: Tensor | None, condition: Tensor | None) -> tuple[Tensor, Tensor]:
-        added = self.condition_bias(label, condition)
-        found = self.vertical(above)
-        out = self.out(gate(self.across(found) + self.horizontal(left) + added))
-        return self.vertical_output(found + added), self.horizontal_output(out, left)
+        bias = self.condition_bias(label, condition)
+        vertical = self.vertical(above)
+        out = self.out(gate(self.across(vertical) + self.horizontal(left) + bias))
+        return self.vertical_output(vertical + bias), self.horizontal_output(out, left)
 
-    def vertical_output(self, found: Tensor) -> Tensor:
-        """What the vertical stack hands on [B, C, H, W], of what it has found [B, 2C, H, W]."""
-        return gate(found)
+    def vertical_output(self, activation: Tensor) -> Tensor:
+        """Return the vertical stack's output [B, C, H, W], for its activation before the gate [B, 2C, H, W]."""
+        return gate(activation)
 
     def horizontal_output(self, out: Tensor, left: Tensor) -> Tensor:
-        """What the horizontal stack hands on [B, C, ...]."""
+        """Return the horizontal stack's output [B, C, ...], with a residual connection except in the first layer."""
         return out + left if self.residual else out
 
 
 class GatedStacks(nn.Module):
-    """Features [B, inputs, H, W] to features [B, width, H, W] of what comes before each place.
+    """Compute features [B, width, H, W] of the positions before each position, from features [B, inputs, H, W].
 
-    channels: of the data; the maps of features take turns among them, so inputs and width are multiples of it. classes: of a
-    label, 0 for none. told: features that it is told, which may look anywhere, 0 for none.
+    Args:
+        inputs: input features, a multiple of `channels`.
+        width: features of each stack, a multiple of `channels`.
+        layers: number of gated layers.
+        first_kernel_size: side of the first layer's kernel, odd.
+        kernel_size: side of the other layers' kernels, odd.
+        channels: of the data; features belong to them in turn.
+        num_classes: of a label; 0 for none.
+        condition_channels: of features that the stacks are conditioned on, at any position; 0 for none.
     """
 
     def __init__(
@@ -145,16 +167,15 @@ class GatedStacks(nn.Module):
     def decoder(
         self, n: int, height: int, width: int, label: Tensor | None = None, condition: Tensor | None = None
     ) -> GatedStacksDecoder:
-        """The same features, place by place, for when the inputs become known one after the other."""
+        """Return a decoder that computes the same features position by position, as the inputs become known."""
         return GatedStacksDecoder(self.layers, n, (height, width), label, condition)
 
 
 class GatedStacksDecoder:
-    """The layers of `GatedStacks` at one place after the other, at a cost that does not grow with the size of the grid.
+    """Compute the features of `GatedStacks` position by position; the cost of one does not grow with the size of the grid.
 
-    A row's vertical stack depends on the rows above alone: it is computed once per row. At a place, what remains of each
-    layer is one product of matrices over the few places to the left. What has not been seen is zero, as beyond the edges:
-    it is activations that are zero there, not what the net would make of zeros.
+    The vertical stack of a row depends on the rows above alone, so it is computed once per row. At a position, one matrix
+    product per layer is left, over the few positions to the left. Activations beyond the edges are zero, as padding is.
     """
 
     def __init__(
@@ -162,62 +183,61 @@ class GatedStacksDecoder:
     ) -> None:
         self.layers = list(layers)
         self.height, self.width = size
-        place = self.layers[0].vertical.weight
-        self.added = [layer.condition_bias(label, condition) for layer in self.layers]
+        weight = self.layers[0].vertical.weight
+        self.biases = [layer.condition_bias(label, condition) for layer in self.layers]
         self.vertical = [layer.vertical.masked_weight() for layer in self.layers]
         self.left_weight = [layer.horizontal.masked_weight()[:, :, 0].permute(2, 1, 0).flatten(0, 1) for layer in self.layers]
         self.out_weight = [layer.out.masked_weight()[:, :, 0, 0] for layer in self.layers]
-        inputs = [weight.shape[1] for weight in self.vertical]
-        reach = [weight.shape[2] - 1 for weight in self.vertical]
-        self.above = [place.new_zeros(n, i, self.height + r, self.width + 2 * r) for i, r in zip(inputs, reach, strict=True)]
-        self.left = [place.new_zeros(n, self.width + r, i) for i, r in zip(inputs, reach, strict=True)]
-        self.found: list[Tensor] = []
+        inputs = [kernel.shape[1] for kernel in self.vertical]
+        radii = [kernel.shape[2] - 1 for kernel in self.vertical]
+        self.above = [weight.new_zeros(n, i, self.height + r, self.width + 2 * r) for i, r in zip(inputs, radii, strict=True)]
+        self.left = [weight.new_zeros(n, self.width + r, i) for i, r in zip(inputs, radii, strict=True)]
+        self.row_bias: list[Tensor] = []
 
     def row(self, r: int) -> None:
-        """Begin a row."""
-        self.found = []
+        """Begin a row: compute what the rows above contribute to it."""
+        self.row_bias = []
         for i, layer in enumerate(self.layers):
             kernel = self.vertical[i]
             window = self.above[i][:, :, r : r + kernel.shape[2]]
-            found = conv2d(window, kernel, layer.vertical.bias)
-            added = self.added[i]
-            added = added[:, :, r : r + 1] if isinstance(added, Tensor) and added.shape[2] > 1 else added
+            vertical = conv2d(window, kernel, layer.vertical.bias)
+            condition = self.biases[i]
+            condition = condition[:, :, r : r + 1] if isinstance(condition, Tensor) and condition.shape[2] > 1 else condition
             bias = layer.horizontal.bias
             assert bias is not None
-            across = layer.across(found) + added + bias[:, None, None]
-            self.found.append(across[:, :, 0].permute(2, 0, 1).contiguous())  # [W, n, 2C]
+            across = layer.across(vertical) + condition + bias[:, None, None]
+            self.row_bias.append(across[:, :, 0].permute(2, 0, 1).contiguous())  # [W, n, 2C]
             if i + 1 < len(self.layers):
-                self._put(self.above[i + 1], r, layer.vertical_output(found + added))
+                self._store_row(self.above[i + 1], r, layer.vertical_output(vertical + condition))
             self.left[i].zero_()
 
     @staticmethod
-    def _put(above: Tensor, r: int, row: Tensor) -> None:
-        edge = (above.shape[3] - row.shape[3]) // 2
-        above[:, :, r + edge, edge : edge + row.shape[3]] = row[:, :, 0]
+    def _store_row(above: Tensor, r: int, row: Tensor) -> None:
+        radius = (above.shape[3] - row.shape[3]) // 2
+        above[:, :, r + radius, radius : radius + row.shape[3]] = row[:, :, 0]
 
     def features(self, c: int, x: Tensor) -> Tensor:
-        """Features [n, width] at a column of the row, of its own inputs as far as they are known [n, inputs]."""
+        """Return features [n, width] at column c of the row, from its own inputs as far as they are known [n, inputs]."""
         for i, layer in enumerate(self.layers):
             left, weight = self.left[i], self.left_weight[i]
-            reach = left.shape[1] - self.width
-            left[:, c + reach] = x
-            seen = left[:, c : c + reach + 1].flatten(1)
-            out = linear(gate(torch.addmm(self.found[i][c], seen, weight)), self.out_weight[i], layer.out.bias)
+            radius = left.shape[1] - self.width
+            left[:, c + radius] = x
+            window = left[:, c : c + radius + 1].flatten(1)
+            out = linear(gate(torch.addmm(self.row_bias[i][c], window, weight)), self.out_weight[i], layer.out.bias)
             x = layer.horizontal_output(out, x)
         return x
 
     def put(self, r: int, c: int, x: Tensor) -> None:
-        """Say what the inputs [n, inputs] at a place are."""
-        edge = self.above[0].shape[2] - self.height
-        self.above[0][:, :, r + edge, c + edge] = x
-        self.left[0][:, c + edge] = x
+        """Set the inputs [n, inputs] at a position."""
+        radius = self.above[0].shape[2] - self.height
+        self.above[0][:, :, r + radius, c + radius] = x
+        self.left[0][:, c + radius] = x
 
 
 class GatedNet(nn.Module):
-    """Logits [B, maps, H, W, K] of ids [B, maps, H, W]: of each, from those above and to the left, and from earlier maps at its
-    place. width and head are multiples of the number of maps, since their features take turns.
+    """Compute logits [B, maps, H, W, K] of ids [B, maps, H, W], each from earlier positions and from earlier maps at its own.
 
-    Raises: UserError if they are not.
+    Raises: UserError unless width and head channels are multiples of the number of maps, to which they belong in turn.
     """
 
     def __init__(
@@ -249,19 +269,19 @@ class GatedNet(nn.Module):
         dropout_rate: float = 0.0,
         random: Random | None = None,
     ) -> Tensor:
-        """rate: the share of features that the logits do without, by random numbers."""
+        """Compute the logits; given random numbers, features are dropped out at `dropout_rate`."""
         features = self.stacks(self.embedded(ids).movedim(-1, 1), label, condition)
         logits = self.last(relu(self.hidden(dropout(features, dropout_rate, random))))
         return logits.unflatten(1, (-1, self.maps)).permute(0, 2, 3, 4, 1)
 
     def embedded(self, ids: Tensor) -> Tensor:
-        """Features [B, ..., width] of ids [B, maps, ...], the maps by turns."""
+        """Return features [B, ..., width] of ids [B, maps, ...]; they belong to the maps in turn."""
         return torch.stack([embed(ids[:, m]) for m, embed in enumerate(self.embed)], -1).flatten(-2)
 
     def decoder(
         self, n: int, height: int, width: int, label: Tensor | None = None, condition: Tensor | None = None
     ) -> IncrementalDecoder:
-        """The same logits, place by place."""
+        """Return a decoder that computes the same logits position by position."""
         return _GatedNetDecoder(self, self.stacks.decoder(n, height, width, label, condition))
 
 

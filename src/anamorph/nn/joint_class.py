@@ -1,4 +1,4 @@
-"""Several classes as one: what distributions in closed form are conditioned on."""
+"""Several classes as one joint class, on which distributions in closed form are conditioned."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ __all__ = ["check_class_conditions", "joint_class", "joint_classes"]
 
 
 def check_class_conditions(conditions: Sequence[Space]) -> None:
-    """Raise a UserError unless every condition is one class per example."""
+    """Check conditions.
+
+    Raises: UserError unless every condition is one class per example.
+    """
     for space in conditions:
         if space.shape != () or space.is_real:
-            raise UserError(f"a distribution in closed form is conditioned on classes alone, got {space}")
+            raise UserError(f"a distribution in closed form can be conditioned on classes alone, got {space}")
 
 
 def joint_classes(conditions: Sequence[Space]) -> int:

@@ -14,9 +14,15 @@ __all__ = ["MappingNetwork", "mix_styles"]
 
 
 class MappingNetwork(nn.Module):
-    """w [B, D] from z [B, Z], normalised, through layers that are `rate` times as fast as others; with none, w is z.
+    """Map noise z [B, Z] to w [B, D]: normalisation, then fully connected layers; without layers, w is the normalised z.
 
-    Karras et al. 2018 (arXiv:1812.04948), figure 1b. classes: also reads a class, as a learned vector [Z] beside z.
+    Karras et al. 2018 (arXiv:1812.04948), figure 1b.
+
+    Args:
+        widths: Z, the units of the hidden layers, and D.
+        slope: of the leaky ReLU after each layer.
+        lr_multiplier: learning rate of these layers, relative to others.
+        num_classes: classes whose embedding [Z] is concatenated to z; 0 for none.
     """
 
     def __init__(self, widths: list[int], slope: float, lr_multiplier: float, num_classes: int = 0) -> None:
@@ -39,12 +45,17 @@ class MappingNetwork(nn.Module):
 
 
 def mix_styles(w: Tensor, other: Tensor, random: Random, probability: float, layers: int, first_layer: int = 1) -> Tensor:
-    """Styles [B, L, D] whose layers from a random one on, first .. `layers`, come from another w; all w otherwise.
+    """Return styles [B, L, D] whose layers from a random crossover on come from another w (Karras et al. 2018, section 3.1).
 
-    One decision and one crossover for the whole batch (style mixing, Karras et al. 2018, section 3.1).
-    w, other: [B, L, D].
+    Args:
+        w: styles [B, L, D].
+        other: styles [B, L, D] for the layers from the crossover on.
+        random: for the decision and the crossover, which the whole batch shares.
+        probability: of mixing; otherwise w is returned.
+        layers: the last layer that the crossover may be.
+        first_layer: the first layer that the crossover may be.
     """
-    decided = random.uniform(1, shared=True) < probability
+    does_mix = random.uniform(1, shared=True) < probability
     crossover = random.integers(first_layer, layers + 1, (1,), shared=True)
-    taken = (torch.arange(w.shape[1], device=w.device) >= crossover) & decided
-    return torch.where(taken.view(1, -1, 1), other, w)
+    from_other = (torch.arange(w.shape[1], device=w.device) >= crossover) & does_mix
+    return torch.where(from_other.view(1, -1, 1), other, w)

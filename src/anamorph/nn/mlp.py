@@ -1,4 +1,4 @@
-"""Multi-layer perceptrons between images and vectors; the nets of every model here that has no convolutions."""
+"""Multi-layer perceptrons between images and vectors: the networks of every model here without convolutions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Activation = Callable[[Tensor], Tensor]
 
 
 def leaky(slope: float) -> Activation:
-    """Leaky ReLU, in place: its gradient is read off its result, so nothing else need be kept."""
+    """Return a leaky ReLU that works in place: its gradient follows from its output, so its input need not be stored."""
     return partial(F.leaky_relu, negative_slope=slope, inplace=True)
 
 
@@ -27,9 +27,13 @@ def linear(x: Tensor) -> Tensor:
 
 
 class MLP(nn.Module):
-    """Linear layers of given widths, [B, widths[0]] -> [B, widths[-1]], with activations between and, if asked, after them.
+    """Fully connected layers, [B, widths[0]] -> [B, widths[-1]].
 
-    rate multiplies the learning rate of all layers under `lreq_adam`.
+    Args:
+        widths: features before, between and after the layers.
+        hidden: activation between layers.
+        last: activation after the last layer; None: none.
+        lr_multiplier: multiplies the learning rate of all layers under `lreq_adam`.
     """
 
     def __init__(
@@ -40,7 +44,7 @@ class MLP(nn.Module):
         self.activation, self.last = hidden, last
 
     def hidden(self, x: Tensor) -> Tensor:
-        """The activation before the last layer, [B, widths[-2]]."""
+        """Return the activation before the last layer [B, widths[-2]]."""
         for layer in self.layers[:-1]:
             x = self.activation(layer(x))
         return x

@@ -1,4 +1,4 @@
-"""Laws of images given what a decoder puts out: what makes a reconstruction a likelihood."""
+"""Likelihoods p(x | out) of images, given the output of a decoder."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ LikelihoodKind = Literal["bernoulli", "gaussian", "shared", "logistic", "pixelcn
 
 @dataclass(frozen=True)
 class LikelihoodConfig:
-    """How a decoder's outputs are read where they are a mixture or are told to a net."""
+    """Settings of some likelihoods; each field says of which."""
 
     log_var_floor: float | None = -6.0
-    """gaussian: the least log variance, approached smoothly: without it (None, as in the paper) pixels that never change
-    drive the density to infinity. -6 is a standard deviation of 0.05 on pixels in [-1, 1]."""
+    """gaussian: lower bound of the log variance, approached smoothly; -6 is a standard deviation of 0.05 on pixels in [-1, 1].
+    Without it (None, as in the paper), pixels that never change drive the density to infinity."""
     components: int = 5
     """logistic: components of the mixture."""
     condition_channels: int = 32
-    """pixelcnn: channels that the net is told of the codes."""
+    """pixelcnn: channels of the decoder's output, on which the network is conditioned."""
     width: int = 30
-    """pixelcnn: channels of its stacks, a multiple of the image's channels."""
+    """pixelcnn: features of its stacks, a multiple of the image's channels."""
     layers: int = 5
     """pixelcnn: gated layers."""
 
@@ -54,9 +54,11 @@ class LikelihoodConfig:
 
 
 class PixelLikelihood(nn.Module, ABC):
-    """p(x | out) of images x [N, C, H, W] in [-1, 1], given what a decoder puts out [N, outputs, H, W].
+    """A likelihood p(x | out) of images x [N, C, H, W] in [-1, 1], given a decoder's output [N, outputs, H, W].
 
-    quantity: probabilities of 8-bit values (or of two), or a density of numbers in [-1, 1].
+    Args:
+        outputs: channels of the decoder's output.
+        quantity: probabilities of 8-bit (or binary) values, or a density of numbers in [-1, 1].
     """
 
     outputs: int
@@ -64,23 +66,26 @@ class PixelLikelihood(nn.Module, ABC):
 
     @abstractmethod
     def log_prob(self, x: Tensor, out: Tensor) -> Tensor:
-        """[N] in nats."""
+        """Compute log p(x | out) [N] in nats."""
 
     def gather(self, x: Tensor, out: Tensor) -> None:
-        """Take a training step's images into account at the next commit; most laws have nothing to learn from them."""
+        """Gather statistics of a training batch for the next commit; most likelihoods have none."""
         return
 
     def commit(self) -> None:
-        """Take up what was gathered."""
+        """Apply what was gathered."""
         return
 
     @abstractmethod
     def sample(self, out: Tensor, noise: Noise) -> Tensor:
-        """Images [N, C, H, W]: the mean of the law, or, with random numbers, a sample of it."""
+        """Return images [N, C, H, W]: the mean of the distribution or, given random numbers, a sample."""
 
 
 def build_likelihood(kind: LikelihoodKind, image: Image, config: LikelihoodConfig) -> PixelLikelihood:
-    """The law of that name."""
+    """Build the likelihood of that name.
+
+    Raises: UserError if it does not fit the image.
+    """
     if kind == "bernoulli":
         return _Bernoulli(image)
     if kind == "gaussian":
@@ -93,7 +98,7 @@ def build_likelihood(kind: LikelihoodKind, image: Image, config: LikelihoodConfi
 
 
 class _Bernoulli(PixelLikelihood):
-    """Pixels are probabilities of white. Out: a logit per value."""
+    """Pixels are probabilities of white. Output: a logit per value."""
 
     def __init__(self, image: Image) -> None:
         super().__init__()
@@ -111,7 +116,7 @@ class _Bernoulli(PixelLikelihood):
 
 
 class _Gaussian(PixelLikelihood):
-    """Out: a mean and a log variance per value."""
+    """A normal distribution per value. Output: a mean and a log variance per value."""
 
     quantity = "density"
 
@@ -134,8 +139,10 @@ class _Gaussian(PixelLikelihood):
 
 
 class SharedGaussian(PixelLikelihood):
-    """Out: a mean per value; all share one variance, the running mean of the squared error, which is the likeliest
-    (Rybkin et al. 2020, arXiv:2006.13202, section 3.2)."""
+    """Normal distributions that share one variance, the running mean of the squared error. Output: a mean per value.
+
+    This variance maximises the likelihood (Rybkin et al. 2020, arXiv:2006.13202, section 3.2).
+    """
 
     quantity = "density"
 
@@ -152,7 +159,7 @@ class SharedGaussian(PixelLikelihood):
         self.error.commit()
 
     def squared_error(self, x: Tensor, out: Tensor) -> Tensor:
-        """Its mean, which is as good as log_prob to descend."""
+        """Return the mean squared error, whose minimum is also that of the negative log-likelihood."""
         return (out.float() - x).square().mean()
 
     def log_prob(self, x: Tensor, out: Tensor) -> Tensor:
@@ -166,12 +173,15 @@ class SharedGaussian(PixelLikelihood):
 
 
 class _LogisticMixture(PixelLikelihood):
-    """8-bit values under a mixture of discretised logistics. Out: its logits (see `losses.likelihood`)."""
+    """Mixtures of discretised logistics of 8-bit values. Output: see `losses.log_prob.logistic_mixture_log_prob`."""
 
     def __init__(self, image: Image, components: int) -> None:
         super().__init__()
         if image.channels not in (1, 3):
-            raise UserError(f"a mixture of logistics is for grey or RGB, got {image}: use another --model.likelihood")
+            raise UserError(
+                f"the likelihood logistic is for images of 1 or 3 channels, got {image}: use another likelihood "
+                "(--model.likelihood)"
+            )
         self.channels, self.components = image.channels, components
         self.outputs = components * (10 if image.channels == 3 else 3)
 
@@ -183,10 +193,9 @@ class _LogisticMixture(PixelLikelihood):
         out, m = out.float(), self.components
         n, _, h, w = out.shape
         if isinstance(noise, Random):
-            which = noise.uniform(n, h, w, m).clamp(1e-5, 1 - 1e-5)
-            return logistic_mixture_sample(
-                out, self.channels, which, noise.uniform(n, h, w, self.channels).clamp(1e-5, 1 - 1e-5)
-            )
+            component_uniforms = noise.uniform(n, h, w, m).clamp(1e-5, 1 - 1e-5)
+            value_uniforms = noise.uniform(n, h, w, self.channels).clamp(1e-5, 1 - 1e-5)
+            return logistic_mixture_sample(out, self.channels, component_uniforms, value_uniforms)
         weights = out[:, :m].softmax(1)
         blocks = out[:, m:].unflatten(1, (self.channels, -1, m))
         means = list(blocks[:, :, 0].clamp(-1, 1).unbind(1))
@@ -198,7 +207,7 @@ class _LogisticMixture(PixelLikelihood):
 
 
 class _PixelCNN(PixelLikelihood):
-    """8-bit values, each given those before it: a decoder so powerful that it can do without codes. Out: what it is told."""
+    """8-bit values, each given those before it: so powerful that it may ignore the codes. Output: its condition."""
 
     def __init__(self, image: Image, config: LikelihoodConfig) -> None:
         super().__init__()
@@ -223,10 +232,10 @@ class _PixelCNN(PixelLikelihood):
 
     @torch.no_grad()
     def sample(self, out: Tensor, noise: Noise) -> Tensor:
-        """A sample, always: where no random numbers are given, the same ones for all images."""
+        """Return a sample; without random numbers, the same fixed ones are used for all images."""
         n, (channels, height, width) = len(out), self.image.shape
         if isinstance(noise, Random):
-            chances = noise.uniform(n, channels, height, width)
+            uniforms = noise.uniform(n, channels, height, width)
         else:
-            chances = Seeded(0, "pixels", device=out.device).uniform(1, channels, height, width).expand(n, -1, -1, -1)
-        return from_bytes(sample_ids(self.net.decoder(n, height, width, condition=out), chances, SamplingSettings()))
+            uniforms = Seeded(0, "pixels", device=out.device).uniform(1, channels, height, width).expand(n, -1, -1, -1)
+        return from_bytes(sample_ids(self.net.decoder(n, height, width, condition=out), uniforms, SamplingSettings()))

@@ -1,4 +1,4 @@
-"""Statistics that a loss gathers while it runs and that take effect once per step."""
+"""Statistics that a loss gathers during a step, and that take effect once, at its end."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ __all__ = ["RunningMean", "WarmUp"]
 
 
 class RunningMean(nn.Module):
-    """An exponential mean [*shape] of the tensors it is shown: `gather` collects them, `commit` moves the mean once.
+    """An exponential moving average [*shape]: `gather` collects tensors, `commit` moves the mean once.
 
-    beta: how much of the old mean a commit keeps.
+    Args:
+        shape: of the mean.
+        beta: weight of the old mean in a commit, in [0, 1].
     """
 
     mean: Tensor
@@ -28,13 +30,14 @@ class RunningMean(nn.Module):
         self.register_buffer("count", torch.zeros(()), persistent=False)
 
     @torch.no_grad()
-    def gather(self, shown: Tensor) -> None:
-        """Take tensors [B, *shape] into account at the next commit."""
-        self.total.add_(shown.sum(0))
-        self.count.add_(len(shown))
+    def gather(self, values: Tensor) -> None:
+        """Add values [B, *shape] to those that the next commit averages."""
+        self.total.add_(values.sum(0))
+        self.count.add_(len(values))
 
     @torch.no_grad()
     def commit(self) -> None:
+        """Move the mean towards that of the gathered values, over all processes."""
         sum_over_processes([self.total, self.count])
         self.mean.lerp_(self.total / self.count, 1 - self.beta)
         self.total.zero_()
@@ -42,7 +45,7 @@ class RunningMean(nn.Module):
 
 
 class WarmUp(nn.Module):
-    """A weight that rises from nothing to one over so many images; at once, if over none."""
+    """A weight that rises linearly from 0 to 1 over a number of images; it is 1 from the start if that is 0."""
 
     images_seen: Tensor
     new: Tensor
@@ -53,20 +56,22 @@ class WarmUp(nn.Module):
         self.register_buffer("images_seen", torch.zeros((), dtype=torch.int64))
         self.register_buffer("new", torch.zeros((), dtype=torch.int64), persistent=False)
 
-    def weight(self, shown: int) -> Tensor | float:
-        """The weight, as it is before so many images are shown."""
+    def weight(self, batch_size: int) -> Tensor | float:
+        """Return the weight before a batch, and count the batch's images at the next commit."""
         if not self.images:
             return 1.0
         weight = (self.images_seen / self.images).clamp(max=1)
-        self.new.add_(shown)
+        self.new.add_(batch_size)
         return weight
 
     @property
     def rising(self) -> bool:
+        """Whether the weight is still below 1."""
         return bool(self.images_seen < self.images)
 
     @torch.no_grad()
     def commit(self) -> None:
+        """Count the images of the last step, over all processes."""
         sum_over_processes([self.new])
         self.images_seen.add_(self.new)
         self.new.zero_()

@@ -23,7 +23,7 @@ START_ITERATIONS = 15
 
 
 class _SpectralNorm(nn.Module):
-    """The singular vectors of a layer's weight."""
+    """Spectral normalisation of a layer's weight, with its singular vectors as buffers."""
 
     weight: Any
     left: Tensor
@@ -37,7 +37,7 @@ class _SpectralNorm(nn.Module):
             self.commit()
 
     def normalised_weight(self) -> Tensor:
-        """Return the weight divided by its largest singular value, as far as the singular vectors are known."""
+        """Return the weight divided by the estimate of its largest singular value."""
         with autocast_off(self.weight):
             return self.weight / torch.dot(self.left, self.weight.flatten(1) @ self.right)
 

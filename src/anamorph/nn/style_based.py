@@ -1,4 +1,4 @@
-"""What all models with a mapping and a style-based synthesis network have in common: z -> w -> image, at any level."""
+"""The base of models with a mapping network and a style-based synthesis network: z -> w -> image, at any level."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Generated", "StyleBased"]
 
 @dataclass(frozen=True)
 class Generated:
-    """Images [B, C, H, W] made for a training step, of z [B, Z], and w [B, D] as it was mapped, before any mixing."""
+    """Images [B, C, H, W] generated for a training step, their z [B, Z], and their w [B, D] before style mixing."""
 
     image: Tensor
     z: Tensor
@@ -31,9 +31,15 @@ class Generated:
 
 
 class StyleBased(HasMapping, HasStyles, HasNoise, Grows):
-    """Maps z [B, Z] ~ N(0, I) to styles w [B, L, D], two per resolution, and those and noise maps to images [B, C, H, W].
+    """Maps z [B, Z] ~ N(0, I) to styles w [B, L, D], two per resolution; these and noise maps to images [B, C, H, W].
 
-    label: the label whose class the mapping network reads, if it reads one.
+    Args:
+        mapping: network from z to w.
+        synthesis: network from styles and noise maps to images.
+        z_dim: Z.
+        w_dim: D.
+        mean_beta: decay of the tracked mean of w, in [0, 1).
+        label: name of the label whose class conditions the mapping network, if it is conditioned.
     """
 
     signal: Image
@@ -62,7 +68,7 @@ class StyleBased(HasMapping, HasStyles, HasNoise, Grows):
         return self.map(random.normal(n, *self.z_space.shape), labels)
 
     def decode(self, codes: Codes, noise: Noise = "fixed") -> Tensor:
-        """Decode codes; of those of a larger size, the layers that this level has."""
+        """Decode codes; those of a larger level are cut to the layers of this one."""
         known = {space.name for space in self.spaces}
         codes = {name: code for name, code in codes.items() if name in known or not name.startswith("noise.")}
         if "w" in codes:
@@ -70,27 +76,32 @@ class StyleBased(HasMapping, HasStyles, HasNoise, Grows):
         return super().decode(codes, noise)
 
     def _decode(self, codes: Codes, noise: Noise) -> Tensor:
-        """Images of the level that this view is at, from w and those noise maps that are given."""
+        """Return images at the level of this view, from w and any noise maps that are given."""
         maps = self.synthesis.noise(len(codes["w"]), noise, self.stage.level, codes)
         return self.synthesis(codes["w"], maps, self.stage.level, self.stage.alpha)
 
-    def generate(self, batch: Batch, stage: Stage, random: Random, mixing: float, most: int) -> Generated:
-        """As many images as a batch holds, drawn at a stage; the mean takes up their w.
+    def generate(self, batch: Batch, stage: Stage, random: Random, mixing_prob: float, max_crossover: int) -> Generated:
+        """Generate as many images as a batch has, at a stage; their w is gathered for the tracked mean.
 
-        mixing: the probability of style mixing, with a crossover of at most the layer `most`.
+        Args:
+            batch: gives the number of images, and their labels.
+            stage: level and alpha.
+            random: for z, style mixing and noise maps.
+            mixing_prob: probability of style mixing.
+            max_crossover: the last layer at which the second w may begin.
         """
         n = len(batch)
         z = random.normal(n, *self.z_space.shape)
         w = self.map(z, batch.labels)["w"]
-        first = w[:, 0]
+        unmixed = w[:, 0]
         self.w_mean_tracker.gather(w)
-        if mixing:
-            w = mix_styles(w, self.sample_codes(n, random, batch.labels)["w"], random, mixing, most)
+        if mixing_prob:
+            w = mix_styles(w, self.sample_codes(n, random, batch.labels)["w"], random, mixing_prob, max_crossover)
         noise = self.synthesis.noise(n, random, stage.level)
-        return Generated(self.synthesis(w, noise, stage.level, stage.alpha), z, first)
+        return Generated(self.synthesis(w, noise, stage.level, stage.alpha), z, unmixed)
 
     def at(self, stage: Stage) -> Self:
-        """The same weights at one level."""
+        """Return a view of the model at one level, which shares its weights."""
         view = copy.copy(self)
         view.stage, view.signal, view.layers = stage, self.synthesis.image.at(stage.level), self.layers_at(stage.level)
         w = replace(self.spaces[0], shape=(view.layers, *self.spaces[0].shape[1:]))
@@ -98,7 +109,7 @@ class StyleBased(HasMapping, HasStyles, HasNoise, Grows):
         return view
 
     def layers_at(self, level: int) -> int:
-        """How many layers make images of a level."""
+        """Return the number of layers that generate images of a level."""
         return 2 * (self.synthesis.blocks - level)
 
     @property
@@ -110,7 +121,7 @@ class StyleBased(HasMapping, HasStyles, HasNoise, Grows):
         return self.synthesis.style_weights()[: self.layers]
 
     def classes_of(self, n: int, labels: Labels | None) -> Tensor | None:
-        """The class of each of n images [n], for a model that reads one: by turns, where none is given."""
+        """Return the class of each of n images [n], each class in turn where none is given; None without classes."""
         if self.mapping.embedding is None:
             return None
         if labels and self.label in labels:

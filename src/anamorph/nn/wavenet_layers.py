@@ -1,10 +1,10 @@
-"""Gated convolutions that look back in time, each layer further than the one before it.
+"""Gated dilated causal convolutions over time.
 
-van den Oord et al. 2016, "WaveNet: A Generative Model for Raw Audio", arXiv:1609.03499, section 2 and figure 4. Convolutions
-whose taps are 1, 2, 4, ... places apart, and again from 1 on; what lies before the beginning is zero.
+van den Oord et al. 2016, "WaveNet: A Generative Model for Raw Audio", arXiv:1609.03499, section 2 and figure 4. Dilations
+are 1, 2, 4, ..., and begin again at 1 after a cycle; the input is padded with zeros on the left.
 
-Features are [T, B, channels]: what all sounds have at a place lies together, so that a tap is a product of matrices whose rows
-are those from some place on, wherever it looks.
+Features are [T, B, channels]. All sounds' features at one time lie together, so that each tap of a kernel is one matrix
+product over a contiguous range of times.
 """
 
 from __future__ import annotations
@@ -33,25 +33,25 @@ class WaveNetSizes:
     """Sizes of a WaveNet."""
 
     layers: int = 20
-    """Of gated convolutions."""
+    """Gated convolutions."""
     dilation_cycle: int = 10
-    """Layers until the distance between taps, which doubles from layer to layer, is one again."""
+    """Layers in a cycle of dilations 1, 2, 4, ...; the next cycle begins at 1 again."""
     kernel_size: int = 2
-    """Taps of a convolution."""
+    """Taps of a dilated convolution."""
     residual_channels: int = 64
-    """Channels from layer to layer."""
+    """Channels of the residual path."""
     gate_channels: int = 64
     """Channels of a gate."""
     skip_channels: int = 128
-    """Channels in which what the layers have found is summed up."""
+    """Channels of the skip connections, which are summed over the layers."""
     head_channels: int = 128
-    """Channels between that sum and the logits."""
+    """Channels between the sum of the skip connections and the logits."""
     scale_sums: bool = True
-    """Sums are divided by the root of how many they add up, so that depth does not make them large; the paper's are not."""
+    """Divide sums by the root of the number of terms, so that they do not grow with depth; the paper does not."""
     weight_norm: bool = False
-    """Kernels have a length of their own (weight normalisation)."""
+    """Weight normalisation of the kernels."""
     dropout: float = 0.0
-    """Share of what a convolution reads that it does without, while training."""
+    """Dropout rate of the input of each dilated convolution."""
 
     def __post_init__(self) -> None:
         check(
@@ -67,72 +67,79 @@ class WaveNetSizes:
         check(self, "in [0, 1)", "dropout")
         if self.kernel_size < 2 or self.dilation_cycle > 24:
             raise UserError(
-                f"a kernel has at least 2 taps and a cycle at most 24 layers, got {self.kernel_size} and {self.dilation_cycle}"
+                f"kernel size must be at least 2 and the dilation cycle at most 24 layers, got {self.kernel_size} and "
+                f"{self.dilation_cycle}"
             )
 
     @property
     def dilations(self) -> tuple[int, ...]:
-        """How far apart the taps of each layer are."""
+        """Dilation of each layer."""
         return tuple(1 << i % self.dilation_cycle for i in range(self.layers))
 
     @property
     def receptive_field(self) -> int:
-        """How many places, its own with them, can be seen from a place."""
+        """Number of inputs that an output depends on, in samples or codes."""
         return (self.kernel_size - 1) * sum(self.dilations) + 1
 
 
 class CausalConv(nn.Conv1d):
-    """[T, B, I] to [T, B, O] by taps at a place and `apart`, 2 * apart, ... places before it.
+    """A causal convolution [T, B, I] -> [T, B, O], with taps at a time and `dilation`, 2 * dilation, ... before it.
 
-    normed: w = g v / |v| (Salimans and Kingma 2016, arXiv:1602.07868, equation 2).
+    Args:
+        inputs: I.
+        outputs: O.
+        kernel_size: number of taps.
+        dilation: distance between taps.
+        weight_norm: w = g v / |v| (Salimans and Kingma 2016, arXiv:1602.07868, equation 2).
     """
 
-    def __init__(
-        self, inputs: int, outputs: int, kernel_size: int = 1, tap_distance: int = 1, weight_norm: bool = False
-    ) -> None:
-        super().__init__(inputs, outputs, kernel_size, dilation=tap_distance)
-        self.tap_distance = tap_distance
+    def __init__(self, inputs: int, outputs: int, kernel_size: int = 1, dilation: int = 1, weight_norm: bool = False) -> None:
+        super().__init__(inputs, outputs, kernel_size, dilation=dilation)
         self.length = nn.Parameter(_norms(self.weight.detach())) if weight_norm else None
 
     def effective_weight(self) -> Tensor:
-        """The weight [O, I, taps] that it convolves with."""
+        """Return the weight [O, I, taps], normalised if it is."""
         return self.weight if self.length is None else self.weight * (self.length / _norms(self.weight))
 
     def forward(self, x: Tensor) -> Tensor:
-        *earlier, here = self.effective_weight().unbind(2)
-        out = linear(x, here, self.bias)
-        for back, weight in enumerate(reversed(earlier), 1):
-            seen = x[: -back * self.tap_distance]
-            if len(seen):
-                out = out + pad(linear(seen, weight), (0, 0, 0, 0, len(x) - len(seen), 0))
+        *earlier, current = self.effective_weight().unbind(2)
+        out = linear(x, current, self.bias)
+        for taps_back, weight in enumerate(reversed(earlier), 1):
+            past = x[: -taps_back * self.dilation[0]]
+            if len(past):
+                out = out + pad(linear(past, weight), (0, 0, 0, 0, len(x) - len(past), 0))
         return out
 
 
 def _norms(weight: Tensor) -> Tensor:
-    """Of each kernel, [O, 1, 1]."""
+    """Return the norm of each output's kernel [O, 1, 1]."""
     return weight.flatten(1).norm(dim=1).view(-1, 1, 1)
 
 
 class _WaveNetLayer(nn.Module):
-    """One layer (figure 4): a gate of what is seen. One part of it goes on to the next layer, if there is one, and another is
-    skipped to the end."""
+    """One layer (figure 4): a gated dilated convolution with a skip output and, except in the last layer, a residual one."""
 
-    def __init__(self, c: WaveNetSizes, apart: int, last: bool) -> None:
+    def __init__(self, c: WaveNetSizes, dilation: int, last: bool) -> None:
         super().__init__()
         self.residual_channels = 0 if last else c.residual_channels
-        self.dilated = CausalConv(c.residual_channels, 2 * c.gate_channels, c.kernel_size, apart, c.weight_norm)
+        self.dilated = CausalConv(c.residual_channels, 2 * c.gate_channels, c.kernel_size, dilation, c.weight_norm)
         self.out = CausalConv(c.gate_channels, self.residual_channels + c.skip_channels, weight_norm=c.weight_norm)
 
     def forward(self, x: Tensor, condition: Tensor | None) -> Tensor:
-        """The gate [T, B, inner]. told [frames, B, 2 * inner]: added before it."""
-        found: Tensor = self.dilated(x)
+        """Return the gated activation [T, B, gate channels] (equation 2).
+
+        Args:
+            x: features [T, B, residual channels].
+            condition: added before the gate [frames, B, 2 * gate channels], each frame for T / frames times.
+        """
+        activation: Tensor = self.dilated(x)
         if condition is not None:
-            found = (found.unflatten(0, (len(condition), -1)) + condition.unsqueeze(1)).flatten(0, 1)
-        a, b = found.chunk(2, 2)
+            activation = (activation.unflatten(0, (len(condition), -1)) + condition.unsqueeze(1)).flatten(0, 1)
+        a, b = activation.chunk(2, 2)
         return a.tanh() * b.sigmoid()
 
     def residual_and_skip(self) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-        """Weight [O, inner] and bias of what goes on, and of what is skipped."""
+        """Return weight [O, gate channels] and bias of the residual output, and of the skip output."""
         weight, bias = self.out.effective_weight()[:, :, 0], self.out.bias
         assert bias is not None
         return (weight[: self.residual_channels], bias[: self.residual_channels]), (
@@ -142,9 +149,12 @@ class _WaveNetLayer(nn.Module):
 
 
 class WaveNetStack(nn.Module):
-    """Features [T, B, width] to a sum of skips [T, B, skip] of what is at each place and before it.
+    """Maps features [T, B, residual channels] to the sum of the skip connections [T, B, skip channels].
 
-    classes: of a label, 0 for none. told: features [B, told, frames] that it is told, each for T / frames places, 0 for none.
+    Args:
+        config: sizes.
+        num_classes: of a label; 0 for none.
+        condition_channels: C of features [B, C, frames] on which it is conditioned, each for T / frames times; 0 for none.
     """
 
     def __init__(self, config: WaveNetSizes, num_classes: int = 0, condition_channels: int = 0) -> None:
@@ -153,7 +163,7 @@ class WaveNetStack(nn.Module):
         last, gates = config.layers - 1, config.layers * 2 * config.gate_channels
         self.layers = cast(
             Sequence[_WaveNetLayer],
-            nn.ModuleList(_WaveNetLayer(config, apart, i == last) for i, apart in enumerate(config.dilations)),
+            nn.ModuleList(_WaveNetLayer(config, dilation, i == last) for i, dilation in enumerate(config.dilations)),
         )
         self.label = nn.Embedding(num_classes, gates) if num_classes else None
         self.condition = nn.Conv1d(condition_channels, gates, 1, bias=False) if condition_channels else None
@@ -163,45 +173,52 @@ class WaveNetStack(nn.Module):
     def forward(
         self, x: Tensor, label: Tensor | None = None, condition: Tensor | None = None, random: Random | None = None
     ) -> Tensor:
-        """random: for what is left out by chance while training."""
+        """Compute the sum of the skip connections; given random numbers, inputs are dropped out."""
         gates, skips = [], []
-        for layer, part in zip(self.layers, self._conditions(label, condition), strict=True):
-            onward, skip = layer.residual_and_skip()
-            gates.append(layer(_dropout(x, self.config.dropout, random), part))
+        for layer, bias in zip(self.layers, self._conditions(label, condition), strict=True):
+            residual, skip = layer.residual_and_skip()
+            gates.append(layer(_dropout(x, self.config.dropout, random), bias))
             skips.append(skip)
             if layer.residual_channels:
-                x = (x + linear(gates[-1], *onward)) * (math.sqrt(0.5) if self.config.scale_sums else 1.0)
+                x = (x + linear(gates[-1], *residual)) * (math.sqrt(0.5) if self.config.scale_sums else 1.0)
         weights, biases = zip(*skips, strict=True)
         total: Tensor = linear(torch.cat(gates, 2), torch.cat(weights, 1), torch.stack(biases).sum(0))  # all skips at once
         return total * self.skip_scale
 
     @property
     def skip_scale(self) -> float:
+        """Factor on the sum of the skip connections."""
         return math.sqrt(1 / self.config.layers) if self.config.scale_sums else 1.0
 
     def _conditions(self, label: Tensor | None, condition: Tensor | None) -> Sequence[Tensor | None]:
-        """What each layer is told [1 or frames, B, 2 * inner]."""
+        """Return what is added before each layer's gate [1 or frames, B, 2 * gate channels]."""
         total: Tensor | None = None
         if self.label is not None:
             assert label is not None
             total = self.label(label).unsqueeze(0)
         if self.condition is not None:
             assert condition is not None
-            features = linear(condition.movedim(2, 0), self.condition.weight[:, :, 0])  # as rows, like what they are added to
+            features = linear(condition.movedim(2, 0), self.condition.weight[:, :, 0])  # time first, as x
             total = features if total is None else total + features
         return [None] * len(self.layers) if total is None else total.chunk(len(self.layers), 2)
 
 
 def _dropout(x: Tensor, rate: float, random: Random | None) -> Tensor:
-    """Dropout of features [T, B, C], by numbers drawn sound after sound."""
+    """Apply dropout to features [T, B, C], with random numbers sampled sound by sound."""
     return dropout(x.transpose(0, 1), rate, random).transpose(0, 1)
 
 
 class WaveNetNetwork(nn.Module):
-    """What the law of each id is read off, from the ids at earlier times, and from earlier maps at its own.
+    """Computes the distribution of each id, given the ids at earlier times, and those of earlier maps at its own time.
 
-    components: of a mixture of logistics over the ids, taken as numbers; 0: a logit for each id.
-    ordered: near ids mean nearly the same, as levels of samples do, and begin with nearly the same vectors.
+    Args:
+        maps: ids at each time.
+        num_codes: K, the number of different ids.
+        config: sizes.
+        num_classes: of a label; 0 for none.
+        condition_channels: of features on which it is conditioned; 0 for none.
+        mixture_components: of a mixture of logistics over ids, which then count as numbers; 0: a logit for each id.
+        ordered: near ids have similar meanings, as levels of samples do, and begin with similar embeddings.
     """
 
     def __init__(
@@ -222,7 +239,7 @@ class WaveNetNetwork(nn.Module):
         self.earlier = _embeddings(maps - 1, num_codes, c.skip_channels, bool(mixture_components))
         if ordered and not mixture_components:
             for table in (*self.embed, *self.earlier):
-                table.weight.data = _waves(num_codes, table.weight.shape[1])
+                table.weight.data = _smooth_embedding(num_codes, table.weight.shape[1])
         self.start = nn.Parameter(torch.zeros(c.residual_channels))
         self.stack = WaveNetStack(c, num_classes, condition_channels)
         self.hidden = CausalConv(c.skip_channels, c.head_channels, weight_norm=c.weight_norm)
@@ -235,33 +252,33 @@ class WaveNetNetwork(nn.Module):
     def forward(
         self, ids: Tensor, label: Tensor | None = None, condition: Tensor | None = None, random: Random | None = None
     ) -> Tensor:
-        """[B, maps, T, outputs] for ids [B, maps, T]."""
-        before = self.embedded(ids[:, :, :-1].permute(1, 2, 0))
-        x = torch.cat([self.start.expand(1, len(ids), -1).to(before.dtype), before])
+        """Compute outputs [B, maps, T, outputs] for ids [B, maps, T]."""
+        past = self.embedded(ids[:, :, :-1].permute(1, 2, 0))
+        x = torch.cat([self.start.expand(1, len(ids), -1).to(past.dtype), past])
         return self.read(self.stack(x, label, condition, random), ids)
 
     def read(self, skips: Tensor, ids: Tensor) -> Tensor:
-        """The same, of skips [T, B, skip] and of the earlier maps of ids."""
-        found = []
+        """Compute outputs [B, maps, T, outputs] from the sum of the skips [T, B, skip channels], and ids of earlier maps."""
+        outputs = []
         for m, last in enumerate(self.last):
-            found.append(last(relu(self.hidden(relu(skips)))).movedim(1, 0))
+            outputs.append(last(relu(self.hidden(relu(skips)))).movedim(1, 0))
             if m + 1 < self.maps:
                 skips = skips + self.earlier[m](ids[:, m].t())
-        return torch.stack(found, 1)
+        return torch.stack(outputs, 1)
 
     def embedded(self, ids: Tensor) -> Tensor:
-        """Features [..., width] of ids [maps, ...]."""
-        first, *others = (embed(its) for embed, its in zip(self.embed, ids, strict=True))
+        """Return the sum of the embeddings [..., residual channels] of ids [maps, ...]."""
+        first, *others = (embed(map_ids) for embed, map_ids in zip(self.embed, ids, strict=True))
         for other in others:
             first = first + other
         return first
 
     def logits(self, out: Tensor) -> Tensor:
-        """[..., K], of outputs [..., outputs]."""
+        """Convert outputs [..., outputs] to logits [..., K]."""
         return logistic_levels(out.float(), self.num_codes) if self.mixture_components else out
 
     def log_prob(self, ids: Tensor, out: Tensor) -> Tensor:
-        """log p [B] in nats of ids [B, maps, T], given the outputs for them."""
+        """Compute log p [B] in nats of ids [B, maps, T], given the outputs for them."""
         with autocast_off(out):
             if self.mixture_components:
                 return logistic_levels_log_prob(ids, out.float(), self.num_codes).flatten(1).sum(1)
@@ -270,32 +287,35 @@ class WaveNetNetwork(nn.Module):
 
 
 class _Embedding(nn.Module):
-    """Features [..., width] of ids: a vector of its own for each, or, if they are numbers, a line that they lie on."""
+    """Embeds ids as features [..., width]: a vector for each or, if ids are numbers, an affine function of their value."""
 
     values: Tensor
 
-    def __init__(self, vocabulary: int, width: int, numbers: bool) -> None:
+    def __init__(self, num_codes: int, width: int, numeric: bool) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(1 if numbers else vocabulary, width))
-        self.bias = nn.Parameter(torch.randn(width)) if numbers else None
-        self.register_buffer("values", torch.linspace(-1, 1, vocabulary if numbers else 0).unsqueeze(1), persistent=False)
+        self.weight = nn.Parameter(torch.randn(1 if numeric else num_codes, width))
+        self.bias = nn.Parameter(torch.randn(width)) if numeric else None
+        self.register_buffer("values", torch.linspace(-1, 1, num_codes if numeric else 0).unsqueeze(1), persistent=False)
 
     def rows(self) -> Tensor:
-        """[K, width]."""
+        """Return the embeddings of all ids [K, width]."""
         return self.weight if self.bias is None else self.values * self.weight + self.bias
 
     def forward(self, ids: Tensor) -> Tensor:
         return embedding(ids, self.rows())
 
 
-def _waves(vocabulary: int, width: int) -> Tensor:
-    """Vectors [K, width] that change slowly with the id: sums of a constant, a line and sines, the higher the weaker, whose
-    factors are drawn (as the features of Tancik et al. 2020, arXiv:2006.10739, are)."""
-    value = torch.linspace(-1, 1, vocabulary)
+def _smooth_embedding(num_codes: int, width: int) -> Tensor:
+    """Return random embeddings [K, width] that vary slowly with the id.
+
+    They are random combinations of a constant, the id and sinusoids, weaker for higher frequencies (like the Fourier features
+    of Tancik et al. 2020, arXiv:2006.10739).
+    """
+    value = torch.linspace(-1, 1, num_codes)
     waves = [wave(math.pi * k * value) / math.sqrt(k) for k in (1, 2, 4, 8, 16) for wave in (torch.sin, torch.cos)]
     features = torch.stack([torch.full_like(value, 0.5), value, *waves], 1)
     return features @ torch.randn(features.shape[1], width) / 2
 
 
-def _embeddings(count: int, vocabulary: int, width: int, numbers: bool) -> Sequence[_Embedding]:
-    return cast(Sequence[_Embedding], nn.ModuleList(_Embedding(vocabulary, width, numbers) for _ in range(count)))
+def _embeddings(count: int, num_codes: int, width: int, numeric: bool) -> Sequence[_Embedding]:
+    return cast(Sequence[_Embedding], nn.ModuleList(_Embedding(num_codes, width, numeric) for _ in range(count)))

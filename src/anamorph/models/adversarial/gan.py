@@ -30,22 +30,22 @@ __all__ = ["GAN", "GANConfig", "recipe"]
 
 @dataclass(frozen=True)
 class GANConfig:
-    """Sizes and losses; the nets and rates are those of `alae`, where the paper has maxout and dropout."""
+    """Sizes and losses. Networks and learning rates are those of `alae`, where the paper has maxout units and dropout."""
 
     z_dim: int = 50
     """Features of the latent code z."""
     width: int = 1024
-    """Units in each of the two hidden layers of both nets."""
+    """Units in each of the two hidden layers of both networks."""
     generator_slope: float = 0.01
-    """Leaky ReLU of the generator's hidden layers."""
+    """Slope of the leaky ReLU of the generator's hidden layers."""
     critic_slope: float = 0.2
-    """Leaky ReLU of the discriminator's hidden layers."""
+    """Slope of the leaky ReLU of the critic's hidden layers."""
     adversarial_loss: AdversarialLoss = "logistic"
-    """logistic (non-saturating), saturating, or the Wasserstein distance."""
+    """logistic (non-saturating), saturating, or wasserstein."""
     r1: float = 10.0
-    """Gamma, the weight of the gradient penalty on real images (logistic objectives); 0 leaves it out."""
+    """Gamma, twice the weight of the gradient penalty on real examples (not wasserstein); 0: none."""
     gradient_penalty: float = 10.0
-    """Lambda, the weight of the penalty that keeps slopes at one (wasserstein)."""
+    """Lambda, the weight of the penalty that keeps gradients at norm 1 (wasserstein)."""
     learning_rate: float = 0.002
     """Learning rate before equalisation."""
 
@@ -56,16 +56,18 @@ class GANConfig:
 
 
 class GAN(Samples):
-    """Draws z [B, z_dim] ~ N(0, I) and decodes it to images [B, C, H, W] or sounds [B, C, T]; it has no encoder. Inside, values
-    are in [0, 1]."""
+    """Samples z [B, z_dim] ~ N(0, I), and decodes it to images [B, C, H, W] or sounds [B, C, T]; it has no encoder.
+
+    Both networks see values in [0, 1].
+    """
 
     def __init__(self, signal: Signal, config: GANConfig) -> None:
         super().__init__()
         self.signal, self.config = signal, config
         c = config
         self.spaces = (Space("z", (c.z_dim,)),)
-        self.generator = MLP([c.z_dim, c.width, c.width, signal.num_values], leaky(c.generator_slope))
-        self.critic = MLP([signal.num_values, c.width, c.width, 1], leaky(c.critic_slope))
+        self.generator = MLP([c.z_dim, c.width, c.width, signal.num_values], leaky(c.generator_slope))  # G
+        self.critic = MLP([signal.num_values, c.width, c.width, 1], leaky(c.critic_slope))  # D
 
     def sample_codes(self, n: int, random: Random, labels: Labels | None = None) -> Codes:
         return {"z": random.normal(n, self.config.z_dim)}
@@ -74,30 +76,31 @@ class GAN(Samples):
         return from_range(self.generate(codes["z"]), "unit")
 
     def generate(self, z: Tensor) -> Tensor:
-        """Signals [B, *signal.shape] in the network's own range."""
+        """Generate signals [B, *signal.shape] in [0, 1]."""
         return at_least_float32(self.generator(z)).unflatten(1, self.signal.shape)
 
     def critic_logits(self, x: Tensor) -> Tensor:
-        """Realness logits [B] of signals in the network's own range."""
+        """Compute the critic's logits [B] of signals in [0, 1]."""
         return at_least_float32(self.critic(x.flatten(1))).squeeze(1)
 
 
 def recipe(model: GAN) -> Recipe:
-    """Algorithm 1 with one critic step per generator step."""
+    """Algorithm 1 with k = 1: the critic ascends equation 1; the generator descends it, or the heuristic of section 3."""
     c = model.config
-    game = AdversarialSettings(c.adversarial_loss, r1=c.r1, gradient_penalty=c.gradient_penalty)
+    settings = AdversarialSettings(c.adversarial_loss, r1=c.r1, gradient_penalty=c.gradient_penalty)
 
-    def draw(batch: Batch, random: Random) -> Tensor:
+    def generate(batch: Batch, random: Random) -> Tensor:
         return model.generate(model.sample_codes(len(batch), random)["z"])
 
     def critic(batch: Batch, stage: Stage, random: Random) -> LossOutput:
         real = to_range(batch.signals, "unit")
         with torch.no_grad():
-            fake = draw(batch, random)
-        return critic_loss(model.critic_logits, real, fake, game, random)
+            fake = generate(batch, random)
+        return critic_loss(model.critic_logits, real, fake, settings, random)
 
     def generator(batch: Batch, stage: Stage, random: Random) -> LossOutput:
-        return LossOutput({"adversarial": generator_loss(model.critic_logits(draw(batch, random)), c.adversarial_loss)})
+        fake = generate(batch, random)
+        return LossOutput({"adversarial": generator_loss(model.critic_logits(fake), c.adversarial_loss)})
 
     return Recipe(
         phases=(
@@ -107,7 +110,7 @@ def recipe(model: GAN) -> Recipe:
                 trains=(model.critic,),
                 optimizers=("critic",),
                 role="critic",
-                chance_loss=game.chance_loss,
+                chance_loss=settings.chance_loss,
             ),
             Phase("generator", generator, trains=(model.generator,), optimizers=("generator",), role="generator"),
         ),

@@ -34,7 +34,7 @@ __all__ = ["Discriminator", "StyleGAN", "StyleGANConfig", "recipe"]
 
 @dataclass(frozen=True)
 class StyleGANConfig:
-    """Sizes and losses. The defaults are the paper's configuration F; the switches below give the rows of its Table 1."""
+    """Sizes and losses. The defaults are the paper's configuration F; switching parts off gives the rows of its Table 1."""
 
     z_dim: int = 512
     """Features of the noise z."""
@@ -43,45 +43,45 @@ class StyleGANConfig:
     mapping_width: int = 512
     """Units in the mapping network's hidden layers."""
     mapping_layers: int = 8
-    """Layers of the mapping network; 0: w is z, normalised."""
+    """Layers of the mapping network; 0: w is the normalised z."""
     mapping_lr_multiplier: float = 0.01
-    """Its learning rate, relative to the others'."""
+    """Learning rate of the mapping network, relative to the others'."""
     channel_base: int = 16384
-    """Channels of the feature maps times their shorter side."""
+    """Channels of feature maps times their shorter side."""
     channel_max: int = 512
-    """The most channels of a feature map."""
+    """Maximum channels of feature maps."""
     num_classes: int = 0
-    """Draw images of a class: how many there are; 0: without classes."""
+    """Number of classes on which generator and discriminator are conditioned; 0: none."""
     label: str = "class"
-    """The label that holds the class."""
+    """Name of the label that holds the class."""
     constant_input: bool = True
-    """Start from a learned constant (configuration D); otherwise from a dense layer of w."""
+    """Start the synthesis from a learned constant (configuration D), or else from a dense layer of w."""
     styles: bool = True
     """Styles at every layer (configuration C)."""
     noise: bool = True
     """Noise at every layer (configuration E)."""
     blur: bool = True
-    """Blur after doubling and before halving (configuration B)."""
+    """Blur after upsampling and before downsampling (configuration B)."""
     norm: Literal["instance", "pixel"] = "instance"
-    """Of the generator's feature maps; pixel before configuration C."""
+    """Normalisation of the generator's feature maps; pixel before configuration C."""
     slope: float = 0.2
-    """Of the leaky ReLU; 0: ReLU."""
+    """Slope of the leaky ReLU; 0: ReLU."""
     flipped_from: int | None = 128
-    """From this side on, the generator's doubling convolutions act with flipped kernels, as the original's fused ones."""
+    """From this side on, the generator's upsampling convolutions flip their kernels, as the original's fused layers do."""
     style_mixing_prob: float = 0.9
     """Probability of style mixing (configuration F)."""
     mbstd_group_size: int = 4
-    """Images over which the discriminator compares standard deviations."""
+    """Images in a group of the minibatch standard deviation."""
     w_mean_beta: float = 0.995
     """Decay of the tracked mean of w."""
     adversarial_loss: AdversarialLoss = "logistic"
     """logistic, saturating, or wasserstein."""
     r1: float = 10.0
-    """Gamma, the weight of the gradient penalty on real images."""
+    """Gamma, twice the weight of the gradient penalty on real images (not wasserstein)."""
     r2: float = 0.0
-    """The same on generated ones."""
+    """Twice the weight of the gradient penalty on generated images (not wasserstein)."""
     gradient_penalty: float = 10.0
-    """Lambda, the weight of the penalty that keeps slopes at one (wasserstein)."""
+    """Lambda, the weight of the penalty that keeps gradients at norm 1 (wasserstein)."""
     learning_rate: float = 0.001
     """Learning rate; a schedule multiplies it."""
 
@@ -91,21 +91,24 @@ class StyleGANConfig:
         check(self, "above 0", "learning_rate", "mapping_lr_multiplier")
         check(self, "in [0, 1)", "w_mean_beta")
         if not self.mapping_layers and self.w_dim != self.z_dim * (1 + bool(self.num_classes)):
-            raise UserError(f"without a mapping network w is z: w_dim must be its size, got {self.w_dim} and {self.z_dim}")
+            expected = self.z_dim * (1 + bool(self.num_classes))
+            raise UserError(f"without mapping layers w is z, so w_dim must be {expected}, got {self.w_dim}")
 
     @property
     def channel_schedule(self) -> ChannelSchedule:
+        """Channels by resolution."""
         return ChannelSchedule(self.channel_base, self.channel_max)
 
     @property
     def synthesis_settings(self) -> SynthesisSettings:
+        """The parts of the synthesis network."""
         return SynthesisSettings(
             self.constant_input, self.styles, self.noise, self.blur, self.norm, self.slope, self.flipped_from
         )
 
 
 class StyleGAN(StyleBased):
-    """Maps z [B, Z] ~ N(0, I) to styles w [B, L, D], and those to images [B, C, H, W]; it has no encoder."""
+    """Maps z [B, Z] ~ N(0, I) to styles w [B, L, D] (f), and these to images [B, C, H, W] (g, figure 1b); it has no encoder."""
 
     def __init__(self, signal: Image, config: StyleGANConfig) -> None:
         c = config
@@ -118,7 +121,10 @@ class StyleGAN(StyleBased):
 
 
 class Discriminator(nn.Module):
-    """Realness logits [B] of images [B, C, H >> level, W >> level] in [-1, 1] (of their class, where there are classes)."""
+    """Computes logits [B] of images [B, C, H >> level, W >> level] in [-1, 1], given their classes where there are any.
+
+    Karras et al. 2017, table 2.
+    """
 
     def __init__(self, image: Image, config: StyleGANConfig) -> None:
         super().__init__()
@@ -148,7 +154,7 @@ class Discriminator(nn.Module):
 
 
 class _DiscriminatorBlock(nn.Module):
-    """Two convolutions, the second of which halves: [B, I, 2h, 2w] -> [B, O, h, w]."""
+    """Two convolutions, the second of which downsamples: [B, I, 2h, 2w] -> [B, O, h, w]."""
 
     def __init__(self, inputs: int, outputs: int, config: StyleGANConfig) -> None:
         super().__init__()
@@ -162,42 +168,49 @@ class _DiscriminatorBlock(nn.Module):
 
 
 def minibatch_stddev(x: Tensor, group_size: int) -> Tensor:
-    """How much images differ within groups, one map [B, 1, h, w] (Karras et al. 2017, section 3): the standard deviation
-    over every group of strided images, averaged over features [B, C, h, w].
+    """Compute the minibatch standard deviation, one constant map per image [B, 1, h, w] (Karras et al. 2017, section 3).
 
-    Raises: UserError if the batch is no multiple of a group.
+    The standard deviation over the images of a group is averaged over features and positions.
+
+    Args:
+        x: feature maps [B, C, h, w].
+        group_size: images in a group, which are strided over the batch.
+
+    Raises: UserError if the batch is no multiple of the group size.
     """
     size = min(group_size, len(x))
     if len(x) % size:
-        raise UserError(f"a batch of {len(x)} cannot be compared in groups of {size}: use a --batch divisible by {group_size}")
+        raise UserError(
+            f"a batch of {len(x)} has no groups of {size} images: use a batch size that {group_size} divides (--batch)"
+        )
     groups = at_least_float32(x).unflatten(0, (size, -1))  # [G, M, C, h, w]
     spread = (groups.var(0, correction=0) + 1e-8).sqrt().mean((1, 2, 3))  # [M]
     return spread.repeat(size).view(-1, 1, 1, 1).expand(-1, 1, *x.shape[2:]).to(x.dtype)
 
 
 def recipe(model: StyleGAN) -> Recipe:
-    """Two phases, as in Karras et al. 2018, appendix C: logistic loss, R1, style mixing."""
+    """Two phases, as in Karras et al. 2018, appendix C: non-saturating logistic loss, R1 with gamma = 10, style mixing."""
     c = model.config
-    game = AdversarialSettings(c.adversarial_loss, c.r1, c.r2, c.gradient_penalty, drift=0.001)
+    settings = AdversarialSettings(c.adversarial_loss, c.r1, c.r2, c.gradient_penalty, drift=0.001)
 
     def generate(batch: Batch, stage: Stage, random: Random) -> Tensor:
         return model.generate(batch, stage, random, c.style_mixing_prob, model.layers_at(stage.level) - 1).image
 
-    def score(batch: Batch, stage: Stage) -> Critic:
+    def critic_of(batch: Batch, stage: Stage) -> Critic:
         classes = model.classes_of(len(batch), batch.labels)
         return lambda x: model.discriminator(x, stage.level, stage.alpha, classes)
 
     def critic(batch: Batch, stage: Stage, random: Random) -> LossOutput:
         with torch.no_grad():
             fake = generate(batch, stage, random)
-        return critic_loss(score(batch, stage), fade_in(batch.signals, stage.alpha), fake, game, random)
+        return critic_loss(critic_of(batch, stage), fade_in(batch.signals, stage.alpha), fake, settings, random)
 
     def generator(batch: Batch, stage: Stage, random: Random) -> LossOutput:
-        scores = score(batch, stage)(generate(batch, stage, random))
-        return LossOutput({"adversarial": generator_loss(scores, c.adversarial_loss)})
+        logits = critic_of(batch, stage)(generate(batch, stage, random))
+        return LossOutput({"adversarial": generator_loss(logits, c.adversarial_loss)})
 
     d, commit = model.discriminator, (model.w_mean_tracker.commit,)
-    drawn = (model.mapping, model.synthesis)
+    g = (model.mapping, model.synthesis)
     return Recipe(
         phases=(
             Phase(
@@ -207,10 +220,10 @@ def recipe(model: StyleGAN) -> Recipe:
                 optimizers=("critic",),
                 role="critic",
                 commit=commit,
-                chance_loss=game.chance_loss,
+                chance_loss=settings.chance_loss,
             ),
-            Phase("generator", generator, trains=drawn, optimizers=("generator",), role="generator", commit=commit),
+            Phase("generator", generator, trains=g, optimizers=("generator",), role="generator", commit=commit),
         ),
-        optimizers={"critic": equalized_adam(c.learning_rate, d), "generator": equalized_adam(c.learning_rate, *drawn)},
+        optimizers={"critic": equalized_adam(c.learning_rate, d), "generator": equalized_adam(c.learning_rate, *g)},
         group_size=c.mbstd_group_size,
     )

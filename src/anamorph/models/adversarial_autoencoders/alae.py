@@ -1,6 +1,7 @@
 """The adversarial latent autoencoder with multi-layer perceptrons (MLP-ALAE).
 
-Pidhorskyi, Adjeroh, Doretto 2020, "Adversarial Latent Autoencoders", arXiv:2004.04467, Algorithm 1 and section 4.
+Pidhorskyi, Adjeroh, Doretto 2020, "Adversarial Latent Autoencoders", arXiv:2004.04467, section 4 and Algorithm 1. A GAN whose
+generator is G . F and whose discriminator is D . E, so that w has one distribution, that of F(z), and E inverts G in w.
 """
 
 from __future__ import annotations
@@ -30,8 +31,10 @@ __all__ = ["ALAE", "ALAEConfig", "recipe"]
 
 @dataclass(frozen=True)
 class ALAEConfig:
-    """Sizes and losses. The defaults are those of the author's MNIST code (github.com/podgorskiy/ALAE, branch mnist_ref),
-    which made the paper's Table 1, and which departs from the paper's text in the slopes below and in D, which is linear."""
+    """Sizes and losses. The defaults are those of the author's MNIST code (github.com/podgorskiy/ALAE, branch mnist_ref).
+
+    That code gave the paper's Table 1. It departs from the paper's text in the slopes below, and in D, which is linear.
+    """
 
     w_dim: int = 50
     """Features of the latent code w."""
@@ -46,25 +49,25 @@ class ALAEConfig:
     critic_layers: int = 3
     """Layers of D."""
     pixel_range: PixelRange = "unit"
-    """What G and E see: [0, 1] (unit), or [-1, 1] (signed) as in the released classes."""
+    """Range of pixels in G and E: [0, 1] (unit), or [-1, 1] (signed) as in the released classes."""
     resolution: int | None = None
-    """Side of the square images that G and E work on; others are resized to it by nearest neighbour. None: as given."""
+    """Side of the square images in G and E, to and from which images are resized by nearest neighbour; None: no resizing."""
     encoder_slope: float = 0.2
-    """Leaky ReLU of E's hidden layers."""
+    """Slope of the leaky ReLU of E's hidden layers."""
     code_slope: float = 0.01
-    """Leaky ReLU after E's last layer (0.2 in the released classes)."""
+    """Slope of the leaky ReLU after E's last layer (0.2 in the released classes)."""
     generator_slope: float = 0.01
-    """Leaky ReLU of G's hidden layers (0.2 in the released classes)."""
+    """Slope of the leaky ReLU of G's hidden layers (0.2 in the released classes)."""
     adversarial_loss: AdversarialLoss = "logistic"
     """The paper's f: softplus (logistic) or the identity (wasserstein)."""
     r1: float = 10.0
-    """Gamma, the weight of the gradient penalty on real images (logistic)."""
+    """Gamma, twice the weight of the gradient penalty on real images (logistic)."""
     gradient_penalty: float = 10.0
-    """Lambda, the weight of the penalty that keeps slopes at one (wasserstein, which is unbounded without it)."""
+    """Lambda, the weight of the penalty that keeps gradients at norm 1 (wasserstein, which is unbounded without it)."""
     learning_rate: float = 0.002
-    """Learning rate before equalisation. The paper's is for tens of millions of images; below one, 0.006 gets further."""
+    """Learning rate before equalisation. The paper's is for tens of millions of images; below one million, 0.006 is better."""
     beta2: float = 0.99
-    """Decay of the second moment; the first is not kept."""
+    """Decay of Adam's second moment; that of the first is 0."""
     w_mean_beta: float = 0.995
     """Decay of the tracked mean of w."""
 
@@ -76,11 +79,11 @@ class ALAEConfig:
 
 
 class ALAE(Encodes, HasMapping):
-    """Maps images [B, C, H, W] in [-1, 1] to w [B, w_dim] and back; draws w by mapping z ~ N(0, I).
+    """Maps images [B, C, H, W] in [-1, 1] to w [B, w_dim] and back; samples w by mapping z ~ N(0, I).
 
-        z --F--> w --G--> x --E--> w --D--> score      E learns to undo G in w, where no law is imposed.
+        z --F--> w --G--> x --E--> w --D--> logit      E learns to invert G in w, whose distribution is learned, too.
 
-    With eta_dim > 0, G also reads the optional code "eta" [B, eta_dim] ~ N(0, I), which E does not recover.
+    With eta_dim > 0, G also reads the optional code "eta" [B, eta_dim] ~ N(0, I), which E does not infer.
     """
 
     signal: Image
@@ -119,30 +122,30 @@ class ALAE(Encodes, HasMapping):
         return codes | ({"eta": random.normal(n, self.config.eta_dim)} if self.config.eta_dim else {})
 
     def _decode(self, codes: Codes, noise: Noise) -> Tensor:
-        """Images [B, C, H, W] from w, and eta where it is given; otherwise eta is one fixed draw, zero (off), or fresh."""
+        """Return images [B, C, H, W] from w and eta; where eta is not given, it is fixed, zero (off), or sampled."""
         return from_range(self.generate(codes, noise), self.config.pixel_range)
 
     def _encode(self, x: Tensor, labels: Labels) -> Codes:
         return {"w": self.embed(to_range(x, self.config.pixel_range))}
 
     def features(self, x: Tensor) -> Tensor:
-        """E's last hidden activation [B, width] (the paper's long features) of images in [-1, 1]."""
+        """Return E's last hidden activation [B, width] of images in [-1, 1] (the paper's long features)."""
         return at_least_float32(self.encoder.hidden(self._flat(to_range(x, self.config.pixel_range))))
 
     def generate(self, codes: Codes, noise: Noise = "fixed") -> Tensor:
-        """Images [B, C, H, W] in the network's own range."""
-        read = codes["w"]
+        """Return G(w, eta): images [B, C, H, W] in the network's own range."""
+        inputs = codes["w"]
         if self.config.eta_dim:
-            read = torch.cat([read, self._eta(codes, noise)], 1)
-        pixels = at_least_float32(self.generator(read)).unflatten(1, self.network_image.shape)  # [B, C, h, w]
+            inputs = torch.cat([inputs, self._eta(codes, noise)], 1)
+        pixels = at_least_float32(self.generator(inputs)).unflatten(1, self.network_image.shape)  # [B, C, h, w]
         return _resize(pixels, self.signal)
 
     def embed(self, x: Tensor) -> Tensor:
-        """w [B, w_dim] of images in the network's own range."""
+        """Return E(x): w [B, w_dim] of images in the network's own range."""
         return at_least_float32(self.encoder(self._flat(x)))
 
     def critic_logits(self, x: Tensor) -> Tensor:
-        """Realness logits [B] of images in the network's own range; D reads w, never pixels."""
+        """Return D(E(x)): logits [B] of images in the network's own range; D sees w, never pixels."""
         w = self.embed(x)
         with autocast_off(w):
             return self.critic(w).squeeze(1)
@@ -165,11 +168,11 @@ def _resize(x: Tensor, image: Image) -> Tensor:
 
 
 def recipe(model: ALAE) -> Recipe:
-    """Algorithm 1: steps I (E and D against F and G), II (F and G against E and D), III (E undoes G, in w)."""
+    """Algorithm 1: update E and D (I), F and G (II), then E and G by the error in w (III; also F, as in the original code)."""
     c = model.config
-    game = AdversarialSettings(c.adversarial_loss, r1=c.r1, gradient_penalty=c.gradient_penalty)
+    settings = AdversarialSettings(c.adversarial_loss, r1=c.r1, gradient_penalty=c.gradient_penalty)
 
-    def draw(batch: Batch, random: Random) -> Codes:
+    def sample(batch: Batch, random: Random) -> Codes:
         codes = model.sample_codes(len(batch), random)
         model.w_mean_tracker.gather(codes["w"])
         return codes
@@ -177,15 +180,15 @@ def recipe(model: ALAE) -> Recipe:
     def critic(batch: Batch, stage: Stage, random: Random) -> LossOutput:
         real = to_range(batch.signals, c.pixel_range)
         with torch.no_grad():
-            fake = model.generate(draw(batch, random))
-        return critic_loss(model.critic_logits, real, fake, game, random)
+            fake = model.generate(sample(batch, random))
+        return critic_loss(model.critic_logits, real, fake, settings, random)
 
     def generator(batch: Batch, stage: Stage, random: Random) -> LossOutput:
-        fake = model.generate(draw(batch, random))
+        fake = model.generate(sample(batch, random))
         return LossOutput({"adversarial": generator_loss(model.critic_logits(fake), c.adversarial_loss)})
 
     def reciprocity(batch: Batch, stage: Stage, random: Random) -> LossOutput:
-        codes = draw(batch, random)
+        codes = sample(batch, random)
         w = model.embed(model.generate(codes))
         return LossOutput({"latent": (w - codes["w"].detach()).square().mean()})
 
@@ -200,7 +203,7 @@ def recipe(model: ALAE) -> Recipe:
                 optimizers=("encoder",),
                 role="critic",
                 commit=commit,
-                chance_loss=game.chance_loss,
+                chance_loss=settings.chance_loss,
             ),
             Phase("generator", generator, trains=(f, g), optimizers=("generator",), role="generator", commit=commit),
             Phase(

@@ -1,4 +1,4 @@
-"""A plain autoencoder trained on squared error: the yardstick for every model that reconstructs."""
+"""A plain autoencoder trained with squared error: the baseline for every model that reconstructs."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ __all__ = ["Autoencoder", "AutoencoderConfig", "recipe"]
 
 @dataclass(frozen=True)
 class AutoencoderConfig:
-    """The nets of `alae`'s E and G, with a linear code."""
+    """Sizes. The networks are those of `alae`'s E and G, with a linear code."""
 
     z_dim: int = 50
     """Features of the code."""
     width: int = 1024
     """Units in each hidden layer."""
     encoder_slope: float = 0.2
-    """Leaky ReLU of the encoder's hidden layers."""
+    """Slope of the leaky ReLU of the encoder's hidden layers."""
     decoder_slope: float = 0.01
-    """Leaky ReLU of the decoder's hidden layers."""
+    """Slope of the leaky ReLU of the decoder's hidden layers."""
     learning_rate: float = 0.0005
     """Adam's learning rate."""
 
@@ -41,8 +41,10 @@ class AutoencoderConfig:
 
 
 class Autoencoder(Encodes):
-    """Maps images [B, C, H, W] or sounds [B, C, T] in [-1, 1] to z [B, z_dim] and back; inside, values are in [0, 1]. It has no
-    law of z."""
+    """Maps images [B, C, H, W] or sounds [B, C, T] in [-1, 1] to z [B, z_dim] and back; it has no distribution of z.
+
+    Both networks see values in [0, 1].
+    """
 
     def __init__(self, signal: Signal, config: AutoencoderConfig) -> None:
         super().__init__()
@@ -56,7 +58,7 @@ class Autoencoder(Encodes):
         return {"z": self.encoder(to_range(x, "unit").flatten(1)).float()}
 
     def features(self, x: Tensor) -> Tensor:
-        """The encoder's last hidden activation [B, width] of signals in [-1, 1]."""
+        """Return the encoder's last hidden activation [B, width] of signals in [-1, 1]."""
         return self.encoder.hidden(to_range(x, "unit").flatten(1)).float()
 
     def _decode(self, codes: Codes, noise: Noise) -> Tensor:
@@ -67,8 +69,10 @@ def recipe(model: Autoencoder) -> Recipe:
     """One phase: the mean squared error of values in [0, 1]."""
 
     def reconstruction(batch: Batch, stage: Stage, random: Random) -> LossOutput:
-        again = model.decode(model.encode(batch.signals))
-        return LossOutput({"squared_error": (to_range(again, "unit") - to_range(batch.signals, "unit")).square().mean()})
+        reconstruction = model.decode(model.encode(batch.signals))
+        return LossOutput(
+            {"squared_error": (to_range(reconstruction, "unit") - to_range(batch.signals, "unit")).square().mean()}
+        )
 
     return Recipe(
         phases=(Phase("reconstruction", reconstruction, trains=(model,), optimizers=("adam",)),),

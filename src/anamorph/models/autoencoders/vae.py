@@ -1,7 +1,7 @@
-"""The variational autoencoder, with the ELBO or the importance-weighted bound as its objective.
+"""The variational autoencoder, trained on the ELBO or the importance-weighted bound.
 
-Kingma and Welling 2013, "Auto-Encoding Variational Bayes", arXiv:1312.6114;
-Burda, Grosse, Salakhutdinov 2015, "Importance Weighted Autoencoders", arXiv:1509.00519;
+Kingma and Welling 2013, "Auto-Encoding Variational Bayes", arXiv:1312.6114, equation 10;
+Burda, Grosse, Salakhutdinov 2015, "Importance Weighted Autoencoders", arXiv:1509.00519, equation 8;
 Higgins et al. 2017, "beta-VAE" (beta); Kingma et al. 2016, arXiv:1606.04934, appendix C.8 (free bits);
 Sonderby et al. 2016, arXiv:1602.02282, section 2.3 (warm-up).
 """
@@ -34,7 +34,7 @@ from anamorph.nn.value_ranges import to_range
 __all__ = ["VAE", "VAEConfig", "binarised", "recipe"]
 
 ACTIVE = 0.01
-"""A unit is active if its posterior mean varies by more than this over the data (Burda et al., section 5.2)."""
+"""A latent unit is active if the variance of its posterior mean over the data exceeds this (Burda et al., section 5.2)."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,13 @@ class VAEConfig:
     z_dim: int = 50
     """Features of the latent code z."""
     net: Literal["dense", "convolutional"] = "dense"
-    """dense: hidden layers of `widths`. convolutional: strided, with residual blocks, of `width` channels."""
+    """dense: hidden layers of `widths`. convolutional: strided convolutions and residual blocks of `width` channels."""
     widths: tuple[int, ...] = (1024, 1024)
-    """dense: units of the encoder's hidden layers; the decoder has the same, reversed."""
+    """dense: units of the encoder's hidden layers; the decoder's are the same, reversed."""
     activation: Literal["leaky_relu", "tanh"] = "leaky_relu"
-    """dense: of the hidden layers; the paper's is tanh, which trains worse in deep nets."""
+    """dense: activation of the hidden layers; the paper's is tanh, which trains worse in deep networks."""
     stride: int = 4
-    """convolutional: from the image to the grid of features, along each side; a power of two."""
+    """convolutional: pixels per position of the feature grid, along each side; a power of two."""
     width: int = 64
     """convolutional: channels of the features."""
     residual_blocks: int = 2
@@ -59,21 +59,21 @@ class VAEConfig:
     """convolutional: channels inside a residual block."""
     likelihood: LikelihoodKind = "bernoulli"
     """p(x | z). bernoulli: pixels are probabilities of white. gaussian: a mean and a variance per pixel. shared: a mean per
-    pixel, one variance. logistic: mixtures of logistics of 8-bit values. pixelcnn: each pixel given those before it, too."""
+    pixel, and one variance. logistic: mixtures of logistics of 8-bit values. pixelcnn: each pixel also given those before."""
     likelihood_config: LikelihoodConfig = LikelihoodConfig()
     binarise: bool = False
-    """bernoulli: draw each pixel black or white, anew at every step, with the probability that its grey says (Salakhutdinov and
-    Murray 2008, as the published likelihoods of MNIST have it)."""
+    """bernoulli: sample each pixel black or white at every step, with its grey level as the probability of white (Salakhutdinov
+    and Murray 2008); published likelihoods of MNIST are of such images."""
     bound: Literal["elbo", "iwae"] = "elbo"
-    """elbo: one sample and the closed-form KL. iwae: the bound of `samples` importance weights."""
+    """elbo: with the closed-form KL. iwae: the bound of `importance_samples` importance weights."""
     importance_samples: int = 1
     """Samples of q(z | x) per image and step."""
     beta: float = 1.0
-    """Weight of the KL (elbo); above 1, codes are fewer and more independent."""
+    """Weight of the KL (elbo); above 1, fewer and more independent dimensions are used."""
     free_bits: float = 0.0
-    """Nats that each dimension may cost before its KL counts (elbo)."""
+    """Nats of KL per dimension below which the KL is not minimised (elbo)."""
     kl_warmup: int = 0
-    """Images over which the weight of the KL rises from nothing (elbo)."""
+    """Images over which the weight of the KL rises from 0 (elbo)."""
     learning_rate: float = 0.0005
     """Adam's learning rate."""
 
@@ -82,11 +82,11 @@ class VAEConfig:
         check(self, "above 0", "learning_rate")
         check(self, "at least 0", "beta", "free_bits", "kl_warmup")
         if self.binarise and self.likelihood != "bernoulli":
-            raise UserError(f"binarise is for the bernoulli likelihood, got {self.likelihood}")
+            raise UserError(f"binarise needs the likelihood bernoulli, got {self.likelihood}")
 
 
 class VAE(Encodes, Samples, HasImportanceWeights, HasDecoderLikelihood):
-    """Maps images [B, C, H, W] in [-1, 1] to the mean of q(z | x) [B, z_dim] and back; draws z ~ N(0, I)."""
+    """Maps images [B, C, H, W] in [-1, 1] to the mean of q(z | x) [B, z_dim] and back; samples z ~ N(0, I)."""
 
     signal: Image
 
@@ -109,7 +109,7 @@ class VAE(Encodes, Samples, HasImportanceWeights, HasDecoderLikelihood):
             )
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log variance of q(z | x), each [B, z_dim]."""
+        """Return mean and log variance of q(z | x), each [B, z_dim]."""
         mean, log_var = self.encoder(self._encoder_input(x)).float().chunk(2, 1)
         return mean, log_var
 
@@ -117,7 +117,7 @@ class VAE(Encodes, Samples, HasImportanceWeights, HasDecoderLikelihood):
         return {"z": self.posterior(x)[0]}
 
     def features(self, x: Tensor) -> Tensor:
-        """The encoder's last hidden activation of images in [-1, 1], as vectors [B, F]."""
+        """Return the encoder's last hidden activation [B, F] of images in [-1, 1]."""
         hidden: Tensor = self.encoder.hidden(self._encoder_input(x))  # type: ignore[operator]
         return hidden.float()
 
@@ -125,14 +125,14 @@ class VAE(Encodes, Samples, HasImportanceWeights, HasDecoderLikelihood):
         return {"z": random.normal(n, self.config.z_dim)}
 
     def _decode(self, codes: Codes, noise: Noise) -> Tensor:
-        """Images [B, C, H, W]: the mean of p(x | z), or a sample of it."""
+        """Return images [B, C, H, W]: the mean of p(x | z), or a sample from it."""
         return self.likelihood.sample(self._decoder_output(codes["z"]), noise)
 
     def decoder_log_likelihood(self, x: Tensor, codes: Codes) -> Tensor:
         return self.likelihood.log_prob(x, self._decoder_output(codes["z"]))
 
     def likelihood_input(self, x: Tensor, random: Random) -> Tensor:
-        """Return images as they are, or made black and white, where the model is one of such images."""
+        """Return images as they are or, for a model of black and white images, binarised."""
         return binarised(x, random) if self.config.binarise else x
 
     def closed_form_kl(self, x: Tensor, labels: Labels | None = None) -> Tensor | None:
@@ -150,7 +150,13 @@ class VAE(Encodes, Samples, HasImportanceWeights, HasDecoderLikelihood):
         return self.log_likelihood_given(x, z, gather) + prior - posterior
 
     def log_likelihood_given(self, x: Tensor, z: Tensor, gather: bool = False) -> Tensor:
-        """log p(x | z) [B, k] in nats, of z [B, k, D]. gather: the law learns from x."""
+        """Compute log p(x | z) [B, k] in nats.
+
+        Args:
+            x: images [B, C, H, W].
+            z: k codes per image [B, k, D].
+            gather: while training, let the likelihood gather its statistics.
+        """
         k = z.shape[1]
         repeated = x if k == 1 else x.repeat_interleave(k, 0)
         out = self._decoder_output(z.flatten(0, 1))
@@ -159,18 +165,18 @@ class VAE(Encodes, Samples, HasImportanceWeights, HasDecoderLikelihood):
         return self.likelihood.log_prob(repeated, out).unflatten(0, (-1, k))
 
     def _encoder_input(self, x: Tensor) -> Tensor:
-        """As the encoder reads images: flat where it is dense, and in [0, 1] where pixels are probabilities."""
+        """Return images as the encoder reads them: flat if it is dense, and in [0, 1] if pixels are probabilities."""
         x = to_range(x, "unit" if self.config.likelihood == "bernoulli" else "signed")
         return x.flatten(1) if self.config.net == "dense" else x
 
     def _decoder_output(self, z: Tensor) -> Tensor:
-        """What p(x | z) is read off [B, outputs, H, W]."""
+        """Return the decoder's output [B, outputs, H, W], the parameters of p(x | z)."""
         out: Tensor = self.decoder(z)
         return out.unflatten(1, (self.likelihood.outputs, self.signal.height, self.signal.width)) if out.dim() == 2 else out
 
 
 class _ConvPosterior(nn.Module):
-    """Images [B, C, H, W] to mean and log variance [B, 2 z_dim]."""
+    """Maps images [B, C, H, W] to the mean and log variance of q(z | x) [B, 2 z_dim]."""
 
     def __init__(self, signal: Image, c: VAEConfig) -> None:
         super().__init__()
@@ -178,6 +184,7 @@ class _ConvPosterior(nn.Module):
         self.last = nn.Linear(signal.height * signal.width // c.stride**2 * c.width, 2 * c.z_dim)
 
     def hidden(self, x: Tensor) -> Tensor:
+        """Return the features before the last layer [B, F]."""
         return self.convolutions(x).flatten(1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -186,7 +193,7 @@ class _ConvPosterior(nn.Module):
 
 
 class _ConvLikelihood(nn.Module):
-    """z [B, z_dim] to what the law is read off [B, outputs, H, W]."""
+    """Maps z [B, z_dim] to the parameters of p(x | z) [B, outputs, H, W]."""
 
     def __init__(self, signal: Image, c: VAEConfig, outputs: int) -> None:
         super().__init__()
@@ -200,43 +207,43 @@ class _ConvLikelihood(nn.Module):
 
 
 def binarised(x: Tensor, random: Random) -> Tensor:
-    """Images whose pixels are drawn black (-1) or white (1), with the probability that their grey in [-1, 1] says."""
+    """Sample each pixel black (-1) or white (1), with its grey level in [-1, 1] as the probability of white."""
     return (random.uniform(*x.shape) < to_range(x, "unit")).to(x.dtype) * 2 - 1
 
 
 def recipe(model: VAE) -> Recipe:
-    """One phase: minus the bound, in nats per image (a sum over pixels and latent dimensions, a mean over the batch)."""
-    c, ramp = model.config, WarmUp(model.config.kl_warmup)
+    """One phase: the negative bound in nats per image, summed over pixels and latent dimensions, averaged over the batch."""
+    c, warm_up = model.config, WarmUp(model.config.kl_warmup)
 
-    def elbo(batch: Batch, stage: Stage, random: Random) -> LossOutput:
+    def elbo(batch: Batch, stage: Stage, random: Random) -> LossOutput:  # Kingma and Welling, equation 10
         x = binarised(batch.signals, random) if c.binarise else batch.signals
         mean, log_var = model.posterior(x)
         epsilon = random.normal(len(x), c.importance_samples, c.z_dim)
         z = mean.unsqueeze(1) + epsilon * (log_var / 2).exp().unsqueeze(1)
         kl = gaussian_kl(mean, log_var).mean(0)
-        weight = c.beta * ramp.weight(len(x))
+        weight = c.beta * warm_up.weight(len(x))
         terms = {
             "reconstruction": -model.log_likelihood_given(x, z, gather=True).mean(),
             "kl": weight * kl.clamp(min=c.free_bits).sum(),
         }
         return LossOutput(terms, _posterior_metrics(mean, kl))
 
-    def importance(batch: Batch, stage: Stage, random: Random) -> LossOutput:
+    def importance_weighted(batch: Batch, stage: Stage, random: Random) -> LossOutput:  # Burda et al., equation 8
         x = binarised(batch.signals, random) if c.binarise else batch.signals
         bound = iwae(model._importance_log_weights(x, c.importance_samples, random, gather=True)).mean()
         with torch.no_grad():
             mean, log_var = model.posterior(x)
         return LossOutput({"bound": -bound}, _posterior_metrics(mean, gaussian_kl(mean, log_var).mean(0)))
 
-    loss = elbo if c.bound == "elbo" else importance
+    loss = elbo if c.bound == "elbo" else importance_weighted
     return Recipe(
-        phases=(Phase(c.bound, loss, trains=(model,), optimizers=("adam",), commit=(ramp.commit, model.likelihood.commit)),),
+        phases=(Phase(c.bound, loss, trains=(model,), optimizers=("adam",), commit=(warm_up.commit, model.likelihood.commit)),),
         optimizers={"adam": Adam(list(model.parameters()), c.learning_rate, clip=SPIKE_CLIP)},
-        loss_state=ramp,
-        group_size=None if c.free_bits else 1,  # which are of the mean over the batch
+        loss_state=warm_up,
+        group_size=None if c.free_bits else 1,  # free bits are of the mean over the batch
     )
 
 
 def _posterior_metrics(mean: Tensor, kl: Tensor) -> dict[str, Tensor]:
-    """Nats that each dimension costs, and how many dimensions say something."""
+    """Return the KL per dimension, its sum, and the number of active units."""
     return {"kl_per_dim": kl, "kl_unweighted": kl.sum(), "active_units": (mean.var(0) > ACTIVE).float().sum()}

@@ -1,4 +1,4 @@
-"""What priors share that draw one code after another: from the top row down, from left to right, map after map."""
+"""The base of autoregressive priors: rows from the top, columns from the left, then maps."""
 
 from __future__ import annotations
 
@@ -22,24 +22,29 @@ __all__ = ["Autoregressive", "require_grid", "require_sequence"]
 
 
 class Autoregressive(Prior):
-    """A law over one discrete space (maps, H, W) or (maps, T) or (T,), as the product of what each code is given those before
-    it."""
+    """A distribution over one discrete space (maps, H, W), (maps, T) or (T,): the product of p(code | codes before it)."""
 
     space: Space
 
     @property
     def grid(self) -> tuple[int, int, int]:
-        """(maps, H, W) of its space, where a sequence is one row."""
+        """(maps, H, W) of its space; a sequence is one row."""
         *maps, last = self.space.shape
         return (maps[0] if maps else 1, maps[1] if len(maps) > 1 else 1, last)
 
     @abstractmethod
     def logits(self, ids: Tensor, condition: Codes, random: Random | None = None) -> Tensor:
-        """[B, *shape, K] for ids [B, *shape]: of each code, from those before it alone. random: for dropout."""
+        """Compute the logits [B, *shape, K] of ids [B, *shape], each from those before it.
+
+        Args:
+            ids: codes.
+            condition: codes of the spaces that it is conditioned on.
+            random: given while training, for dropout.
+        """
 
     @abstractmethod
     def decoder(self, n: int, condition: Codes) -> IncrementalDecoder:
-        """The same logits, place by place."""
+        """Return a decoder that computes the same logits position by position, for n examples."""
 
     def log_prob(self, codes: Codes, condition: Codes | None = None, random: Random | None = None) -> Tensor:
         ids = codes[self.space.name]
@@ -60,37 +65,35 @@ class Autoregressive(Prior):
     ) -> Codes:
         condition, settings = condition or {}, settings or SamplingSettings()
         check_codes(condition, self.conditions)
-        chances = random.uniform(n, *self.space.shape)
-        known = kept = None
+        uniforms = random.uniform(n, *self.space.shape)
+        known = known_mask = None
         if mask is not None:
-            parts = (part[self.space.name].expand(chances.shape) for part in (mask.codes, mask.masks))
-            known, kept = (part.reshape(n, *self.grid) for part in parts)
-        ids = sample_ids(self.decoder(n, condition), chances.view(n, *self.grid), settings, known, kept, progress)
-        return {self.space.name: ids.view(chances.shape)}
+            given = (part[self.space.name].expand(uniforms.shape) for part in (mask.codes, mask.masks))
+            known, known_mask = (part.reshape(n, *self.grid) for part in given)
+        ids = sample_ids(self.decoder(n, condition), uniforms.view(n, *self.grid), settings, known, known_mask, progress)
+        return {self.space.name: ids.view(uniforms.shape)}
 
 
 def require_grid(spaces: Sequence[Space]) -> Space:
-    """The space of a prior over one grid of codes.
+    """Return the space of a prior over one grid of codes.
 
-    Raises: UserError if there are several, or it is none of codes on a grid.
+    Raises: UserError if there are several spaces, or it is no grid of codes.
     """
     if len(spaces) != 1 or spaces[0].num_codes is None or len(spaces[0].shape) != 3:
-        told = ", ".join(map(str, spaces)) or "none"
+        names = ", ".join(map(str, spaces)) or "none"
         raise UserError(
-            f"a prior over one grid of codes [maps, H, W] was asked for, and the spaces are {told}: for real codes there are "
-            f"gaussian and mixture, for sounds wavenet"
+            f"this prior is over one grid of codes [maps, H, W], got {names}: for real codes, use gaussian or mixture; for "
+            "sounds, wavenet"
         )
     return spaces[0]
 
 
 def require_sequence(spaces: Sequence[Space]) -> Space:
-    """The space of a prior over one sequence of codes, as (maps, T).
+    """Return the space of a prior over one sequence of codes, as (maps, T).
 
-    Raises: UserError if there are several, or it is none of codes in a sequence.
+    Raises: UserError if there are several spaces, or it is no sequence of codes.
     """
     if len(spaces) != 1 or spaces[0].num_codes is None or len(spaces[0].shape) not in (1, 2):
-        told = ", ".join(map(str, spaces)) or "none"
-        raise UserError(
-            f"a prior over one sequence of codes [maps, T] was asked for, and the spaces are {told}: for images, use pixelcnn"
-        )
+        names = ", ".join(map(str, spaces)) or "none"
+        raise UserError(f"this prior is over one sequence of codes [maps, T], got {names}: for images, use pixelcnn")
     return replace(spaces[0], shape=(1, *spaces[0].shape)[-2:])

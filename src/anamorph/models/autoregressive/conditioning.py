@@ -1,4 +1,4 @@
-"""The conditioning of an autoregressive prior: a class, and coarser grids of codes that are known already."""
+"""The conditioning of an autoregressive prior on a class, and on coarser grids of codes."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Conditioning(nn.Module):
     Args:
         space: the grid (maps, H, W) or the sequence (maps, T) whose codes are conditioned.
         conditions: classes, whose combinations count as one class, and coarser grids.
-        net: makes the net that reads the one-hot codes [B, maps * K, h, w] (or [B, maps * K, t]) of one grid, before they are
-            enlarged.
+        net: builds the network that reads one grid of one-hot codes [B, maps * K, h, w] (or [B, maps * K, t]), given its number
+            of channels; its output is upsampled.
         coarse: leave the features on the finest of the grids in `conditions`.
 
     Raises:
-        UserError: for real codes, or a grid whose sides times a power of two are not those of the space.
+        UserError: for real codes, and for a grid whose sides, times a power of two, are not those of the space.
     """
 
     def __init__(
@@ -60,9 +60,11 @@ class Conditioning(nn.Module):
 
 
 def _doublings(space: Space, grid: Space) -> int:
-    """How often the sides of a grid are doubled to be those of a space."""
+    """Return how many times the sides of a grid are doubled to become those of a space."""
     ratio = space.shape[-1] // grid.shape[-1]
     fits = ratio >= 1 and not ratio & (ratio - 1) and tuple(n * ratio for n in grid.shape[1:]) == space.shape[1:]
     if grid.is_real or not fits:
-        raise UserError(f"codes of {space} cannot be conditioned on {grid}: its sides times a power of two are not theirs")
+        raise UserError(
+            f"codes of {space} cannot be conditioned on {grid}: its sides, times a power of two, must be those of {space.name}"
+        )
     return ratio.bit_length() - 1

@@ -1,8 +1,8 @@
-"""The gated PixelCNN: each code from those above and to the left of it, by masked convolutions.
+"""The gated PixelCNN: each code given those above and to the left of it, by masked convolutions.
 
-van den Oord et al. 2016, "Conditional Image Generation with PixelCNN Decoders", arXiv:1606.05328; as the prior of a VQ-VAE:
-van den Oord et al. 2017, arXiv:1711.00937, section 3.3. Several maps of codes are taken like the colours of a picture: at a
-place, each sees those before it.
+van den Oord et al. 2016, "Conditional Image Generation with PixelCNN Decoders", arXiv:1606.05328, equations 1 to 3; as the
+prior of a VQ-VAE: van den Oord et al. 2017, arXiv:1711.00937, section 3.3. Several maps of codes are treated like the colour
+channels of an image: at a position, each map is given those before it.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ class PixelCNNConfig:
     """Sizes."""
 
     width: int = 64
-    """Channels of each stack; if need be, some more, so that each code map or colour has as many."""
+    """Features of each stack; rounded up to a multiple of the number of code maps or colours."""
     layers: int = 12
-    """Of gated convolutions."""
+    """Gated convolutional layers."""
     first_kernel_size: int = 7
     """Side of the first layer's kernel."""
     kernel_size: int = 3
-    """Side of the others' kernels."""
+    """Side of the other layers' kernels."""
     head_channels: int = 512
-    """Channels between the stacks and the logits; some more, as of the stacks."""
+    """Features between the stacks and the logits; rounded up like the width."""
     condition_channels: int = 32
-    """Channels of what a coarser level of codes tells, where there is one."""
+    """Channels of the features of coarser codes on which it is conditioned, if there are any."""
     dropout: float = 0.0
-    """Share of the stacks' features that the logits do without, while training."""
+    """Dropout rate of the stacks' features, while training."""
     num_classes: int = 0
-    """Draw codes of a class: how many there are; 0: without classes."""
+    """Number of classes on which it is conditioned; 0: none."""
     label: str = "class"
-    """The label that holds the class."""
+    """Name of the label that holds the class."""
     learning_rate: float = 0.0003
     """Adam's learning rate."""
 
@@ -57,12 +57,13 @@ class PixelCNNConfig:
         check(self, "in [0, 1)", "dropout")
         if not (self.first_kernel_size % 2 and self.kernel_size % 2) or min(self.first_kernel_size, self.kernel_size) < 3:
             raise UserError(
-                f"kernels have odd sides from 3 on, got first {self.first_kernel_size} and kernel {self.kernel_size}"
+                f"kernel sizes must be odd and at least 3, got first_kernel_size {self.first_kernel_size} and kernel_size "
+                f"{self.kernel_size}"
             )
 
 
 class PixelCNN(Autoregressive):
-    """log p(ids) of ids [B, maps, H, W], given a class and a coarser level of codes, where there are such."""
+    """A distribution over codes [B, maps, H, W], conditioned on a class and on coarser codes, if there are any."""
 
     def __init__(self, spaces: Sequence[Space], conditions: Sequence[Space], config: PixelCNNConfig) -> None:
         super().__init__()

@@ -1,8 +1,9 @@
-"""PixelSNAIL: causal convolutions for what is near, and attention for what is far.
+"""PixelSNAIL: each code given those before it, by causal convolutions nearby and attention far away.
 
-Chen, Mishra, Rohaninejad, Abbeel 2017, arXiv:1712.09763; as the priors of VQ-VAE-2 (Razavi et al. 2019, arXiv:1906.00446,
-section 3.2), of which the coarse level's attends and the finer ones' are told the coarser codes. Weights, masks and order are
-those of the widely used PyTorch code (github.com/rosinality/vq-vae-2-pytorch), so that its checkpoints can be opened.
+Chen, Mishra, Rohaninejad, Abbeel 2017, "PixelSNAIL: An Improved Autoregressive Generative Model", arXiv:1712.09763, section 2
+and figure 2; as the priors of VQ-VAE-2 (Razavi et al. 2019, arXiv:1906.00446, section 3.2), where the coarsest level has
+attention, and finer levels are conditioned on coarser codes. Weights, masks and order are those of the widely used PyTorch
+code (github.com/rosinality/vq-vae-2-pytorch), so that its checkpoints can be opened.
 """
 
 from __future__ import annotations
@@ -30,34 +31,34 @@ __all__ = ["Block", "CausalAttention", "GatedBlock", "PixelSNAIL", "PixelSNAILCo
 
 @dataclass(frozen=True)
 class PixelSNAILConfig:
-    """Sizes; the defaults are small. VQ-VAE-2's code has width 256, inner 256, 4 blocks of 4."""
+    """Sizes. The defaults are small: the code above has width 256, residual_channels 256 and 4 blocks of 4 residual blocks."""
 
     width: int = 64
-    """Channels of the features, a multiple of twice the heads."""
+    """Features; with attention, a multiple of twice the number of heads."""
     residual_channels: int = 64
     """Channels inside a residual block."""
     kernel_size: int = 5
-    """Side of the causal kernels, odd."""
+    """Side of the causal kernels, odd and at least 3."""
     blocks: int = 2
-    """Each of residual blocks and, where it attends, one attention."""
+    """Number of blocks of residual blocks, followed by attention on small grids."""
     residual_blocks: int = 4
     """Residual blocks in each block."""
     output_blocks: int = 0
-    """Residual blocks of one pixel before the logits."""
+    """1x1 residual blocks before the logits."""
     attention_max_positions: int = 1024
-    """Attend to all codes before, on grids of at most so many: it costs the square of their number."""
+    """Most codes on a grid with attention, whose cost grows with the square of their number; 0: no attention."""
     attention_heads: int = 8
-    """Of the attention."""
+    """Heads of the attention."""
     condition_channels: int = 32
-    """Channels of what a coarser level of codes tells, where there is one."""
+    """Channels of the features of coarser codes on which it is conditioned, if there are any."""
     condition_blocks: int = 3
-    """Residual blocks that read the coarser level."""
+    """Residual blocks that read coarser codes."""
     dropout: float = 0.1
-    """Share of values left out inside residual blocks, while training."""
+    """Dropout rate inside residual blocks, while training."""
     num_classes: int = 0
-    """Draw codes of a class: how many there are; 0: without classes."""
+    """Number of classes on which it is conditioned; 0: none."""
     label: str = "class"
-    """The label that holds the class."""
+    """Name of the label that holds the class."""
     learning_rate: float = 0.0003
     """Adam's learning rate."""
 
@@ -77,13 +78,26 @@ class PixelSNAILConfig:
         check(self, "at least 0", "output_blocks", "num_classes", "attention_max_positions")
         check(self, "in [0, 1)", "dropout")
         if self.kernel_size % 2 == 0 or self.kernel_size < 3:
-            raise UserError(f"kernels have odd sides from 3 on, got {self.kernel_size}")
+            raise UserError(f"kernel_size must be odd and at least 3, got {self.kernel_size}")
         if self.attention_max_positions and self.width % (2 * self.attention_heads):
-            raise UserError(f"width must be a multiple of twice the heads, got {self.width} and {self.attention_heads}")
+            raise UserError(
+                f"width must be a multiple of twice the attention heads, got {self.width} and {self.attention_heads}"
+            )
 
 
 class GatedBlock(nn.Module):
-    """[B, C, H, W] to the same: x + glu(conv(elu(conv(elu(x)) + aside)) + told)."""
+    """A gated residual block on [B, C, H, W]: x + glu(conv(elu(conv(elu(x)) + auxiliary)) + condition).
+
+    Args:
+        width: C.
+        inner: channels between the two convolutions.
+        kernel: side of the kernels.
+        dropout_rate: between the convolutions, while training.
+        causal: whether a position sees only those before it.
+        auxiliary_channels: of a second input; 0 for none.
+        condition_channels: of features on which it is conditioned; 0 for none.
+        num_classes: of a label; 0 for none.
+    """
 
     def __init__(
         self,
@@ -97,15 +111,15 @@ class GatedBlock(nn.Module):
         num_classes: int = 0,
     ) -> None:
         super().__init__()
-        reach = kernel // 2
-        edges = (reach, reach, kernel - 1 if causal else reach, 0 if causal else reach)
+        radius = kernel // 2
+        padding = (radius, radius, kernel - 1 if causal else radius, 0 if causal else radius)
         mask = None
         if causal:
             mask = torch.ones(1, 1, kernel, kernel)
-            mask[:, :, -1, reach:] = 0  # its own place, and what is to the right of it
+            mask[:, :, -1, radius:] = 0  # its own position, and those to the right
         self.dropout_rate = dropout_rate
-        self.first = WeightNormConv(width, inner, (kernel, kernel), edges, mask)
-        self.second = WeightNormConv(inner, 2 * width, (kernel, kernel), edges, mask)
+        self.first = WeightNormConv(width, inner, (kernel, kernel), padding, mask)
+        self.second = WeightNormConv(inner, 2 * width, (kernel, kernel), padding, mask)
         self.auxiliary = WeightNormConv(auxiliary_channels, inner) if auxiliary_channels else None
         self.condition = WeightNormConv(condition_channels, 2 * width, bias=False) if condition_channels else None
         self.label = nn.Embedding(num_classes, 2 * width) if num_classes else None
@@ -123,22 +137,25 @@ class GatedBlock(nn.Module):
             assert auxiliary is not None
             h = h + self.auxiliary(elu(auxiliary))
         h = self.second(dropout(elu(h), self.dropout_rate, random))
-        added = self.condition_bias(condition, label)
-        return glu(h if added is None else h + added, 1) + x
+        bias = self.condition_bias(condition, label)
+        return glu(h if bias is None else h + bias, 1) + x
 
     def condition_bias(self, condition: Tensor | None, label: Tensor | None) -> Tensor | None:
-        """What a coarser level and a class add before the gate."""
+        """Return what the condition and the class add before the gate; None without them."""
         total = None
         if self.condition is not None and condition is not None:
             total = self.condition(condition)
         if self.label is not None and label is not None:
-            here = self.label(label)[:, :, None, None]
-            total = here if total is None else total + here
+            embedded = self.label(label)[:, :, None, None]
+            total = embedded if total is None else total + embedded
         return total
 
 
 class CausalAttention(nn.Module):
-    """Each place looks at all places before it, itself not included: [B, query, H, W], [B, keys, H, W] -> [B, width, H, W]."""
+    """Causal attention: each position attends to all before it, but not to itself.
+
+    Queries [B, query, H, W] and keys [B, keys, H, W] give [B, width, H, W].
+    """
 
     def __init__(self, query: int, keys: int, width: int, heads: int) -> None:
         super().__init__()
@@ -150,21 +167,21 @@ class CausalAttention(nn.Module):
         )
 
     def forward(self, query: Tensor, keys: Tensor) -> Tensor:
-        # Place t looks at 0 .. t - 1: without the first query and the last key that is the usual triangle. The first place has
-        # nothing to look at, and finds zero.
+        # Position t attends to 0 .. t - 1: without the first query and the last key, that is the usual triangular mask. The
+        # first position attends to nothing, which gives zeros.
         q, k, v = (self._split(net(x)) for net, x in ((self.query, query), (self.key, keys), (self.value, keys)))
-        found = scaled_dot_product_attention(q[:, :, 1:], k[:, :, :-1], v[:, :, :-1], is_causal=True)
-        return pad(found, (0, 0, 1, 0)).transpose(2, 3).flatten(1, 2).unflatten(2, query.shape[2:])
+        attended = scaled_dot_product_attention(q[:, :, 1:], k[:, :, :-1], v[:, :, :-1], is_causal=True)
+        return pad(attended, (0, 0, 1, 0)).transpose(2, 3).flatten(1, 2).unflatten(2, query.shape[2:])
 
     def _split(self, x: Tensor) -> Tensor:
-        """[B, width, H, W] to [B, heads, H * W, width / heads]."""
+        """Split [B, width, H, W] into heads [B, heads, H * W, width / heads]."""
         return x.flatten(2).unflatten(1, (self.heads, -1)).transpose(2, 3)
 
 
 class Block(nn.Module):
-    """Residual blocks, and attention from what they have found to that and what they began with; or a last convolution."""
+    """Causal residual blocks, followed by attention over their input and output, or by a 1x1 convolution."""
 
-    def __init__(self, c: PixelSNAILConfig, attends: bool, condition_channels: int, classes: int) -> None:
+    def __init__(self, c: PixelSNAILConfig, attends: bool, condition_channels: int, num_classes: int) -> None:
         super().__init__()
         self.residual = cast(
             Sequence[GatedBlock],
@@ -176,7 +193,7 @@ class Block(nn.Module):
                     c.dropout,
                     causal=True,
                     condition_channels=condition_channels,
-                    num_classes=classes,
+                    num_classes=num_classes,
                 )
                 for _ in range(c.residual_blocks)
             ),
@@ -191,25 +208,25 @@ class Block(nn.Module):
             self.last = WeightNormConv(c.width + 2, c.width)
 
     def forward(
-        self, x: Tensor, place: Tensor, condition: Tensor | None, label: Tensor | None, random: Random | None
+        self, x: Tensor, position: Tensor, condition: Tensor | None, label: Tensor | None, random: Random | None
     ) -> Tensor:
         out = x
         for block in self.residual:
             out = block(out, None, condition, label, random)
-        placed = torch.cat([out, place], 1)
+        with_position = torch.cat([out, position], 1)
         if not self.attends:
-            last: Tensor = self.last(placed)
+            last: Tensor = self.last(with_position)
             return last
-        keys = self.keys(torch.cat([x, placed], 1), random=random)
-        found = self.attention(self.query(placed, random=random), keys)
-        mixed: Tensor = self.out(out, found, random=random)
+        keys = self.keys(torch.cat([x, with_position], 1), random=random)
+        attended = self.attention(self.query(with_position, random=random), keys)
+        mixed: Tensor = self.out(out, attended, random=random)
         return mixed
 
 
 class PixelSNAIL(Autoregressive):
-    """log p(ids) of ids [B, 1, H, W], given a class and coarser levels of codes, where there are such."""
+    """A distribution over codes [B, 1, H, W], conditioned on a class and on coarser codes, if there are any."""
 
-    place: Tensor
+    position: Tensor
 
     def __init__(self, spaces: Sequence[Space], conditions: Sequence[Space], config: PixelSNAILConfig) -> None:
         super().__init__()
@@ -217,10 +234,10 @@ class PixelSNAIL(Autoregressive):
         self.spaces, self.conditions = tuple(spaces), tuple(conditions)
         maps, height, width = self.space.shape
         if maps != 1:
-            raise UserError(f"PixelSNAIL is for one map of codes, got {self.space}: use pixelcnn, which takes several")
-        c, k, reach = config, self.space.num_codes or 0, config.kernel_size // 2
-        self.above = WeightNormConv(k, c.width, (reach, c.kernel_size), (reach, reach, reach - 1, 0))
-        self.left = WeightNormConv(k, c.width, (reach + 1, reach), (reach - 1, 0, reach, 0))
+            raise UserError(f"pixelsnail is a prior over one map of codes, got {self.space}: use pixelcnn, which takes several")
+        c, k, radius = config, self.space.num_codes or 0, config.kernel_size // 2
+        self.above = WeightNormConv(k, c.width, (radius, c.kernel_size), (radius, radius, radius - 1, 0))
+        self.left = WeightNormConv(k, c.width, (radius + 1, radius), (radius - 1, 0, radius, 0))
         self.conditioning = Conditioning(
             self.space,
             conditions,
@@ -229,11 +246,11 @@ class PixelSNAIL(Autoregressive):
                 *(GatedBlock(c.condition_channels, c.condition_channels, 3, c.dropout) for _ in range(c.condition_blocks)),
             ),
         )
-        told = c.condition_channels if self.conditioning.grids else 0
+        channels = c.condition_channels if self.conditioning.grids else 0
         self.blocks = cast(
             Sequence[Block],
             nn.ModuleList(
-                Block(c, height * width <= c.attention_max_positions, told, self.conditioning.num_classes)
+                Block(c, height * width <= c.attention_max_positions, channels, self.conditioning.num_classes)
                 for _ in range(c.blocks)
             ),
         )
@@ -244,16 +261,16 @@ class PixelSNAIL(Autoregressive):
         self.last = WeightNormConv(c.width, k)
         rows, columns = (torch.arange(n) / n - 0.5 for n in (height, width))
         grid = torch.stack([rows[:, None].expand(-1, width), columns[None].expand(height, -1)])
-        self.register_buffer("place", grid[None], persistent=False)
+        self.register_buffer("position", grid[None], persistent=False)
 
     def logits(self, ids: Tensor, condition: Codes, random: Random | None = None) -> Tensor:
         x = one_hot(ids[:, 0], self.space.num_codes or 0).movedim(-1, 1).float()
-        above = pad(self.above(x), (0, 0, 1, 0))[:, :, :-1]  # what is seen of the rows above: one row further down
+        above = pad(self.above(x), (0, 0, 1, 0))[:, :, :-1]  # moved one row down
         left = pad(self.left(x), (1, 0, 0, 0))[:, :, :, :-1]
-        out, place = above + left, self.place.expand(len(x), -1, -1, -1)
-        told, label = self.conditioning(condition), self.conditioning.label(condition)
+        out, position = above + left, self.position.expand(len(x), -1, -1, -1)
+        features, label = self.conditioning(condition), self.conditioning.label(condition)
         for block in self.blocks:
-            out = block(out, place.to(out.dtype), told, label, random)
+            out = block(out, position.to(out.dtype), features, label, random)
         for gated in self.head:
             out = gated(out, random=random)
         return self.last(elu(out)).movedim(1, -1).unsqueeze(1)

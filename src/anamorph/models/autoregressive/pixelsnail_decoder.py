@@ -1,7 +1,7 @@
-"""PixelSNAIL at one position after the other: what has been computed for earlier positions is kept.
+"""Incremental decoding of PixelSNAIL, which reuses what was computed for earlier positions.
 
-What the rows above contribute to a row is computed once, at its beginning. At a position, there remain products of matrices
-over the few positions to the left, and one query to the kept keys.
+What the rows above contribute to a row is computed once, at its beginning. At a position, matrix products over the few
+positions to the left are left, and one query to the cached keys.
 """
 
 from __future__ import annotations
@@ -22,31 +22,30 @@ __all__ = ["PixelSNAILDecoder"]
 
 
 class PixelSNAILDecoder:
-    """`PixelSNAIL.logits` at one place after the other. What a row is told by the rows above, it is told at its beginning;
-    at a place, what remains are products of matrices over the few places to the left, and one query to the kept keys."""
+    """Computes `PixelSNAIL.logits` position by position, as an `IncrementalDecoder`."""
 
     def __init__(self, net: PixelSNAIL, n: int, condition: Codes) -> None:
         _, self.height, self.width = net.space.shape
-        self.net, self.reach = net, net.config.kernel_size // 2
+        self.net, self.radius = net, net.config.kernel_size // 2
         size = (n, self.height, self.width)
-        told, label = net.conditioning(condition), net.conditioning.label(condition)
+        features, label = net.conditioning(condition), net.conditioning.label(condition)
         self.above, left = net.above.masked_weight(), net.left.masked_weight()
-        self.left_above, self.tables = left[:, :, :-1], left[:, :, -1].permute(2, 1, 0).contiguous()  # [reach, K, C]
-        self.seen = left.new_zeros(n, net.space.num_codes or 0, self.height + self.reach, self.width + 2 * self.reach)
+        self.left_above, self.tables = left[:, :, :-1], left[:, :, -1].permute(2, 1, 0).contiguous()  # [radius, K, C]
+        self.history = left.new_zeros(n, net.space.num_codes or 0, self.height + self.radius, self.width + 2 * self.radius)
         self.ids = torch.zeros(n, self.width, dtype=torch.long, device=left.device)
-        self.blocks = [_BlockDecoder(block, size, net.place, told, label) for block in net.blocks]
+        self.blocks = [_BlockDecoder(block, size, net.position, features, label) for block in net.blocks]
         self.head, self.last = [_PointDecoder(gated) for gated in net.head], _flat(net.last)
         self.base = left.new_zeros(0)
 
     def row(self, r: int) -> None:
-        reach, net = self.reach, self.net
-        rows = self.seen[:, :, r : r + reach]
-        base = self.seen.new_zeros(len(rows), self.above.shape[0], 1, self.width)
+        radius, net = self.radius, self.net
+        rows = self.history[:, :, r : r + radius]
+        base = self.history.new_zeros(len(rows), self.above.shape[0], 1, self.width)
         if r:
             base = base + conv2d(rows, self.above, net.above.bias)
         bias = net.left.bias
         assert bias is not None
-        left = conv2d(rows[:, :, :, : self.width + reach - 1], self.left_above) + bias[:, None, None]
+        left = conv2d(rows[:, :, :, : self.width + radius - 1], self.left_above) + bias[:, None, None]
         base = base + pad(left[:, :, :, 1:], (1, 0)) if self.width > 1 else base
         self.base = base[:, :, 0].permute(2, 0, 1).contiguous()
         for block in self.blocks:
@@ -54,8 +53,8 @@ class PixelSNAILDecoder:
 
     def logits(self, r: int, c: int, known: Tensor) -> Tensor:
         x = self.base[c]
-        for j in range(max(0, self.reach - c), self.reach):
-            x = x + self.tables[j][self.ids[:, c - self.reach + j]]
+        for j in range(max(0, self.radius - c), self.radius):
+            x = x + self.tables[j][self.ids[:, c - self.radius + j]]
         for block in self.blocks:
             x = block.at(r, c, x)
         for gated in self.head:
@@ -64,14 +63,14 @@ class PixelSNAILDecoder:
 
     def put(self, r: int, c: int, ids: Tensor) -> None:
         self.ids[:, c] = ids[:, 0]
-        self.seen[:, :, r + self.reach, c + self.reach] = one_hot(ids[:, 0], self.seen.shape[1]).to(self.seen.dtype)
+        self.history[:, :, r + self.radius, c + self.radius] = one_hot(ids[:, 0], self.history.shape[1]).to(self.history.dtype)
 
 
 class _BlockDecoder:
     def __init__(
-        self, block: Block, size: tuple[int, int, int], place: Tensor, condition: Tensor | None, label: Tensor | None
+        self, block: Block, size: tuple[int, int, int], position: Tensor, condition: Tensor | None, label: Tensor | None
     ) -> None:
-        self.block, self.place, self.width = block, place[0].permute(1, 2, 0), size[2]
+        self.block, self.position, self.width = block, position[0].permute(1, 2, 0), size[2]
         self.residual = [_CausalDecoder(gated, size, condition, label) for gated in block.residual]
         if block.attends:
             self.keys_net, self.query_net, self.out_net = (_PointDecoder(g) for g in (block.keys, block.query, block.out))
@@ -80,46 +79,46 @@ class _BlockDecoder:
             self.maps = [_flat(net) for net in (attention.query, attention.key, attention.value)]
             n, height, width = size
             features = self.maps[0][0].shape[0] // self.heads
-            self.keys, self.values = (place.new_zeros(n, self.heads, height * width, features) for _ in range(2))
+            self.keys, self.values = (position.new_zeros(n, self.heads, height * width, features) for _ in range(2))
         else:
             self.last = _flat(block.last)
 
     def row(self, r: int) -> None:
-        for walk in self.residual:
-            walk.row(r)
+        for decoder in self.residual:
+            decoder.row(r)
 
     def at(self, r: int, c: int, x: Tensor) -> Tensor:
         out = x
-        for walk in self.residual:
-            out = walk.at(c, out)
-        placed = torch.cat([out, self.place[r, c].expand(len(x), -1)], 1)
+        for decoder in self.residual:
+            out = decoder.at(c, out)
+        with_position = torch.cat([out, self.position[r, c].expand(len(x), -1)], 1)
         if not self.block.attends:
-            return linear(placed, *self.last)
-        keys = self.keys_net.at(torch.cat([x, placed], 1))
-        found = self._attend(r * self.width + c, self.query_net.at(placed), keys)
-        return self.out_net.at(out, found)
+            return linear(with_position, *self.last)
+        keys = self.keys_net.at(torch.cat([x, with_position], 1))
+        attended = self._attend(r * self.width + c, self.query_net.at(with_position), keys)
+        return self.out_net.at(out, attended)
 
     def _attend(self, t: int, query: Tensor, keys: Tensor) -> Tensor:
         q, k, v = (linear(x, *m).unflatten(1, (self.heads, 1, -1)) for m, x in zip(self.maps, (query, keys, keys), strict=True))
-        found = scaled_dot_product_attention(q, self.keys[:, :, :t], self.values[:, :, :t]) if t else torch.zeros_like(q)
+        attended = scaled_dot_product_attention(q, self.keys[:, :, :t], self.values[:, :, :t]) if t else torch.zeros_like(q)
         self.keys[:, :, t : t + 1], self.values[:, :, t : t + 1] = k, v
-        return found.flatten(1)
+        return attended.flatten(1)
 
 
 class _CausalDecoder:
-    """A causal `GatedBlock` at one place after the other."""
+    """Evaluates a causal `GatedBlock` position by position."""
 
     def __init__(self, gated: GatedBlock, size: tuple[int, int, int], condition: Tensor | None, label: Tensor | None) -> None:
         n, height, self.width = size
-        self.added = gated.condition_bias(condition, label)
+        self.bias = gated.condition_bias(condition, label)
         self.convs = [_CausalConv(conv, n, height, self.width) for conv in (gated.first, gated.second)]
 
     def row(self, r: int) -> None:
-        added = self.added
-        if added is not None and added.shape[2] > 1:
-            added = added[:, :, r : r + 1]
+        bias = self.bias
+        if bias is not None and bias.shape[2] > 1:
+            bias = bias[:, :, r : r + 1]
         self.convs[0].row(r, None)
-        self.convs[1].row(r, added)
+        self.convs[1].row(r, bias)
 
     def at(self, c: int, x: Tensor) -> Tensor:
         h = elu(self.convs[0].at(c, elu(x)))
@@ -127,46 +126,48 @@ class _CausalDecoder:
 
 
 class _CausalConv:
-    """A causal convolution: what the rows above give, once per row; what the places to the left give, at each place."""
+    """Evaluates a causal convolution: over the rows above once per row, over the positions to the left at each position."""
 
     def __init__(self, conv: WeightNormConv, n: int, height: int, width: int) -> None:
         weight = conv.masked_weight()
-        self.reach, self.width, self.bias = conv.kernel_size[1] // 2, width, conv.bias
+        self.radius, self.width, self.bias = conv.kernel_size[1] // 2, width, conv.bias
         self.above = weight[:, :, :-1]
-        self.left = weight[:, :, -1, : self.reach].permute(2, 1, 0).flatten(0, 1).contiguous()
+        self.left = weight[:, :, -1, : self.radius].permute(2, 1, 0).flatten(0, 1).contiguous()
         rows = conv.kernel_size[0] - 1
-        self.seen = weight.new_zeros(n, conv.in_channels, height + rows, width + 2 * self.reach)
-        self.here = weight.new_zeros(n, width + self.reach, conv.in_channels)
+        self.history = weight.new_zeros(n, conv.in_channels, height + rows, width + 2 * self.radius)
+        self.current = weight.new_zeros(n, width + self.radius, conv.in_channels)
         self.base = weight.new_zeros(0)
 
-    def row(self, r: int, added: Tensor | None) -> None:
+    def row(self, r: int, condition_bias: Tensor | None) -> None:
         rows = self.above.shape[2]
         if r:
-            self.seen[:, :, r + rows - 1, self.reach : self.reach + self.width] = self.here[:, self.reach :].transpose(1, 2)
-            self.here.zero_()
-        base = conv2d(self.seen[:, :, r : r + rows], self.above, self.bias)
-        base = base if added is None else base + added
+            self.history[:, :, r + rows - 1, self.radius : self.radius + self.width] = self.current[:, self.radius :].transpose(
+                1, 2
+            )
+            self.current.zero_()
+        base = conv2d(self.history[:, :, r : r + rows], self.above, self.bias)
+        base = base if condition_bias is None else base + condition_bias
         self.base = base[:, :, 0].permute(2, 0, 1).contiguous()
 
     def at(self, c: int, x: Tensor) -> Tensor:
-        self.here[:, c + self.reach] = x
-        return torch.addmm(self.base[c], self.here[:, c : c + self.reach].flatten(1), self.left)
+        self.current[:, c + self.radius] = x
+        return torch.addmm(self.base[c], self.current[:, c : c + self.radius].flatten(1), self.left)
 
 
 class _PointDecoder:
-    """A `GatedBlock` of one pixel, for vectors."""
+    """Evaluates a 1x1 `GatedBlock` on vectors."""
 
     def __init__(self, gated: GatedBlock) -> None:
         self.first, self.second = _flat(gated.first), _flat(gated.second)
-        self.aside = None if gated.auxiliary is None else _flat(gated.auxiliary)
+        self.auxiliary = None if gated.auxiliary is None else _flat(gated.auxiliary)
 
-    def at(self, x: Tensor, aside: Tensor | None = None) -> Tensor:
+    def at(self, x: Tensor, auxiliary: Tensor | None = None) -> Tensor:
         h = linear(elu(x), *self.first)
-        if self.aside is not None and aside is not None:
-            h = h + linear(elu(aside), *self.aside)
+        if self.auxiliary is not None and auxiliary is not None:
+            h = h + linear(elu(auxiliary), *self.auxiliary)
         return glu(linear(elu(h), *self.second), 1) + x
 
 
 def _flat(conv: WeightNormConv) -> tuple[Tensor, Tensor | None]:
-    """A convolution of one pixel as a matrix, and its bias."""
+    """Return the matrix of a 1x1 convolution, and its bias."""
     return conv.masked_weight().flatten(1), conv.bias

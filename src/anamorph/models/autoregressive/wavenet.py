@@ -1,8 +1,8 @@
-"""WaveNet: each code of a sequence from those before it, by gated convolutions whose taps lie ever further apart.
+"""WaveNet: each code of a sequence given those before it, by gated dilated causal convolutions.
 
-van den Oord et al. 2016, "WaveNet: A Generative Model for Raw Audio", arXiv:1609.03499: over samples (`MuLaw` makes codes of
-them), and, as in van den Oord et al. 2017, arXiv:1711.00937, section 4.2, over the codes of a model of sounds. Of several maps,
-each sees those before it at its place.
+van den Oord et al. 2016, "WaveNet: A Generative Model for Raw Audio", arXiv:1609.03499, equations 1 and 2: over
+samples (quantised by `MuLaw`) and, as in van den Oord et al. 2017, arXiv:1711.00937, section 4.3, over the codes of a model of
+sounds. Of several maps, each is given those before it at the same time.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ __all__ = ["WaveNet", "WaveNetConfig"]
 
 @dataclass(frozen=True)
 class WaveNetConfig:
-    """Sizes, and what codes are."""
+    """Sizes, and how codes are distributed."""
 
     network: WaveNetSizes = WaveNetSizes()
     mixture_components: int = 0
-    """Codes are numbers, such as amplitudes, under a mixture of so many logistics; 0: names, of which each has a logit."""
+    """Components of a mixture of logistics over codes that are numbers, such as amplitudes; 0: a logit for each code."""
     condition_channels: int = 32
-    """Channels of what a coarser level of codes tells, where there is one."""
+    """Channels of the features of coarser codes on which it is conditioned, if there are any."""
     num_classes: int = 0
-    """Draw codes of a class: how many there are; 0: without classes."""
+    """Number of classes on which it is conditioned; 0: none."""
     label: str = "class"
-    """The label that holds the class."""
+    """Name of the label that holds the class."""
     learning_rate: float = 0.0003
     """Adam's learning rate."""
 
@@ -47,16 +47,18 @@ class WaveNetConfig:
 
 
 class WaveNet(Autoregressive):
-    """log p(ids) of ids [B, maps, T] or [B, T], given a class and a coarser level of codes, where there are such."""
+    """A distribution over codes [B, maps, T] or [B, T], conditioned on a class and on coarser codes, if there are any."""
 
     def __init__(self, spaces: Sequence[Space], conditions: Sequence[Space], config: WaveNetConfig) -> None:
         super().__init__()
         sequence = require_sequence(spaces)
         self.space, self.config, self.learning_rate = spaces[0], config, config.learning_rate
         self.spaces, self.conditions = tuple(spaces), tuple(conditions)
-        c, (maps, self.places) = config, sequence.shape
+        c, (maps, self.length) = config, sequence.shape
         grids = [replace(g, shape=(1, *g.shape)) if len(g.shape) == 1 else g for g in conditions]
-        self.conditioning = Conditioning(sequence, grids, lambda inputs: _reader(inputs, c.condition_channels), coarse=True)
+        self.conditioning = Conditioning(
+            sequence, grids, lambda inputs: _condition_net(inputs, c.condition_channels), coarse=True
+        )
         self.net = WaveNetNetwork(
             maps,
             sequence.num_codes or 0,
@@ -71,26 +73,26 @@ class WaveNet(Autoregressive):
         return self.net.logits(self._out(ids, condition, random)).view(*ids.shape, -1)
 
     def log_prob(self, codes: Codes, condition: Codes | None = None, random: Random | None = None) -> Tensor:
-        """As of any such law; of a mixture, only what is asked for is computed."""
+        """Compute log-probabilities as any prior; of a mixture, without those of other codes."""
         ids = codes[self.space.name]
         return self.net.log_prob(self._as_maps(ids), self._out(ids, condition or {}, random))
 
     def decoder(self, n: int, condition: Codes) -> IncrementalDecoder:
-        return WaveNetDecoder(self.net, n, self.places, *self._conditions(condition))
+        return WaveNetDecoder(self.net, n, self.length, *self._conditions(condition))
 
     def _out(self, ids: Tensor, condition: Codes, random: Random | None) -> Tensor:
         out: Tensor = self.net(self._as_maps(ids), *self._conditions(condition), random)
         return out
 
     def _as_maps(self, ids: Tensor) -> Tensor:
-        return ids.view(len(ids), -1, self.places)
+        return ids.view(len(ids), -1, self.length)
 
     def _conditions(self, condition: Codes) -> tuple[Tensor | None, Tensor | None]:
-        """The class [B], and features [B, told, frames]."""
+        """Return the class [B], and the features of coarser codes [B, condition_channels, frames]."""
         known = {name: value.unsqueeze(1) if value.dim() == 2 else value for name, value in condition.items()}
         return self.conditioning.label(known), self.conditioning(known)
 
 
-def _reader(inputs: int, width: int) -> nn.Module:
-    """What reads a coarser level of codes: it may look ahead."""
+def _condition_net(inputs: int, width: int) -> nn.Module:
+    """Build the network that reads coarser codes; it need not be causal."""
     return nn.Sequential(nn.Conv1d(inputs, width, 3, padding=1), nn.ReLU(), nn.Conv1d(width, width, 3, padding=1))

@@ -27,7 +27,7 @@ class Categorical(Prior):
     A batch is counted by `log_prob` while training (when random numbers are given); `commit` adds the counts.
 
     Raises:
-        UserError: if the space is not one class per example, or a condition is none.
+        UserError: if the space or a condition is not one class per example.
     """
 
     counts: Tensor
@@ -73,10 +73,10 @@ class Categorical(Prior):
         check_codes(condition, self.conditions)
         if mask is not None or settings.top_k is not None or settings.top_p is not None:
             raise UserError("top-k, top-p and inpainting are for autoregressive priors, and this one is categorical")
-        shares = (self._log_probabilities() / settings.temperature).softmax(1)
-        shares = shares[joint_class(self.conditions, condition, n, self.counts.device)]
-        ids = torch.searchsorted(shares.cumsum(1), random.uniform(n, 1).double()).squeeze(1)
-        return {self.spaces[0].name: ids.clamp_max(shares.shape[1] - 1)}
+        probabilities = (self._log_probabilities() / settings.temperature).softmax(1)
+        probabilities = probabilities[joint_class(self.conditions, condition, n, self.counts.device)]
+        ids = torch.searchsorted(probabilities.cumsum(1), random.uniform(n, 1).double()).squeeze(1)
+        return {self.spaces[0].name: ids.clamp_max(probabilities.shape[1] - 1)}
 
     def _log_probabilities(self) -> Tensor:
         smoothed = self.counts + SMOOTHING

@@ -1,8 +1,8 @@
-"""Laws of real codes in closed form: one normal, and a mixture of them, so that a model that only encodes can draw.
+"""Gaussians and Gaussian mixtures over real codes, fitted in closed form, so that a model that only encodes can sample.
 
 Ghosh, Sajjadi, Vergari, Black, Schoelkopf 2019, "From Variational to Deterministic Autoencoders", arXiv:1903.12436, section 4:
-after training, a density is fitted to the codes, a single normal or a mixture of ten with full covariances. Here it is fitted
-by stepwise expectation maximisation (Cappe and Moulines 2009, arXiv:0712.4273): every batch moves the running moments.
+after training, a density is fitted to the codes, one Gaussian or a mixture of ten with full covariances. Here it is fitted by
+stepwise expectation maximisation (Cappe and Moulines 2009, arXiv:0712.4273): every batch moves the running moments.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ from anamorph.nn.joint_class import check_class_conditions, joint_class, joint_c
 
 __all__ = ["Gaussian", "GaussianConfig", "Mixture", "MixtureConfig"]
 
-FORGETTING = 0.6
-"""A batch counts t^-0.6 at step t, so that what was found with early, bad guesses is forgotten; any power in (1/2, 1] does."""
-LLOYD = 50
-"""Steps at the start in which several components are found as those of k-means are: an example counts for the nearest alone."""
-FEW = 0.1
-"""A component that has less than this share of an even weight then is put elsewhere."""
-LEAST = 1e-6
-"""What a component weighs at least where something is divided by its weight."""
+STEP_SIZE_POWER = 0.6
+"""The step size at step t is t^-0.6, so that early responsibilities are forgotten; any power in (1/2, 1] converges."""
+KMEANS_STEPS = 50
+"""Steps at the start in which responsibilities are those of k-means: an example belongs to the nearest component alone."""
+MIN_SHARE = 0.1
+"""In these steps, components with less than this share of the mean weight are restarted at an example."""
+MIN_WEIGHT = 1e-6
+"""Lower bound of weights by which is divided."""
 
 
 @dataclass(frozen=True)
 class GaussianConfig:
-    """One normal."""
+    """A Gaussian."""
 
     ridge: float = 1e-4
-    """Variances are larger by this share, so that codes that are functions of others do no harm."""
+    """Share by which variances are increased, so that covariances of dependent dimensions are invertible."""
     num_classes: int = 0
-    """Draw codes of a class: how many there are; 0: without classes."""
+    """Number of classes on which it is conditioned; 0: none."""
     label: str = "class"
-    """The label that holds the class."""
+    """Name of the label that holds the class."""
 
     def __post_init__(self) -> None:
         check(self, "above 0", "ridge")
@@ -55,10 +55,10 @@ class GaussianConfig:
 
 @dataclass(frozen=True)
 class MixtureConfig(GaussianConfig):
-    """Several normals."""
+    """A mixture of Gaussians."""
 
     num_components: int = 10
-    """How many; of each class, where there are such."""
+    """Number of components, for each class if there are any."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -66,9 +66,10 @@ class MixtureConfig(GaussianConfig):
 
 
 class _GaussianMixture(Prior):
-    """log p(codes) of real codes [B, *shape], as weighted normals with full covariances, `components` of each class.
+    """A mixture of Gaussians with full covariances over real codes [B, *shape], one mixture for each class.
 
-    A batch is gathered by `log_prob` while training (told by its random numbers), and `commit` moves the moments.
+    Given random numbers (while training), `log_prob` gathers the batch; `commit` then moves the moments.
+
     Raises: UserError if the codes are whole numbers, or it is given more than one label.
     """
 
@@ -93,9 +94,10 @@ class _GaussianMixture(Prior):
         super().__init__()
         self.spaces, self.conditions = tuple(spaces), tuple(conditions)
         if len(spaces) != 1 or spaces[0].num_codes is not None:
-            told = "; ".join(map(str, spaces)) or "none"
+            names = "; ".join(map(str, spaces)) or "none"
             raise UserError(
-                f"a law of one space of real codes was asked for, got {told}: whole numbers are for pixelcnn and pixelsnail"
+                f"a Gaussian or a mixture is over one space of real codes, got {names}: for whole numbers, use pixelcnn, "
+                "pixelsnail or wavenet"
             )
         check_class_conditions(conditions)
         self.config, self.num_components, self.forgetting = config, num_components, forgetting
@@ -124,7 +126,7 @@ class _GaussianMixture(Prior):
             allowed = self._allowed(x, condition or {})
             joint = (self._log_densities(x) + self._log_weights()).masked_fill(~allowed, -torch.inf)
             if random is not None:
-                self._gather(x, self._shares(x, joint, allowed), allowed, random)
+                self._gather(x, self._responsibilities(x, joint, allowed), allowed, random)
             return joint.logsumexp(1)
 
     @torch.no_grad()
@@ -137,94 +139,96 @@ class _GaussianMixture(Prior):
         mask: InpaintingMask | None = None,
         progress: Progress = no_progress,
     ) -> Codes:
-        """temperature scales the deviations from a component's centre.
+        """Sample n codes; the temperature scales deviations from the mean of a component.
 
-        Raises: UserError where some codes are to be kept, or only the likeliest to be drawn: real codes cannot be counted.
+        Raises: UserError for top-k, top-p or a mask, which are for priors that sample one code after another.
         """
         condition, settings = condition or {}, settings or SamplingSettings()
         check_codes(condition, self.conditions)
         if mask is not None or settings.top_k is not None or settings.top_p is not None:
-            raise UserError("top-k, top-p and keeping some codes are for whole numbers, and this is a law of real codes")
-        chances = self._log_weights().exp() * self._allowed(self.means.new_empty(n, 0), condition)
-        which = torch.searchsorted(chances.cumsum(1), random.uniform(n, 1)).squeeze(1).clamp_max(len(self.weights) - 1)
+            raise UserError(
+                "top-k, top-p and inpainting are for autoregressive priors, and this one is a distribution of real codes"
+            )
+        weights = self._log_weights().exp() * self._allowed(self.means.new_empty(n, 0), condition)
+        component = torch.searchsorted(weights.cumsum(1), random.uniform(n, 1)).squeeze(1).clamp_max(len(self.weights) - 1)
         noise = random.normal(n, self.means.shape[1]) * settings.temperature
-        x = self.means[which] + torch.einsum("nij,nj->ni", self.cholesky[which], noise)
+        x = self.means[component] + torch.einsum("nij,nj->ni", self.cholesky[component], noise)
         return {self.spaces[0].name: x.view(n, *self.spaces[0].shape)}
 
     def _allowed(self, x: Tensor, condition: Codes) -> Tensor:
-        """Which components [B, J] are those of each example's class."""
+        """Return a mask [B, J] of the components of each example's class."""
         own = torch.arange(len(self.weights), device=x.device) // self.num_components
         return own == joint_class(self.conditions, condition, len(x), x.device)[:, None]
 
     def _log_weights(self) -> Tensor:
-        """Of each component within its class [J]."""
-        grouped = self.weights.clamp_min(LEAST).view(-1, self.num_components)
+        """Return the log weight of each component within its class [J]."""
+        grouped = self.weights.clamp_min(MIN_WEIGHT).view(-1, self.num_components)
         return (grouped / grouped.sum(1, keepdim=True)).log().flatten()
 
     def _log_densities(self, x: Tensor) -> Tensor:
-        """log N(x; centre, covariance) [B, J]."""
-        away = (x[:, None] - self.means).movedim(0, 2)  # [J, D, B]
-        scaled = torch.linalg.solve_triangular(self.cholesky, away, upper=False)
+        """Compute log N(x; mean, covariance) [B, J] of each component."""
+        deviation = (x[:, None] - self.means).movedim(0, 2)  # [J, D, B]
+        scaled = torch.linalg.solve_triangular(self.cholesky, deviation, upper=False)
         log_volume = self.cholesky.diagonal(dim1=1, dim2=2).log().sum(1)
         return -(scaled.square().sum(1).T + x.shape[1] * math.log(2 * math.pi)) / 2 - log_volume
 
     @torch.no_grad()
-    def _shares(self, x: Tensor, joint: Tensor, allowed: Tensor) -> Tensor:
-        """How much each component has in each example [B, J]."""
+    def _responsibilities(self, x: Tensor, joint: Tensor, allowed: Tensor) -> Tensor:
+        """Return the responsibility of each component for each example [B, J]."""
         distances = torch.cdist(x, self.means).masked_fill(~allowed, torch.inf)
         nearest = one_hot(distances.argmin(1), len(self.means)).float()
-        return torch.where(self._young, nearest, joint.softmax(1))
+        return torch.where(self._initialising, nearest, joint.softmax(1))
 
     @property
-    def _young(self) -> Tensor:
-        return self.updates < (LLOYD if self.num_components > 1 else 0)
+    def _initialising(self) -> Tensor:
+        return self.updates < (KMEANS_STEPS if self.num_components > 1 else 0)
 
     @torch.no_grad()
-    def _gather(self, x: Tensor, shares: Tensor, allowed: Tensor, random: Random) -> None:
-        """Add the moments of a batch, about the present centres; and note an example for each component to begin with."""
-        away = x[:, None] - self.means
-        self.counts += shares.sum(0)
-        self.firsts += torch.einsum("nj,njd->jd", shares, away)
-        self.seconds += torch.einsum("nj,njd,nje->jde", shares, away, away)
-        lots = random.uniform(len(x), len(self.weights)).masked_fill(~allowed, -1)
-        self.candidates.copy_(torch.where(allowed.any(0)[:, None], x[lots.argmax(0)], self.candidates))
+    def _gather(self, x: Tensor, responsibilities: Tensor, allowed: Tensor, random: Random) -> None:
+        """Add the moments of a batch about the current means, and store an example at which each component may restart."""
+        deviation = x[:, None] - self.means
+        self.counts += responsibilities.sum(0)
+        self.firsts += torch.einsum("nj,njd->jd", responsibilities, deviation)
+        self.seconds += torch.einsum("nj,njd,nje->jde", responsibilities, deviation, deviation)
+        priority = random.uniform(len(x), len(self.weights)).masked_fill(~allowed, -1)
+        self.candidates.copy_(torch.where(allowed.any(0)[:, None], x[priority.argmax(0)], self.candidates))
 
     @torch.no_grad()
     def commit(self) -> None:
-        """Move the moments by a step."""
+        """Move the moments by one step of stepwise expectation maximisation."""
         if rank() > 0:
-            self.candidates.zero_()  # of all processes, the first one's are used
+            self.candidates.zero_()  # those of the first process are used
         sum_over_processes([self.counts, self.firsts, self.seconds, self.candidates])
         total = self.counts.sum()
         counts, firsts, seconds = self.counts / total, self.firsts / total, self.seconds / total
         step = (self.updates + 1.0) ** -self.forgetting
         weights = (1 - step) * self.weights + step * counts
-        kept, moved = ((part / weights.clamp_min(LEAST))[:, None] for part in ((1 - step) * self.weights, step))
-        shift = moved * firsts
-        covariances = kept[..., None] * self.covariances + moved[..., None] * seconds - shift[:, :, None] * shift[:, None]
-        seen = weights >= LEAST
+        old, new = ((part / weights.clamp_min(MIN_WEIGHT))[:, None] for part in ((1 - step) * self.weights, step))
+        shift = new * firsts
+        covariances = old[..., None] * self.covariances + new[..., None] * seconds - shift[:, :, None] * shift[:, None]
+        used = weights >= MIN_WEIGHT
         self.weights.copy_(weights)
-        self.means.copy_(torch.where(seen[:, None], self.means + shift, self.means))
-        self.covariances.copy_(torch.where(seen[:, None, None], covariances, self.covariances))
+        self.means.copy_(torch.where(used[:, None], self.means + shift, self.means))
+        self.covariances.copy_(torch.where(used[:, None, None], covariances, self.covariances))
         even = 1 / len(weights)
-        self._put(self._young & ((weights < FEW * even) | (self.updates == 0)), even)
-        self.cholesky.copy_(self._roots())
+        self._restart(self._initialising & ((weights < MIN_SHARE * even) | (self.updates == 0)), even)
+        self.cholesky.copy_(self._cholesky_factors())
         self.updates += 1
         for gathered in (self.counts, self.firsts, self.seconds):
             gathered.zero_()
 
-    def _put(self, which: Tensor, weight: float) -> None:
-        """Put components at examples, as wide as all of them together are."""
+    def _restart(self, unused: Tensor, weight: float) -> None:
+        """Move unused components to examples, with the covariance of the whole mixture."""
         mean = (self.weights[:, None] * self.means).sum(0) / self.weights.sum()
-        away = self.means - mean
-        spread = self.covariances + away[:, :, None] * away[:, None]
-        wide = (self.weights[:, None, None] * spread).sum(0) / self.weights.sum()
-        self.covariances.copy_(torch.where(which[:, None, None], wide, self.covariances))
-        self.means.copy_(torch.where(which[:, None], self.candidates, self.means))
-        self.weights.copy_(torch.where(which, weight, self.weights))
+        deviation = self.means - mean
+        second = self.covariances + deviation[:, :, None] * deviation[:, None]
+        total = (self.weights[:, None, None] * second).sum(0) / self.weights.sum()
+        self.covariances.copy_(torch.where(unused[:, None, None], total, self.covariances))
+        self.means.copy_(torch.where(unused[:, None], self.candidates, self.means))
+        self.weights.copy_(torch.where(unused, weight, self.weights))
 
-    def _roots(self) -> Tensor:
-        """The lower triangular roots of the covariances [J, D, D], ridged."""
+    def _cholesky_factors(self) -> Tensor:
+        """Return the Cholesky factors of the regularised covariances [J, D, D]."""
         wide = self.covariances.double()
         variances = wide.diagonal(dim1=1, dim2=2)
         floor = self.config.ridge * variances.mean(1, keepdim=True) + torch.finfo(torch.float32).tiny
@@ -232,14 +236,14 @@ class _GaussianMixture(Prior):
 
 
 class Gaussian(_GaussianMixture):
-    """One normal, of each class: the moments of all codes that it has been shown, each counting alike."""
+    """A Gaussian, for each class if there are any: mean and covariance of all codes, with equal weights."""
 
-    def __init__(self, spaces: Sequence[Space], given: Sequence[Space], config: GaussianConfig) -> None:
-        super().__init__(spaces, given, config, num_components=1, forgetting=1.0)
+    def __init__(self, spaces: Sequence[Space], conditions: Sequence[Space], config: GaussianConfig) -> None:
+        super().__init__(spaces, conditions, config, num_components=1, forgetting=1.0)
 
 
 class Mixture(_GaussianMixture):
-    """Several normals, of each class."""
+    """A mixture of Gaussians, for each class if there are any."""
 
-    def __init__(self, spaces: Sequence[Space], given: Sequence[Space], config: MixtureConfig) -> None:
-        super().__init__(spaces, given, config, config.num_components, FORGETTING)
+    def __init__(self, spaces: Sequence[Space], conditions: Sequence[Space], config: MixtureConfig) -> None:
+        super().__init__(spaces, conditions, config, config.num_components, STEP_SIZE_POWER)

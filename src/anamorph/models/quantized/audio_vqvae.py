@@ -1,7 +1,7 @@
-"""The vector-quantised autoencoder of sounds: a discrete code of what is said, and a WaveNet that says it in a voice.
+"""The VQ-VAE of sounds: discrete codes of what is said, decoded by a WaveNet that is conditioned on them and on a speaker.
 
-van den Oord, Vinyals, Kavukcuoglu 2017, "Neural Discrete Representation Learning", arXiv:1711.00937, section 4.3. Who speaks is
-told to the decoder alone, so that the same codes with another speaker are the same words in another voice.
+van den Oord, Vinyals, Kavukcuoglu 2017, "Neural Discrete Representation Learning", arXiv:1711.00937, section 4.3. Only the
+decoder is conditioned on the speaker, so the same codes with another speaker are the same words in another voice.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from anamorph.nn.wavenet_layers import WaveNetNetwork, WaveNetSizes
 __all__ = ["AudioVQVAE", "AudioVQVAEConfig", "recipe"]
 
 LEVELS = 256
-"""Of companded samples."""
-BANDS = 40
-"""Of the spectrum that codes may have to tell."""
-HEARD = 80
-"""Bands of the spectrum that the encoder may read."""
+"""Levels of mu-law companded samples."""
+TARGET_BANDS = 40
+"""Mel bands of the auxiliary spectrum that is predicted from the codes."""
+INPUT_BANDS = 80
+"""Mel bands of the spectrum that the encoder may read."""
 
 
 @dataclass(frozen=True)
@@ -45,47 +45,47 @@ class AudioVQVAEConfig:
     """Sizes, quantiser and decoder."""
 
     stride: int = 64
-    """How many samples a code stands for; a power of two."""
+    """Samples per code; a power of two."""
     encoder_input: Literal["samples", "spectrum"] = "samples"
-    """What the encoder reads. samples: by strided convolutions, as in the paper. spectrum: a log-mel spectrum with a frame for
-    each code (as Chorowski et al. 2019, arXiv:1901.08810, have cepstra), in which what is said need not be found first. It is
-    relative to the loudest of the sound: how loud a voice is, which tells whose it is, is left to the decoder."""
+    """What the encoder reads. samples: by strided convolutions, as in the paper. spectrum: a log-mel spectrum with a frame per
+    code, similar to the cepstra of Chorowski et al. 2019 (arXiv:1901.08810); it is relative to its maximum, because loudness
+    identifies speakers."""
     width: int = 128
     """Channels of the encoder."""
     residual_blocks: int = 2
     """Residual blocks of the encoder."""
     codes_per_position: int = 1
-    """Codes at each time, side by side, all from one codebook."""
+    """Codes at each time; each quantises a part of the features, by one codebook."""
     num_embeddings: int = 512
-    """Codes of the codebook."""
+    """Number of codes in the codebook."""
     embedding_dim: int = 64
-    """Features of a code."""
+    """Dimension of a code's vector."""
     codebook_update: CodebookUpdate = "ema"
-    """The codebook follows running means of what chose it, or learns by gradient, as in the paper."""
+    """ema: the codebook is a moving average of its inputs. gradient: as in the paper."""
     commitment_cost: float = 0.25
-    """Weight of |z - sg(e)|^2, the mean over all values."""
+    """Weight of the commitment loss, the mean of (z - sg(e))^2 over all values (beta)."""
     ema_decay: float = 0.99
-    """average: of the running means, per step."""
+    """ema: decay of the moving averages, per step."""
     restart_threshold: float = 0.01
-    """A code used less than this share of an even use is put at an output of the encoder; 0: never, as in the paper."""
+    """Codes used less than this share of the mean are restarted at outputs of the encoder; 0: never, as in the paper."""
     kmeans_init: bool = True
-    """Begin the codebook with iterations of k-means."""
+    """Initialise the codebook by iterations of k-means."""
     decoder: WaveNetSizes = WaveNetSizes()
     """The WaveNet p(x | codes, speaker)."""
     condition_channels: int = 64
-    """Channels in which the decoder is told of the codes."""
+    """Channels of the features on which the decoder is conditioned."""
     spectrum_weight: float = 0.0
-    """Weight of the mean squared error, in units of 20 dB, of a log-mel spectrum that is read off what the decoder is told, so
-    that codes say something before the decoder knows what to do with them; 0: none, as in the paper."""
+    """Weight of the mean squared error, in units of 20 dB, of a log-mel spectrum predicted from the decoder's condition. It
+    makes codes informative before the decoder uses them; 0: none, as in the paper."""
     input_noise: float = 0.0
-    """Standard deviation, in levels, of what is added to the past that the decoder reads while training, so that it heeds the
-    codes and is not led astray by what it has drawn (Jin et al. 2018, "FFTNet", section 2.3); 0: none, as in the paper."""
+    """Standard deviation, in levels, of noise added to the decoder's input while training, so that it relies on the codes and
+    tolerates its own errors (Jin et al. 2018, "FFTNet", section 2.3); 0: none, as in the paper."""
     mixture_components: int = 0
-    """Samples are numbers under a mixture of so many logistics; 0: each of their 256 levels has a logit."""
+    """Components of a mixture of logistics over samples; 0: a logit for each of the 256 levels."""
     label: str = "speaker"
-    """The label that says who speaks."""
+    """Name of the label that holds the speaker."""
     num_speakers: int = 0
-    """How many there are; 0: the decoder is not told."""
+    """Number of speakers; 0: the decoder is not conditioned on the speaker."""
     learning_rate: float = 0.0003
     """Adam's learning rate."""
 
@@ -104,16 +104,17 @@ class AudioVQVAEConfig:
         )
         check(self, "in [0, 1)", "ema_decay", "restart_threshold")
         if self.num_embeddings < 2 or self.width < 2:
-            raise UserError(f"vocabulary and width must be at least 2, got {self.num_embeddings} and {self.width}")
+            raise UserError(f"num_embeddings and width must be at least 2, got {self.num_embeddings} and {self.width}")
         if self.stride < 2 or self.stride & (self.stride - 1):
-            raise UserError(f"a stride is a power of two from 2 on, got {self.stride}")
+            raise UserError(f"stride must be a power of two and at least 2, got {self.stride}")
 
 
 class AudioVQVAE(Encodes, HasDecoderLikelihood):
-    """Maps sounds [B, 1, T] in [-1, 1] to codes [B, maps, T / stride], whole numbers, of which the t-th stands for samples
-    stride * t to stride * t + stride - 1; and codes with a speaker [B] back to sounds.
+    """Maps sounds [B, 1, T] in [-1, 1] to codes [B, maps, T / stride] (whole numbers); codes and a speaker [B] back to sounds.
 
-    Raises: UserError for a signal that is no sound of one channel, or whose length the stride does not divide.
+    The code at t stands for samples stride * t to stride * t + stride - 1.
+
+    Raises: UserError for images, for sounds of several channels, and for a length that the stride does not divide.
     """
 
     signal: Audio
@@ -121,7 +122,7 @@ class AudioVQVAE(Encodes, HasDecoderLikelihood):
 
     def __init__(self, signal: Signal, config: AudioVQVAEConfig) -> None:
         super().__init__()
-        self.signal, self.config = _fitting(signal, config.stride), config
+        self.signal, self.config = _checked_signal(signal, config.stride), config
         c = config
         features = c.codes_per_position * c.embedding_dim
         self.spaces = (Space("codes", (c.codes_per_position, signal.shape[1] // c.stride), c.num_embeddings),)
@@ -158,59 +159,74 @@ class AudioVQVAE(Encodes, HasDecoderLikelihood):
         )
 
     def quantize(self, x: Tensor, random: Random | None = None) -> QuantizerOutput:
-        """vectors [B, maps, t, D] and ids [B, maps, t]. random: the codebook learns from x."""
+        """Quantise the encoder's output.
+
+        Args:
+            x: sounds [B, 1, T].
+            random: given while training; the codebook then gathers statistics.
+
+        Returns: vectors [B, maps, t, D] and ids [B, maps, t].
+        """
         z: Tensor = self.project(self.encoder(x))
-        found: QuantizerOutput = self.codebook(z.unflatten(1, (self.config.codes_per_position, -1)).movedim(2, -1), random)
-        return found
+        return self.codebook(z.unflatten(1, (self.config.codes_per_position, -1)).movedim(2, -1), random)
 
     def _encode(self, x: Tensor, labels: Labels) -> Codes:
         return {"codes": self.quantize(x).ids}
 
     @torch.no_grad()
     def _decode(self, codes: Codes, noise: Noise) -> Tensor:
-        """A sample of p(x | codes), always: what is likeliest at each step, step by step, is silence. Where no random numbers
-        are given, the same ones for all sounds, which are thus a function of their codes."""
+        """Return a sample of p(x | codes): the likeliest value at each step would give silence.
+
+        Without random numbers, the same fixed ones are used for all sounds, which are then a function of their codes.
+        """
         n = len(codes["codes"])
         if isinstance(noise, Random):
-            chances = noise.uniform(n, 1, 1, self.signal.samples)
+            uniforms = noise.uniform(n, 1, 1, self.signal.samples)
         else:
             fixed = Seeded(0, "samples", device=codes["codes"].device)
-            chances = fixed.uniform(1, 1, 1, self.signal.samples).expand(n, -1, -1, -1)
-        with autocast_off(chances):
-            told = self.condition(self.codebook.lookup(codes["codes"]))
-            walk = WaveNetDecoder(self.decoder, n, self.signal.samples, self._speaker(codes), told)
-            return from_mu_law(sample_ids(walk, chances, SamplingSettings()).squeeze(2), LEVELS)
+            uniforms = fixed.uniform(1, 1, 1, self.signal.samples).expand(n, -1, -1, -1)
+        with autocast_off(uniforms):
+            condition = self.condition(self.codebook.lookup(codes["codes"]))
+            decoder = WaveNetDecoder(self.decoder, n, self.signal.samples, self._speaker(codes), condition)
+            return from_mu_law(sample_ids(decoder, uniforms, SamplingSettings()).squeeze(2), LEVELS)
 
     def decoder_log_likelihood(self, x: Tensor, codes: Codes) -> Tensor:
-        """log p(x | codes) [B] in nats, of the levels that samples are nearest to."""
+        """Compute log p(x | codes) [B] in nats, of the levels nearest to the samples."""
         return self.log_likelihood(x, self.codebook.lookup(codes["codes"]), self._speaker(codes))
 
     def log_likelihood(self, x: Tensor, vectors: Tensor, speaker: Tensor | None, random: Random | None = None) -> Tensor:
-        """The same, given the codes' vectors [B, maps, t, D]. random: for what chance leaves out and adds while training."""
+        """Compute log p(x | codes) [B] in nats.
+
+        Args:
+            x: sounds [B, 1, T].
+            vectors: of the codes [B, maps, t, D].
+            speaker: class of each sound [B], if the decoder is conditioned on it.
+            random: given while training, for dropout and input noise.
+        """
         ids = to_mu_law(x, LEVELS)
         read = ids if random is None else _noisy(ids, self.config.input_noise, random)
         return self.decoder.log_prob(ids, self.decoder(read, speaker, self.condition(vectors), random))
 
     def condition(self, vectors: Tensor) -> Tensor:
-        """What the decoder is told [B, told, t] of vectors [B, maps, t, D]."""
+        """Return the features [B, condition_channels, t] on which the decoder is conditioned, for vectors [B, maps, t, D]."""
         features: Tensor = self.condition_net(vectors.movedim(-1, 2).flatten(1, 2))
         return features
 
     def spectral_error(self, x: Tensor, vectors: Tensor, speaker: Tensor | None) -> Tensor:
-        """The mean squared error, in units of 20 dB, of the spectrum that the codes' vectors and the speaker tell."""
+        """Compute the mean squared error, in units of 20 dB, of the spectrum predicted from vectors and speaker."""
         assert self.spectrum is not None
-        found: Tensor = self.spectrum(self.condition(vectors), speaker)
-        return (found - _frames(x, self.signal.sample_rate, BANDS, self.config.stride)).square().mean()
+        predicted: Tensor = self.spectrum(self.condition(vectors), speaker)
+        return (predicted - _frames(x, self.signal.sample_rate, TARGET_BANDS, self.config.stride)).square().mean()
 
     def _speaker(self, labels: Codes) -> Tensor | None:
         if not self.config.num_speakers:
             return None
         if self.config.label not in labels:
-            raise UserError(f"decoding needs to know who speaks: give codes of {self.spaces[1]}, too")
+            raise UserError(f"decoding needs a speaker: add codes of {self.spaces[1]}")
         return labels[self.config.label]
 
 
-def _fitting(signal: Signal, stride: int) -> Audio:
+def _checked_signal(signal: Signal, stride: int) -> Audio:
     if not isinstance(signal, Audio):
         raise UserError(f"audio_vqvae is for sounds, got images of {signal}: use vqvae")
     if signal.channels != 1:
@@ -219,44 +235,45 @@ def _fitting(signal: Signal, stride: int) -> Audio:
         fit = max(stride, round(signal.samples / stride) * stride)
         raise UserError(
             f"a code stands for {stride} samples, which do not divide {signal.samples}: use windows of {fit} samples "
-            f"({fit / signal.sample_rate:g} s), or another --model.stride"
+            f"({fit / signal.sample_rate:g} s), or another stride (--model.stride)"
         )
     return signal
 
 
 def _noisy(ids: Tensor, levels: float, random: Random) -> Tensor:
-    """Levels of samples with so much noise added to them."""
+    """Add normal noise to levels of samples; `levels` is its standard deviation."""
     if not levels:
         return ids
     return (ids + (levels * random.normal(*ids.shape)).round().to(ids.dtype)).clamp(0, LEVELS - 1)
 
 
 def _frames(x: Tensor, rate: int, bands: int, stride: int) -> Tensor:
-    """A log-mel spectrum [B, bands, T / stride] of sounds [B, 1, T], at the middle of what each code stands for, in units of 20
-    dB above -40 dB."""
+    """Return a log-mel spectrum [B, bands, T / stride] of sounds [B, 1, T], centred on each code's samples.
+
+    It is in units of 20 dB above -40 dB.
+    """
     frames = log_mel(x, rate, bands, stride)
     return (frames[:, :, :-1] + frames[:, :, 1:]) / 40 + 2
 
 
 class _SpectrumEncoder(nn.Module):
-    """[B, 1, T] to [B, width, T / stride], by residual blocks over frames of a spectrum."""
+    """Maps sounds [B, 1, T] to features [B, width, T / stride], by residual blocks over frames of a spectrum."""
 
     def __init__(self, width: int, blocks: int, stride: int, rate: int) -> None:
         super().__init__()
         self.stride, self.rate = stride, rate
-        self.input = nn.Conv1d(HEARD, width, 3, padding=1)
+        self.input = nn.Conv1d(INPUT_BANDS, width, 3, padding=1)
         self.blocks = nn.Sequential(*[_Residual(width) for _ in range(blocks)])
 
     def forward(self, x: Tensor) -> Tensor:
-        frames = _frames(x, self.rate, HEARD, self.stride)
+        frames = _frames(x, self.rate, INPUT_BANDS, self.stride)
         relative = frames - frames.amax((1, 2), keepdim=True) + 2
         out: Tensor = self.blocks(self.input(relative.clamp(min=-2)))  # 80 dB below the loudest
         return out
 
 
 class _SampleEncoder(nn.Sequential):
-    """[B, 1, T] to [B, width, T / stride], by convolutions of window 4 and stride 2, each centred on what it halves, over
-    companded samples."""
+    """Maps sounds [B, 1, T] to features [B, width, T / stride], by convolutions of stride 2 over companded samples."""
 
     def __init__(self, width: int, blocks: int, stride: int) -> None:
         strides = stride.bit_length() - 1
@@ -270,7 +287,7 @@ class _SampleEncoder(nn.Sequential):
 
 
 class _Residual(nn.Sequential):
-    """[B, width, t] to the same: x + conv1(relu(conv3(relu(x))))."""
+    """A residual block on [B, width, t]: x + conv1(relu(conv3(relu(x))))."""
 
     def __init__(self, width: int) -> None:
         super().__init__(nn.ReLU(), nn.Conv1d(width, width, 3, padding=1), nn.ReLU(), nn.Conv1d(width, width, 1))
@@ -280,34 +297,34 @@ class _Residual(nn.Sequential):
 
 
 class _SpectrumHead(nn.Module):
-    """What the decoder is told [B, told, t], and who speaks [B], to a spectrum [B, bands, t]."""
+    """Predicts a spectrum [B, bands, t] from the decoder's condition [B, condition_channels, t] and the speaker [B]."""
 
-    def __init__(self, told: int, speakers: int) -> None:
+    def __init__(self, condition_channels: int, num_speakers: int) -> None:
         super().__init__()
-        self.speaker = nn.Embedding(speakers, told) if speakers else None
-        self.bands = nn.Conv1d(told, BANDS, 1)
+        self.speaker = nn.Embedding(num_speakers, condition_channels) if num_speakers else None
+        self.bands = nn.Conv1d(condition_channels, TARGET_BANDS, 1)
 
-    def forward(self, told: Tensor, speaker: Tensor | None) -> Tensor:
+    def forward(self, condition: Tensor, speaker: Tensor | None) -> Tensor:
         if self.speaker is not None:
-            told = told + self.speaker(speaker).unsqueeze(2)
-        out: Tensor = self.bands(told.relu())
+            condition = condition + self.speaker(speaker).unsqueeze(2)
+        out: Tensor = self.bands(condition.relu())
         return out
 
 
 def recipe(model: AudioVQVAE) -> Recipe:
-    """One phase: -log p(x | codes, speaker) per sample, and what the encoder and the codebook owe each other (equation 3)."""
+    """One phase, equation 3: -log p(x | codes, speaker) per sample, the commitment loss and any codebook loss."""
     c = model.config
 
     def reconstruction(batch: Batch, stage: Stage, random: Random) -> LossOutput:
         x = batch.signals
-        found = model.quantize(x, random)
+        quantized = model.quantize(x, random)
         speaker = batch.labels[c.label] if c.num_speakers else None
-        nats = -model.log_likelihood(x, found.vectors, speaker, random).mean() / model.signal.samples
-        terms = {"nats_per_sample": nats, "commitment": c.commitment_cost * found.commitment_loss}
+        nats = -model.log_likelihood(x, quantized.vectors, speaker, random).mean() / model.signal.samples
+        terms = {"nats_per_sample": nats, "commitment": c.commitment_cost * quantized.commitment_loss}
         if c.spectrum_weight:
-            terms["spectrum"] = c.spectrum_weight * model.spectral_error(x, found.vectors, speaker)
+            terms["spectrum"] = c.spectrum_weight * model.spectral_error(x, quantized.vectors, speaker)
         if c.codebook_update == "gradient":
-            terms["codebook"] = found.codebook_loss
+            terms["codebook"] = quantized.codebook_loss
         return LossOutput(terms, {"perplexity": perplexity(model.codebook.counts)})
 
     return Recipe(

@@ -1,7 +1,7 @@
-"""The vector-quantised autoencoder: images as maps of whole numbers.
+"""The vector-quantised variational autoencoder (VQ-VAE): images as grids of discrete codes.
 
-van den Oord, Vinyals, Kavukcuoglu 2017, "Neural Discrete Representation Learning", arXiv:1711.00937; with finite scalars
-(Mentzer et al. 2023, arXiv:2309.15505) or residual stages (Lee et al. 2022, arXiv:2203.01941) in place of the codebook.
+van den Oord, Vinyals, Kavukcuoglu 2017, "Neural Discrete Representation Learning", arXiv:1711.00937, equations 1 to 3; or with
+finite scalars (Mentzer et al. 2023, arXiv:2309.15505) or residual codes (Lee et al. 2022, arXiv:2203.01941).
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ __all__ = ["VQVAE", "VQVAEConfig", "recipe"]
 
 @dataclass(frozen=True)
 class VQVAEConfig:
-    """Sizes, quantiser and decoder."""
+    """Sizes, quantiser and likelihood."""
 
     stride: int = 4
-    """How many pixels a code stands for, along each side; a power of two."""
+    """Pixels per code along each side; a power of two."""
     width: int = 128
     """Channels of the features (256 in the paper)."""
     residual_blocks: int = 2
@@ -48,30 +48,30 @@ class VQVAEConfig:
     residual_channels: int = 32
     """Channels inside a residual block."""
     quantizer: Literal["codebook", "residual", "scalar"] = "codebook"
-    """codebook: the nearest of learned vectors. residual: several after one another, each of what is left. scalar: features
-    rounded to a few levels each; nothing is learned, and nothing can die."""
+    """codebook: the nearest of learned vectors. residual: several codebooks in sequence, each of the residual of those before.
+    scalar: each feature is rounded to a few levels; there is no codebook, and so no unused code."""
     codes_per_position: int = 1
-    """Codes at each place: side by side, each of its own part of the features, all from one codebook (10 for the paper's
-    CIFAR); residual: stages."""
+    """Codes at each position. codebook: each quantises a part of the features, by one codebook (the paper has 10 for CIFAR-10).
+    residual: stages."""
     num_embeddings: int = 512
-    """Codes of a codebook."""
+    """Number of codes in a codebook."""
     embedding_dim: int = 64
-    """Features of a code."""
+    """Dimension of a code's vector."""
     fsq_levels: tuple[int, ...] = (8, 5, 5, 5)
-    """scalar: how many values each feature of a code takes."""
+    """scalar: number of levels of each feature of a code."""
     codebook_update: CodebookUpdate = "ema"
-    """Codebooks follow running means of what chose them, or learn by gradient, as in the paper."""
+    """ema: codebooks are moving averages of their inputs. gradient: as in the paper."""
     commitment_cost: float = 0.25
-    """Weight of |z - sg(e)|^2, the mean over all values."""
+    """Weight of the commitment loss, the mean of (z - sg(e))^2 over all values (beta)."""
     ema_decay: float = 0.99
-    """average: of the running means, per step."""
+    """ema: decay of the moving averages, per step."""
     restart_threshold: float = 0.01
-    """A code used less than this share of an even use is put at an output of the encoder; 0: never, as in the paper."""
+    """Codes used less than this share of the mean are restarted at outputs of the encoder; 0: never, as in the paper."""
     kmeans_init: bool = True
-    """Begin codebooks with iterations of k-means."""
+    """Initialise codebooks by iterations of k-means."""
     likelihood: LikelihoodKind = "shared"
-    """p(x | codes). shared: a mean per pixel and one variance: squared error. gaussian, bernoulli: a law per pixel. logistic:
-    mixtures of logistics of 8-bit values. pixelcnn: each pixel given those before it, too."""
+    """p(x | codes). shared: a mean per pixel and one variance, that is, squared error. gaussian, bernoulli: a distribution per
+    pixel. logistic: mixtures of logistics of 8-bit values. pixelcnn: each pixel also given those before it."""
     likelihood_config: LikelihoodConfig = LikelihoodConfig()
     learning_rate: float = 0.0003
     """Adam's learning rate."""
@@ -83,13 +83,13 @@ class VQVAEConfig:
         check(self, "in [0, 1)", "ema_decay", "restart_threshold")
         if self.num_embeddings < 2 or self.width < 2 or min(self.fsq_levels) < 2:
             raise UserError(
-                f"num-embeddings, width and fsq-levels must be at least 2, got {self.num_embeddings}, {self.width} and "
+                f"num_embeddings, width and fsq_levels must be at least 2, got {self.num_embeddings}, {self.width} and "
                 f"{self.fsq_levels}"
             )
 
 
 class VQVAE(Encodes, HasDecoderLikelihood):
-    """Maps images [B, C, H, W] in [-1, 1] to codes [B, maps, H / stride, W / stride], whole numbers, and back."""
+    """Maps images [B, C, H, W] in [-1, 1] to codes [B, maps, H / stride, W / stride] (whole numbers) and back."""
 
     signal: Image
 
@@ -101,8 +101,8 @@ class VQVAE(Encodes, HasDecoderLikelihood):
         self.quantizer = _quantizer(c)
         self.likelihood = build_likelihood(c.likelihood, signal, c.likelihood_config)
         self.quantity = self.likelihood.quantity
-        self.side_by_side = 1 if c.quantizer == "residual" else c.codes_per_position
-        features = self.side_by_side * self.quantizer.dim
+        self.feature_groups = 1 if c.quantizer == "residual" else c.codes_per_position
+        features = self.feature_groups * self.quantizer.dim
         self.spaces = (
             Space(
                 "codes",
@@ -115,18 +115,22 @@ class VQVAE(Encodes, HasDecoderLikelihood):
         self.decoder = ConvDecoder(features, self.likelihood.outputs, c.width, c.residual_blocks, c.residual_channels, c.stride)
 
     def quantize(self, x: Tensor, random: Random | None = None) -> QuantizerOutput:
-        """vectors [B, maps, h, w, D] and ids [B, maps, h, w]; of residual stages, whose sum is the vector, [B, 1, h, w, D].
+        """Quantise the encoder's output (equation 2).
 
-        random: the codebook learns from x.
+        Args:
+            x: images [B, C, H, W].
+            random: given while training; codebooks then gather statistics.
+
+        Returns: vectors [B, maps, h, w, D] (one map for residual stages, which are summed) and ids [B, maps, h, w].
         """
         z: Tensor = self.project(self.encoder(x))
-        found: QuantizerOutput = self.quantizer(z.unflatten(1, (self.side_by_side, -1)).movedim(2, -1), random)
+        quantized: QuantizerOutput = self.quantizer(z.unflatten(1, (self.feature_groups, -1)).movedim(2, -1), random)
         if isinstance(self.quantizer, ResidualQuantizer):
-            found.ids = found.ids.movedim(0, 1).squeeze(2)  # [stages, B, 1, h, w]
-        return found
+            quantized.ids = quantized.ids.movedim(0, 1).squeeze(2)  # [stages, B, 1, h, w]
+        return quantized
 
     def decode_vectors(self, vectors: Tensor) -> Tensor:
-        """What p(x | codes) is read off [B, outputs, H, W], from vectors [B, maps, h, w, D]."""
+        """Return the decoder's output [B, outputs, H, W], the parameters of p(x | codes), for vectors [B, maps, h, w, D]."""
         out: Tensor = self.decoder(vectors.movedim(-1, 2).flatten(1, 2))
         return out
 
@@ -149,7 +153,7 @@ class VQVAE(Encodes, HasDecoderLikelihood):
 def _quantizer(c: VQVAEConfig) -> Quantizer:
     if c.quantizer == "scalar":
         return FiniteScalarQuantizer(c.fsq_levels)
-    books = [
+    codebooks = [
         Codebook(
             c.num_embeddings,
             c.embedding_dim,
@@ -160,31 +164,35 @@ def _quantizer(c: VQVAEConfig) -> Quantizer:
         )
         for _ in range(c.codes_per_position if c.quantizer == "residual" else 1)
     ]
-    return ResidualQuantizer(books) if c.quantizer == "residual" else books[0]
+    return ResidualQuantizer(codebooks) if c.quantizer == "residual" else codebooks[0]
 
 
 def recipe(model: VQVAE) -> Recipe:
-    """One phase: -log p(x | codes) per value (squared error where all pixels share a variance), and what the encoder and the
-    codebook owe each other (equation 3)."""
-    c, law = model.config, model.likelihood
+    """One phase, equation 3: -log p(x | codes) per value, the commitment loss and, with gradients, the codebook loss.
+
+    If all pixels share a variance, -log p(x | codes) is the squared error.
+    """
+    c, likelihood = model.config, model.likelihood
 
     def reconstruction(batch: Batch, stage: Stage, random: Random) -> LossOutput:
         x = batch.signals
-        found = model.quantize(x, random)
-        out = model.decode_vectors(found.vectors)
-        law.gather(x, out)
-        if isinstance(law, SharedGaussian):
-            terms = {"squared_error": law.squared_error(x, out)}
+        quantized = model.quantize(x, random)
+        out = model.decode_vectors(quantized.vectors)
+        likelihood.gather(x, out)
+        if isinstance(likelihood, SharedGaussian):
+            terms = {"squared_error": likelihood.squared_error(x, out)}
         else:
-            terms = {"nats_per_value": -law.log_prob(x, out).mean() / model.signal.num_values}
-        terms["commitment"] = c.commitment_cost * found.commitment_loss
+            terms = {"nats_per_value": -likelihood.log_prob(x, out).mean() / model.signal.num_values}
+        terms["commitment"] = c.commitment_cost * quantized.commitment_loss
         if c.codebook_update == "gradient" and c.quantizer != "scalar":
-            terms["codebook"] = found.codebook_loss
-        usage = {f"perplexity_{i}": perplexity(book.counts) for i, book in enumerate(books)}
+            terms["codebook"] = quantized.codebook_loss
+        usage = {f"perplexity_{i}": perplexity(codebook.counts) for i, codebook in enumerate(codebooks)}
         return LossOutput(terms, usage)
 
-    books = [module for module in model.quantizer.modules() if isinstance(module, Codebook)]
+    codebooks = [module for module in model.quantizer.modules() if isinstance(module, Codebook)]
     return Recipe(
-        phases=(Phase("reconstruction", reconstruction, (model,), ("adam",), commit=(model.quantizer.commit, law.commit)),),
+        phases=(
+            Phase("reconstruction", reconstruction, (model,), ("adam",), commit=(model.quantizer.commit, likelihood.commit)),
+        ),
         optimizers={"adam": Adam(list(model.parameters()), c.learning_rate)},
     )

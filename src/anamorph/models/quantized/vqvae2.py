@@ -1,8 +1,7 @@
-"""VQ-VAE-2: a hierarchy of code maps, the coarse ones for what is where, the fine ones for how it looks.
+"""VQ-VAE-2: a hierarchy of grids of discrete codes, coarse ones for global structure, fine ones for detail.
 
 Razavi, van den Oord, Vinyals 2019, "Generating Diverse High-Fidelity Images with VQ-VAE-2", arXiv:1906.00446, section 3.1
-and algorithm 1. Each finer map is computed from the image *and* from the decoded coarser one, so that it holds what that
-does not.
+and algorithm 1. Each finer grid is encoded from the image and the decoded coarser grid, so that it adds what that lacks.
 """
 
 from __future__ import annotations
@@ -32,12 +31,12 @@ __all__ = ["VQVAE2", "VQVAE2Config", "recipe"]
 
 @dataclass(frozen=True)
 class VQVAE2Config:
-    """The sizes of the paper's 256x256 model; smaller images do with less."""
+    """Sizes. The defaults are those of the paper's 256x256 model; smaller images need less."""
 
     num_levels: int = 2
-    """Of code maps, each finer one with twice the sides."""
+    """Number of grids of codes, each finer one with twice the sides."""
     stride: int = 4
-    """How many pixels a code of the finest map stands for, along each side."""
+    """Pixels per code of the finest grid, along each side; a power of two."""
     width: int = 128
     """Channels of the features."""
     residual_blocks: int = 2
@@ -45,17 +44,17 @@ class VQVAE2Config:
     residual_channels: int = 32
     """Channels inside a residual block."""
     num_embeddings: int = 512
-    """Codes in each level's codebook."""
+    """Number of codes in each level's codebook."""
     embedding_dim: int = 64
-    """Features of a code."""
+    """Dimension of a code's vector."""
     commitment_cost: float = 0.25
-    """Weight of |z - sg(e)|^2, the mean over all values, as in the authors' code."""
+    """Weight of the commitment loss, the mean of (z - sg(e))^2 over all values, as in the authors' code (beta)."""
     ema_decay: float = 0.99
-    """Of the codebooks' running means, per step."""
+    """Decay of the codebooks' moving averages, per step."""
     restart_threshold: float = 0.01
-    """A code used less than this share of an even use is put at an output of the encoder; 0: never, as in the paper."""
+    """Codes used less than this share of the mean are restarted at outputs of the encoder; 0: never, as in the paper."""
     kmeans_init: bool = True
-    """Begin the codebooks with iterations of k-means; the paper begins at N(0, I)."""
+    """Initialise the codebooks by iterations of k-means; the paper samples them from N(0, I)."""
     learning_rate: float = 0.0003
     """Adam's learning rate."""
 
@@ -65,11 +64,11 @@ class VQVAE2Config:
         check(self, "at least 0", "commitment_cost")
         check(self, "in [0, 1)", "ema_decay", "restart_threshold")
         if self.num_embeddings < 2 or self.width < 2:
-            raise UserError(f"vocabulary and width must be at least 2, got {self.num_embeddings} and {self.width}")
+            raise UserError(f"num_embeddings and width must be at least 2, got {self.num_embeddings} and {self.width}")
 
 
 class _Level(nn.Module):
-    """One map of codes: what reads it off the features, its codebook, and how it is told to the next finer one."""
+    """One grid of codes: its encoder, its codebook, and the decoder that conditions the next finer level."""
 
     def __init__(self, config: VQVAE2Config, below: int, coarsest: bool, finest: bool) -> None:
         super().__init__()
@@ -89,14 +88,16 @@ class _Level(nn.Module):
             )
 
     def quantize(self, features: Tensor, random: Random | None) -> QuantizerOutput:
-        found: QuantizerOutput = self.codebook(self.project(features).movedim(1, -1), random)
-        return found
+        """Quantise features; given random numbers, the codebook gathers statistics."""
+        quantized: QuantizerOutput = self.codebook(self.project(features).movedim(1, -1), random)
+        return quantized
 
 
 class VQVAE2(Encodes, HasDecoderLikelihood):
-    """Maps images [B, C, H, W] in [-1, 1] to codes `top` [B, 1, h, w], the coarsest, to `bottom`, the finest, and back.
+    """Maps images [B, C, H, W] in [-1, 1] to codes from `top` [B, 1, h, w], the coarsest, to `bottom`, the finest, and back.
 
-    x -> features -> coarser features -> q(top) -> decoded, beside the finer features -> q(bottom); both q -> x
+    h_bottom = E_bottom(x),  h_top = E_top(h_bottom),  e_top = quantise(h_top),
+    e_bottom = quantise(h_bottom, D_top(e_top)),  x = D(e_top, e_bottom)           (algorithm 1, for two levels)
     """
 
     signal: Image
@@ -128,26 +129,34 @@ class VQVAE2(Encodes, HasDecoderLikelihood):
 
     @property
     def coarse_first(self) -> Sequence[_Level]:
+        """The levels, the coarsest first."""
         return cast(Sequence[_Level], self.levels)
 
     def quantize(self, x: Tensor, random: Random | None = None) -> list[QuantizerOutput]:
-        """Each level's quantised vectors [B, h, w, D] and ids [B, h, w], coarse first. random: the codebooks learn from x."""
+        """Quantise images, level by level.
+
+        Args:
+            x: images [B, C, H, W].
+            random: given while training; the codebooks then gather statistics.
+
+        Returns: each level's vectors [B, h, w, D] and ids [B, h, w], the coarsest first.
+        """
         features = [x]
         for level in reversed(self.coarse_first):
             features.append(level.encoder(features[-1]))
-        found: list[QuantizerOutput] = []
+        quantized: list[QuantizerOutput] = []
         for i, level in enumerate(self.coarse_first):
             own = features[-1 - i]
-            if found:
-                own = torch.cat([self.coarse_first[i - 1].decode_to_finer(found[-1].vectors.movedim(-1, 1)), own], 1)
-            found.append(level.quantize(own, random))
-        return found
+            if quantized:
+                own = torch.cat([self.coarse_first[i - 1].decode_to_finer(quantized[-1].vectors.movedim(-1, 1)), own], 1)
+            quantized.append(level.quantize(own, random))
+        return quantized
 
     def decode_vectors(self, vectors: list[Tensor]) -> Tensor:
-        """The mean image from each level's quantised vectors [B, h, w, D], coarse first."""
+        """Return the mean image, from each level's vectors [B, h, w, D], the coarsest first."""
         maps = [v.movedim(-1, 1) for v in vectors]
-        enlarged = [enlarge(m) for enlarge, m in zip(self.upsample, maps, strict=False)]
-        pixels: Tensor = self.decoder(torch.cat([*enlarged, maps[-1]], 1)).float()
+        upsampled = [upsample(m) for upsample, m in zip(self.upsample, maps, strict=False)]
+        pixels: Tensor = self.decoder(torch.cat([*upsampled, maps[-1]], 1)).float()
         return pixels
 
     def _encode(self, x: Tensor, labels: Labels) -> Codes:
@@ -165,22 +174,22 @@ class VQVAE2(Encodes, HasDecoderLikelihood):
 
 
 def recipe(model: VQVAE2) -> Recipe:
-    """One phase: the mean squared error of pixels in [-1, 1], and the commitment of the encoders to their codes."""
+    """One phase, equation 2: the mean squared error of pixels in [-1, 1], and each level's commitment loss."""
 
     def reconstruction(batch: Batch, stage: Stage, random: Random) -> LossOutput:
-        found = model.quantize(batch.signals, random)
-        again = model.decode_vectors([q.vectors for q in found])
-        model.likelihood.gather(batch.signals, again)
-        commitment = torch.stack([q.commitment_loss for q in found]).sum()
+        quantized = model.quantize(batch.signals, random)
+        mean = model.decode_vectors([q.vectors for q in quantized])
+        model.likelihood.gather(batch.signals, mean)
+        commitment = torch.stack([q.commitment_loss for q in quantized]).sum()
         terms = {
-            "squared_error": model.likelihood.squared_error(batch.signals, again),
+            "squared_error": model.likelihood.squared_error(batch.signals, mean),
             "commitment": model.config.commitment_cost * commitment,
         }
-        usage = {f"perplexity_{s.name}": perplexity(b.counts) for s, b in zip(model.spaces, books, strict=True)}
+        usage = {f"perplexity_{s.name}": perplexity(c.counts) for s, c in zip(model.spaces, codebooks, strict=True)}
         return LossOutput(terms, usage)
 
-    books = [level.codebook for level in model.coarse_first]
-    commits = (model.likelihood.commit, *(book.commit for book in books))
+    codebooks = [level.codebook for level in model.coarse_first]
+    commits = (model.likelihood.commit, *(codebook.commit for codebook in codebooks))
     return Recipe(
         phases=(Phase("reconstruction", reconstruction, (model,), ("adam",), commit=commits),),
         optimizers={"adam": Adam(list(model.parameters()), model.config.learning_rate)},
