@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from anamorph.figures.curves import save_curves
 from anamorph.training import autotune, pictures
 
 pytest_plugins = ["studio_fixtures"]
@@ -29,12 +30,11 @@ def _quick_training(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     Curves are drawn once per process, and their file is copied from then on. Compute settings are timed with one trial each.
     """
     first = tmp_path_factory.mktemp("curves") / "curves.png"
-    draw = pictures.save_curves
 
     def draw_once(path: Path, panels: Mapping[str, Mapping[str, Any]]) -> None:
         assert all(len(x) == len(y) > 0 for curves in panels.values() for x, y in curves.values())
         if not first.exists():
-            draw(first, panels)
+            save_curves(first, panels)
         path.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(first, path)
 
