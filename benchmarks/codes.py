@@ -1,4 +1,4 @@
-"""Drawing codes place by place against naively, the search for the nearest code, and training a VQ-VAE-2."""
+"""Time incremental sampling of codes against naive sampling, the search for the nearest code, and training a VQ-VAE-2."""
 
 from __future__ import annotations
 
@@ -33,13 +33,19 @@ from anamorph.training.run import ComputeSettings, Run
 from turns import median_of, ratios, turns
 
 N, K = 16, 512
+SIDES = (8, 16, 32)
+"""Of the grids that are sampled."""
+SEARCHED = 65_536
+"""Vectors whose nearest code is searched for."""
+SECONDS = 1.5
+"""Least seconds of training between two measurements."""
 PRIORS = {
     "pixelcnn": (PixelCNN, PixelCNNConfig(width=64, layers=12)),
     "pixelsnail": (PixelSNAIL, PixelSNAILConfig(width=128, residual_channels=128, blocks=2, residual_blocks=4)),
 }
 
 
-def law(name: str, side: int) -> Autoregressive:
+def make_prior(name: str, side: int) -> Autoregressive:
     torch.manual_seed(0)
     make, config = PRIORS[name]
     net: Autoregressive = make([Space("codes", (1, side, side), K)], [], config).eval()
@@ -48,21 +54,23 @@ def law(name: str, side: int) -> Autoregressive:
 
 @torch.no_grad()
 def sampling(name: str, side: int, naive_places: int) -> None:
-    """Seconds for 16 grids: place by place, and by running the net over the whole grid for each place, of which only some are
-    run, spread evenly, since each takes the same time."""
-    net = law(name, side)
+    """Time 16 grids, place by place and naively, by running the net over the whole grid for each place.
+
+    Only some places are run naively, spread evenly, since each takes the same time.
+    """
+    net = make_prior(name, side)
     start = time.perf_counter()
-    drawn = net.sample(N, Seeded(0, "draw"))["codes"]
+    codes = net.sample(N, Seeded(0, "draw"))["codes"]
     cached = time.perf_counter() - start
     chances = Seeded(0, "draw").uniform(N, 1, side, side)
     places = [i * (side * side - 1) // (naive_places - 1) for i in range(naive_places)]
     start = time.perf_counter()
     for place in places:
         r, c = divmod(place, side)
-        ids = drawn.clone()
-        ids.flatten(2)[:, :, place:] = 0  # what is not known yet
-        found = sample_from_logits(net.logits(ids, {})[:, 0, r, c], chances[:, 0, r, c], SamplingSettings())
-        assert float((found == drawn[:, 0, r, c]).float().mean()) > 0.9  # the same codes, but for ties in rounding
+        ids = codes.clone()
+        ids.flatten(2)[:, :, place:] = 0  # not sampled yet
+        sampled = sample_from_logits(net.logits(ids, {})[:, 0, r, c], chances[:, 0, r, c], SamplingSettings())
+        assert float((sampled == codes[:, 0, r, c]).float().mean()) > 0.9  # the same codes, but for ties in rounding
     naive = (time.perf_counter() - start) / naive_places * side * side
     print(
         f"{name} at {side}x{side}, {N} grids: {cached:.2f} s place by place, {naive:.1f} s naively "
@@ -76,9 +84,9 @@ def plain_search(z: Tensor, vectors: Tensor) -> Tensor:
 
 
 def searching(which: str, k: int) -> None:
-    """One side of the search, in a process of its own, so that its peak of memory is its own."""
+    """Print the seconds and the memory in MB of one kind of search. It runs in a process of its own, which has its own peak."""
     torch.manual_seed(0)
-    z, book = torch.randn(65_536, 64), Codebook(k, 64)
+    z, book = torch.randn(SEARCHED, 64), Codebook(k, 64)
     search = book.nearest if which == "ours" else partial(plain_search, vectors=book.vectors)
     search(z[:1024])
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -93,21 +101,21 @@ def searching(which: str, k: int) -> None:
 
 def search(threads: int) -> None:
     for k in (512, 8192):
-        found = {}
+        results = {}
         for which in ("plain", "ours"):
             command = [sys.executable, __file__, "--one", which, "--k", str(k), "--threads", str(threads)]
             seconds, peak = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
-            found[which] = float(seconds), float(peak)
-        (a, m), (b, o) = found["plain"], found["ours"]
+            results[which] = float(seconds), float(peak)
+        (a, m), (b, o) = results["plain"], results["ours"]
         print(
-            f"search of 65,536 x 64 in {k}: cdist and argmin {a * 1000:.0f} ms and {m:.0f} MB more than before, "
+            f"search of {SEARCHED:,} x 64 in {k}: cdist and argmin {a * 1000:.0f} ms and {m:.0f} MB more than before, "
             f"ours {b * 1000:.0f} ms and {o:.0f} MB: {a / b:.1f} times as fast, {o / m:.3f} of the memory",
             flush=True,
         )
 
 
 class Noise:
-    """Images of no content, as a source."""
+    """A source of noise images."""
 
     def __init__(self, side: int) -> None:
         self.signal, self.size, self.labels, self.fingerprint = Image(3, side, side), 1024, (), "noise"
@@ -128,9 +136,9 @@ def plain_worker(batch: int, threads: int) -> Iterator[float]:
 
     def step(number: int) -> None:
         x = source.take(number * batch, batch).signals
-        found = model.quantize(x)
-        out = model.decode_vectors([q.vectors for q in found])
-        loss = (out - x).square().mean() + 0.25 * sum(q.commitment_loss for q in found)
+        quantized = model.quantize(x)
+        out = model.decode_vectors([q.vectors for q in quantized])
+        loss = (out - x).square().mean() + 0.25 * sum(q.commitment_loss for q in quantized)
         adam.zero_grad()
         loss.backward()
         adam.step()
@@ -139,18 +147,18 @@ def plain_worker(batch: int, threads: int) -> Iterator[float]:
 
 
 def _rates(step: Callable[[int], None], batch: int) -> Iterator[float]:
-    """Images per second, over one and a half seconds at a time."""
+    """Yield images per second, each over at least `SECONDS`."""
     number = 0
     while True:
         start, first = time.perf_counter(), number
-        while number == first or time.perf_counter() - start < 1.5:
+        while number == first or time.perf_counter() - start < SECONDS:
             step(number)
             number += 1
         yield (number - first) * batch / (time.perf_counter() - start)
 
 
 def _one_hot_quantize(book: Any, z: Tensor, random: Any = None) -> Any:
-    """As the published code does it."""
+    """Quantize as the published code does."""
     from anamorph.nn.quantize import QuantizerOutput
 
     flat = z.reshape(-1, book.dim)
@@ -173,20 +181,20 @@ def our_worker(batch: int, threads: int) -> Iterator[float]:
     source, machine = Noise(64), ComputeSettings(precision="bfloat16", threads=threads, compiled=True)
     apply_compute_settings(machine)
     model, recipe = build("vqvae2", source.signal, VQVAE2Config(restart_threshold=0.0, kmeans_init=False), 0)
-    ticks = train(Run(model, recipe, Constant(batch), 0, machine), source)
-    next(ticks)
-    return _rates(lambda number: _discard(next(ticks)), batch)
+    results = train(Run(model, recipe, Constant(batch), 0, machine), source)
+    next(results)
+    return _rates(lambda number: _discard(next(results)), batch)
 
 
-def _discard(tick: object) -> None:
+def _discard(result: object) -> None:
     pass
 
 
 def training(batch: int, threads: int, rounds: int) -> None:
-    found = turns({"a": partial(plain_worker, batch, threads), "b": partial(our_worker, batch, threads)}, rounds)
+    rates = turns({"a": partial(plain_worker, batch, threads), "b": partial(our_worker, batch, threads)}, rounds)
     print(
-        f"vqvae2 at 64 px, batch {batch}, {threads} thread(s): {median_of(found['a'])} images/s plainly, "
-        f"{median_of(found['b'])} ours: {ratios(found['b'], found['a'])} times",
+        f"vqvae2 at 64 px, batch {batch}, {threads} thread(s): {median_of(rates['a'])} images/s plainly, "
+        f"{median_of(rates['b'])} ours: {ratios(rates['b'], rates['a'])} times",
         flush=True,
     )
 
@@ -196,7 +204,7 @@ def main() -> None:
     parser.add_argument("what", nargs="*", default=["sampling", "search", "training"])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--places", type=int, default=8, help="of a grid that are drawn naively")
+    parser.add_argument("--places", type=int, default=8, help="places of a grid that are sampled naively")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--k", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -210,7 +218,7 @@ def main() -> None:
         training(32, options.threads, options.rounds)
     if "sampling" in options.what:
         for name in PRIORS:
-            for side in (8, 16, 32):
+            for side in SIDES:
                 sampling(name, side, options.places)
 
 

@@ -1,5 +1,4 @@
-"""Compressing and decompressing 100 images of 32 pixels, each into a file of its own, one of them alone, and all into one file;
-and 4 of them without loss."""
+"""Time compressing 100 images of 32 pixels, into a file each and into one, and decompressing them; and 4 without loss."""
 
 from __future__ import annotations
 
@@ -31,7 +30,7 @@ CNN = PixelCNNConfig(width=64, layers=8, head_channels=256)
 
 
 class Noise:
-    """Images of no content, as a source."""
+    """A source of noise images."""
 
     signal, size, labels, fingerprint = SIGNAL, 1 << 20, (), "noise"
 
@@ -39,20 +38,20 @@ class Noise:
         return Batch(torch.rand(n, *SIGNAL.shape, generator=torch.Generator().manual_seed(start)) * 2 - 1)
 
 
-def stirred(name: str, config: object) -> Encodes:
-    """A model after a few steps, so that its codes differ: files of equal images would wait for the same lane."""
+def briefly_trained(name: str, config: object) -> Encodes:
+    """Return a model after a few steps, so that its codes differ, as those of a trained one do."""
     model, recipe = build(name, SIGNAL, config, 0)
     assert isinstance(model, Encodes)
-    for tick in train(Run(model, recipe, Constant(32), 0, ComputeSettings()), Noise()):
-        if tick.step == STEPS:
+    for result in train(Run(model, recipe, Constant(32), 0, ComputeSettings()), Noise()):
+        if result.step == STEPS:
             break
     return model
 
 
 def models() -> dict[str, TwoStageModel]:
-    """Hardly trained: they cost the same time as others."""
-    first = stirred("vqvae", VQVAEConfig(width=64))
-    second = stirred("vqvae2", VQVAE2Config(width=64, num_embeddings=256, embedding_dim=32))
+    """Return models that are hardly trained: they take as long as trained ones."""
+    first = briefly_trained("vqvae", VQVAEConfig(width=64))
+    second = briefly_trained("vqvae2", VQVAE2Config(width=64, num_embeddings=256, embedding_dim=32))
     made = {
         "vqvae and pixelcnn (8x8 codes)": build_with_prior("pixelcnn", first, CNN, 0)[0],
         "vqvae2 and pixelsnail (4x4 and 8x8)": build_with_prior("pixelsnail", second, PixelSNAILConfig(), 0)[0],
@@ -64,20 +63,20 @@ def models() -> dict[str, TwoStageModel]:
 
 
 def timed(work: Callable[[], T], rounds: int) -> tuple[str, T]:
-    """Median and range of seconds, the median of those of the processor, and what was found."""
+    """Return median and range of the seconds that work took, with the median of CPU seconds, and its last result."""
     times, busy = [], []
     for _ in range(rounds):
         start, cpu = time.perf_counter(), time.process_time()
-        found = work()
+        result = work()
         times.append(time.perf_counter() - start)
         busy.append(time.process_time() - cpu)
-    return f"{median(times):.2f} s ({min(times):.2f} to {max(times):.2f}; {median(busy):.2f} of the processor's)", found
+    return f"{median(times):.2f} s ({min(times):.2f} to {max(times):.2f}; {median(busy):.2f} of CPU)", result
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", default="", help="models whose name has this in it")
+    parser.add_argument("--only", default="", help="text in the names of the models to time; by default all are timed")
     options = parser.parse_args()
     apply_compute_settings(ComputeSettings(threads=1))
     every = Noise().take(0, N).signals

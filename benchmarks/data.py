@@ -1,4 +1,4 @@
-"""What the images of a batch cost: read from the cache, against what training consumes; and the cache, against Pillow alone."""
+"""Time reading batches from the cache against what training consumes, and building the cache against Pillow alone."""
 
 from __future__ import annotations
 
@@ -14,20 +14,30 @@ from statistics import median
 import numpy as np
 from PIL import Image as Pillow
 
+from anamorph.catalog import build
 from anamorph.core.signal import Image
 from anamorph.core.stage import Constant
 from anamorph.data.images import Images, images_of
 from anamorph.data.open import ReadOptions, open_source
+from anamorph.models.adversarial_autoencoders.alae import ALAEConfig
+from anamorph.training.autotune import apply_compute_settings
+from anamorph.training.loop import train
+from anamorph.training.run import ComputeSettings, Run
 from turns import median_of, ratios, turns
 
 BATCH = 128
 SIDES = {28: 20_000, 64: 10_000, 256: 2_000}
 """Images of each side in the cache."""
 PHOTOS = 400
+PHOTO_SIDES = {"jpg": 1024, "png": 512}
+TARGETS = (64, 256)
+"""Sides to which photographs are resized."""
+SECONDS = 3.0
+"""Seconds for which `take` is timed."""
 
 
 def photograph(seed: int, side: int) -> Pillow.Image:
-    """Smooth blobs under grain: compresses about as a photograph does."""
+    """Return smooth blobs under grain, which compress about as a photograph does."""
     random = np.random.default_rng(seed)
     blobs = random.integers(0, 256, (8, 8, 3)).astype(np.uint8)
     grain = random.normal(0, 6, (side, side, 3))
@@ -36,7 +46,7 @@ def photograph(seed: int, side: int) -> Pillow.Image:
 
 
 def cached_images(folder: Path, side: int) -> Images:
-    """A folder of images of that side, opened, and so cached; a hundred different ones, each linked to many times."""
+    """Make a folder of images of one side, open it, and so cache it: a hundred images, each linked to many times."""
     target = folder / str(side)
     if not target.is_dir():
         target.mkdir()
@@ -47,42 +57,36 @@ def cached_images(folder: Path, side: int) -> Images:
     return images_of(open_source(str(target)))
 
 
-def take(source: Images, seconds: float = 3.0) -> float:
-    """Images/s of `take` in the order of training."""
+def take(source: Images) -> float:
+    """Return the images/s of `take` in the order of training."""
     for i in range(20):
         source.take(i * BATCH, BATCH)
     count, start = 0, time.perf_counter()
-    while time.perf_counter() - start < seconds:
+    while time.perf_counter() - start < SECONDS:
         source.take(count, BATCH)
         count += BATCH
     return count / (time.perf_counter() - start)
 
 
 def consumption(source: Images) -> float:
-    """Images/s that `alae` trains on: what it takes to learn from the smallest of models here, at its fastest."""
-    from anamorph.catalog import build
-    from anamorph.models.adversarial_autoencoders.alae import ALAEConfig
-    from anamorph.training.autotune import apply_compute_settings
-    from anamorph.training.loop import train
-    from anamorph.training.run import ComputeSettings, Run
-
+    """Return the images/s that training `alae` consumes: the smallest model, at its fastest."""
     machine = ComputeSettings("cpu", "bfloat16", os.cpu_count() or 1, compiled=True)
     apply_compute_settings(machine)
     model, recipe = build("alae", source.signal, ALAEConfig(), 0)
-    ticks = train(Run(model, recipe, Constant(BATCH), 0, machine), source)
-    for _ in islice(ticks, 3):
+    results = train(Run(model, recipe, Constant(BATCH), 0, machine), source)
+    for _ in islice(results, 3):
         pass
     rates = []
     for _ in range(5):
         start = time.perf_counter()
-        for _ in islice(ticks, 2):
+        for _ in islice(results, 2):
             pass
         rates.append(2 * BATCH / (time.perf_counter() - start))
     return median(rates)
 
 
 def ours(folder: str, side: int) -> Iterator[float]:
-    """Images per CPU second of building a cache: threads and all, from an empty one each time."""
+    """Yield the images per CPU second of building a cache from nothing, with all its threads."""
     while True:
         with tempfile.TemporaryDirectory() as cache:
             os.environ["ANAMORPH_CACHE"] = cache
@@ -92,7 +96,7 @@ def ours(folder: str, side: int) -> Iterator[float]:
 
 
 def bare(folder: str, side: int) -> Iterator[float]:
-    """The same draft and resize, and the same bytes into a file, in a loop without a check, a key or a label."""
+    """Yield the images per CPU second of a bare Pillow loop with the same draft, resize and bytes written."""
     while True:
         start = time.process_time()
         with tempfile.TemporaryFile() as out:
@@ -117,12 +121,12 @@ def main() -> None:
                 f"  {side:>3} px: {given:>9,.0f} images/s; training consumes {used:>7,.0f}; ratio {given / used:,.0f}",
                 flush=True,
             )
-        for kind, side in (("jpg", 1024), ("png", 512)):
+        for kind, side in PHOTO_SIDES.items():
             photos = folder / kind
             photos.mkdir()
             for i in range(PHOTOS):
                 photograph(i, side).save(photos / f"{i:04d}.{kind}")
-            for target in (64, 256):
+            for target in TARGETS:
                 workers = {"ours": partial(ours, str(photos), target), "bare": partial(bare, str(photos), target)}
                 rates = turns(workers, 5)
                 print(

@@ -1,4 +1,4 @@
-"""What the latent tools cost beside the decoder: tables, planes, traversals, projections; and how long directions take."""
+"""Time the latent tools beside the decoder alone: tables, planes, traversals and projections; and finding directions."""
 
 from __future__ import annotations
 
@@ -25,6 +25,10 @@ from anamorph.training.autotune import apply_compute_settings
 from anamorph.training.run import ComputeSettings
 from turns import median_of, ratios
 
+SIDE, LARGE_SIDE = 64, 256
+CODES = 100_000
+"""Codes whose principal components are found."""
+
 
 def seconds(work: Callable[[], object]) -> float:
     start = time.perf_counter()
@@ -43,12 +47,12 @@ def against(what: str, tool: Callable[[], object], bare: Callable[[], object], r
 
 
 def tables(model: StyleALAE, rounds: int) -> None:
-    """Mixing 6 x 6, interpolating 7 x 7, traversing 10 x 9, at 64 px."""
+    """Time mixing 6 x 6, interpolating 7 x 7 and traversing 10 x 9 images."""
     rows, columns = (model.sample_codes(6, Seeded(seed, "codes")) for seed in (0, 1))
     corners = [{"w": rows["w"][i]} for i in range(4)]
     space = model.spaces[0]
-    vectors = torch.nn.functional.normalize(Seeded(0, "ways").normal(10, space.shape[1]))
-    ways = Directions("w", tuple(map(str, range(10))), vectors, torch.ones(10))
+    vectors = torch.nn.functional.normalize(Seeded(0, "directions").normal(10, space.shape[1]))
+    random_directions = Directions("w", tuple(map(str, range(10))), vectors, torch.ones(10))
     steps = torch.linspace(-3, 3, 9)
 
     def mixed() -> Codes:
@@ -58,7 +62,7 @@ def tables(model: StyleALAE, rounds: int) -> None:
     tools: dict[str, Callable[[], Codes]] = {
         "a 6 x 6 table of mixes": mixed,
         "a 7 x 7 plane": lambda: plane(corners, 7, 7),
-        "a traversal of 10 directions in 9 steps": lambda: traversal({"w": rows["w"][:1]}, ways, steps, space),
+        "a traversal of 10 directions in 9 steps": lambda: traversal({"w": rows["w"][:1]}, random_directions, steps, space),
     }
     for what, make in tools.items():
         codes = {name: value.clone() for name, value in make().items()}
@@ -73,8 +77,8 @@ def tables(model: StyleALAE, rounds: int) -> None:
 
 
 def projection(model: StyleALAE, steps: int, rounds: int) -> None:
-    """Projecting 8 images at 64 px, against forward and backward passes alone."""
-    x, start = Seeded(0, "x").normal(8, 3, 64, 64).clamp(-1, 1), model.sample_codes(8, Seeded(0, "start"))
+    """Time projecting 8 images against their forward and backward passes alone."""
+    x, start = Seeded(0, "x").normal(8, 3, SIDE, SIDE).clamp(-1, 1), model.sample_codes(8, Seeded(0, "start"))
 
     def bare() -> None:
         w = start["w"][:, :1].clone().requires_grad_()
@@ -87,13 +91,13 @@ def projection(model: StyleALAE, steps: int, rounds: int) -> None:
 
 
 def directions() -> None:
-    """Principal components and style factors of 512 dimensions, one thread."""
-    codes = Seeded(0, "codes").normal(100_000, 512)
-    print(f"principal components of 100,000 codes of 512: {seconds(lambda: principal(codes, 512)):.2f} s")
-    large, _ = build("stylealae", Image(3, 256, 256), StyleALAEConfig(), 0)
+    """Time principal components and style factors of 512 dimensions, on one thread."""
+    codes = Seeded(0, "codes").normal(CODES, 512)
+    print(f"principal components of {CODES:,} codes of 512: {seconds(lambda: principal(codes, 512)):.2f} s")
+    large, _ = build("stylealae", Image(3, LARGE_SIDE, LARGE_SIDE), StyleALAEConfig(), 0)
     assert isinstance(large, StyleALAE)
     weights = large.style_weights()
-    print(f"style factors of w of 512, 256 px: {seconds(lambda: style_factors(weights, 512)):.2f} s")
+    print(f"style factors of w of 512, {LARGE_SIDE} px: {seconds(lambda: style_factors(weights, 512)):.2f} s")
 
 
 @torch.no_grad()
@@ -103,7 +107,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=500)
     options = parser.parse_args()
     apply_compute_settings(ComputeSettings("cpu", "float32", 1))
-    model, _ = build("stylealae", Image(3, 64, 64), preset("stylealae", 64).config, 0)
+    model, _ = build("stylealae", Image(3, SIDE, SIDE), preset("stylealae", SIDE).config, 0)
     assert isinstance(model, StyleALAE)
     model.requires_grad_(False).eval()
     tables(model, options.rounds)

@@ -1,4 +1,4 @@
-"""What the training loop costs beyond its phases: orders, batches, stages, ticks and log lines."""
+"""Time the training loop beyond its phases: the order of data, batches, stages, step results and log lines."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STEPS = 30
 
 
 def bare(run: Run) -> Callable[[], None]:
-    """One step: the phases and the average on a batch that is at hand, and nothing else."""
+    """Return a function that does one step on a batch in memory: the phases and the EMA, and nothing else."""
     batch, stage = data().take(0, BATCH), Stage(0, BATCH)
     compiled = CompiledStep(run) if run.compute.compiled else None
 
@@ -34,7 +34,8 @@ def bare(run: Run) -> Callable[[], None]:
         else:
             for phase in run.recipe.phases:
                 train_phase(run, phase, batch, stage)
-            run.ema.update(BATCH)
+            run.ema.update(run.ema.weight(BATCH, run.images))
+        run.step, run.images = run.step + 1, run.images + BATCH
 
     return step
 
@@ -47,21 +48,21 @@ def timed(step: Callable[[], Any]) -> float:
 
 
 def compare(precision: Precision, threads: int, compiled: bool, rounds: int) -> Iterator[float]:
-    """Seconds of `anamorph train`'s own loop over those of the bare phases, taking turns."""
+    """Yield the seconds of `train` and of a whole session, by turns, each divided by those of the bare phases."""
     alone = bare(make_run(precision, threads, compiled))
     with tempfile.TemporaryDirectory() as scratch:
         run, plan = make_run(precision, threads, compiled), TrainingPlan.of(10_000_000, ())
         statuses = run_training(run, data(), data("test").in_order(), RunFolder(scratch), plan)
-        ticks = train(make_run(precision, threads, compiled), data())
+        results = train(make_run(precision, threads, compiled), data())
         for _ in range(3):
             alone()
         for _ in islice(statuses, 6):
             pass
-        for _ in islice(ticks, 3):
+        for _ in islice(results, 3):
             pass
         for _ in range(rounds):
             seconds = timed(alone)
-            yield timed(lambda: next(ticks)) / seconds
+            yield timed(lambda: next(results)) / seconds
             yield timed(lambda: next(statuses)) / seconds
 
 
@@ -72,9 +73,12 @@ def main() -> None:
     options = parser.parse_args()
     print(f"seconds of {STEPS} steps of `alae` over those of its bare phases, {options.threads} threads; median (range)")
     for precision, compiled in (("float32", False), ("bfloat16", True)):
-        found = list(compare(precision, options.threads, compiled, options.rounds))  # type: ignore[arg-type]
+        overheads = list(compare(precision, options.threads, compiled, options.rounds))  # type: ignore[arg-type]
         how = f"{precision}, {'compiled' if compiled else 'not compiled'}"
-        print(f"  {how}: train() {median_of(found[::2], 3)}; with log and checkpoints {median_of(found[1::2], 3)}", flush=True)
+        print(
+            f"  {how}: train() {median_of(overheads[::2], 3)}; with log and checkpoints {median_of(overheads[1::2], 3)}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ from PIL import Image as Pillow
 
 SIDE = 64
 LARGE, SMALL = 100_000, 1_000
+TRAINED = 12_800
+"""Images that each training sees."""
 
 
 def fill(folder: Path, count: int) -> None:
@@ -26,7 +28,7 @@ def fill(folder: Path, count: int) -> None:
 
 
 def anonymous(process: int) -> float:
-    """Megabytes of memory that no file backs."""
+    """Return the megabytes of a process's memory that no file backs."""
     try:
         status = Path(f"/proc/{process}/status").read_text()
     except OSError:
@@ -36,8 +38,8 @@ def anonymous(process: int) -> float:
 
 
 def peak(folder: Path, scratch: Path) -> tuple[float, float]:
-    """The most that training used, from the first look at the folder to the last checkpoint, and its seconds."""
-    command = [sys.executable, "-m", "anamorph", "train", "alae", str(folder), "--images", "12800"]
+    """Return the peak of anonymous memory of a whole training, in MB, and its seconds."""
+    command = [sys.executable, "-m", "anamorph", "train", "alae", str(folder), "--images", str(TRAINED)]
     command += ["--out", str(scratch / f"run-{folder.name}"), "--threads", "1", "--precision", "float32", "--compile", "off"]
     environment = os.environ | {"ANAMORPH_CACHE": str(scratch / "cache")}
     start, most = time.monotonic(), 0.0

@@ -1,5 +1,8 @@
-"""What measuring costs, given features of 2,048 numbers: neighbours against the NumPy approach of `prdc` (pip install prdc),
-and alone at 50,000 images with their memory; and FID by eigenvalues against the general square root of a matrix."""
+"""Time metrics on features of 2,048 numbers.
+
+Neighbours are timed against the NumPy code of `prdc`, and alone at 50,000 images with their memory. FID by eigenvalues is
+timed against the general square root of a matrix.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import os
 import resource
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import torch
@@ -21,10 +25,12 @@ from anamorph.metrics.neighbours import nearest_neighbours, neighbour_scores
 from turns import median_of, ratios, turns
 
 WIDTH, K = 2048, 5
+COMPARED, CHECKED = 10_000, 3_000
+"""Images that are timed against `prdc`, and on which the two results are compared."""
 
 
 def features(n: int, seed: int) -> Tensor:
-    """Like those of images: not negative, of unequal spread, and around a mean that is far from zero."""
+    """Return features [n, WIDTH] like those of images: not negative, of unequal spread, with a mean far from zero."""
     generator = torch.Generator().manual_seed(seed)
     kinds = torch.randn(20, WIDTH, generator=torch.Generator().manual_seed(99)) * torch.linspace(1, 0.05, WIDTH)
     x = torch.empty(n, WIDTH)
@@ -58,26 +64,18 @@ def theirs(n: int) -> Iterator[float]:
         yield 1 / seconds
 
 
-def ours_at_10000() -> Iterator[float]:
-    return ours(10_000)
-
-
-def theirs_at_10000() -> Iterator[float]:
-    return theirs(10_000)
-
-
 def compare(rounds: int) -> None:
     import prdc
 
-    real, generated = features(3000, 0), features(3000, 1)
+    real, generated = features(CHECKED, 0), features(CHECKED, 1)
     with contextlib.redirect_stdout(io.StringIO()):
         wanted = prdc.compute_prdc(real.double().numpy(), generated.double().numpy(), K)
     got = neighbour_scores(real, generated, K, K)
     apart = max(abs(getattr(got, name) - float(value)) for name, value in wanted.items())
-    print(f"largest difference from prdc at 3,000 images: {apart:.1e}", flush=True)
-    rates = turns({"ours": ours_at_10000, "prdc": theirs_at_10000}, rounds)
-    for name, found in rates.items():
-        print(f"10,000 x {WIDTH}, {name}: {median_of([1 / r for r in found], 1)} s of CPU, on one thread", flush=True)
+    print(f"largest difference from prdc at {CHECKED:,} images: {apart:.1e}", flush=True)
+    rates = turns({"ours": partial(ours, COMPARED), "prdc": partial(theirs, COMPARED)}, rounds)
+    for name, values in rates.items():
+        print(f"{COMPARED:,} x {WIDTH}, {name}: {median_of([1 / r for r in values], 1)} s of CPU, on one thread", flush=True)
     print(f"prdc / ours: {ratios(rates['ours'], rates['prdc'])}", flush=True)
 
 
@@ -104,7 +102,7 @@ def frechet(n: int) -> None:
     second.add(features(n, 1))
     gathering = time.process_time() - start
     mine = timed(lambda: frechet_distance(first, second), time.process_time)
-    found = frechet_distance(first, second)
+    distance = frechet_distance(first, second)
     a, b = first.covariance.numpy(), second.covariance.numpy()
     start = time.process_time()
     root = np.trace(sqrtm(a @ b).real)
@@ -112,16 +110,16 @@ def frechet(n: int) -> None:
     wanted = float((first.mean - second.mean).square().sum()) + np.trace(a) + np.trace(b) - 2 * root
     print(f"moments of 2 x {n:,} x {WIDTH}, with making the features: {gathering:.0f} s of CPU")
     print(
-        f"FID {found:.9g} in {mine:.1f} s of CPU; by scipy.linalg.sqrtm {wanted:.9g} in {general:.1f} s: "
+        f"FID {distance:.9g} in {mine:.1f} s of CPU; by scipy.linalg.sqrtm {wanted:.9g} in {general:.1f} s: "
         f"{general / mine:.1f} times"
     )
-    print(f"relative difference {abs(found - wanted) / wanted:.1e}")
+    print(f"relative difference {abs(distance - wanted) / wanted:.1e}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--images", type=int, default=50_000, help="of the runs of ours alone, and of FID")
+    parser.add_argument("--images", type=int, default=50_000, help="images that neighbours alone and FID are timed on")
     parser.add_argument("--only", choices=("compare", "alone", "frechet"))
     given = parser.parse_args()
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))

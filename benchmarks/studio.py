@@ -1,4 +1,4 @@
-"""How the studio feels, in a real browser: the first picture, a drag, a wall of tiles, and another client meanwhile."""
+"""Time the studio in a real browser: the first picture, a drag, a wall of tiles, and all that beside another client."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ document.addEventListener('studio:frame', (event) => window.frames_.push({ at: p
 
 
 def untrained(folder: Path) -> None:
-    """A run of the preset for 64 px, at its full size, that has seen nothing: what it costs is all the same."""
+    """Write an untrained run of the preset for 64 px at its full size, which takes as long as a trained one."""
     choice = ComputeRequest(device="cpu", precision="float32", threads=1, compiled=False)
     wanted = ReadOptions((64, 64))
     settings = new_settings(
@@ -76,7 +76,7 @@ def resident_mb(pid: int) -> float:
 
 
 def opened(page: Page, run: str) -> float:
-    """Seconds from opening the page to its first picture."""
+    """Return the seconds from opening the page to its first picture."""
     page.goto("about:blank")
     page.goto(f"{ADDRESS}#{run}/wall")
     page.wait_for_function("() => window.frames_.length > 0")
@@ -84,7 +84,7 @@ def opened(page: Page, run: str) -> float:
 
 
 def dragged(page: Page, run: str, seconds: float, meanwhile: Callable[[], None] = lambda: None) -> list[dict[str, Any]]:
-    """The frames that arrive while a slider of the edit panel is dragged to and fro."""
+    """Return the frames that arrive while a slider of the edit panel is dragged to and fro."""
     page.goto("about:blank")
     page.goto(f"{ADDRESS}#{run}/edit")
     page.wait_for_selector(".sliders input")
@@ -103,13 +103,13 @@ def dragged(page: Page, run: str, seconds: float, meanwhile: Callable[[], None] 
         moves += 1
     page.mouse.up()
     thread.join()
-    found: list[dict[str, Any]] = page.evaluate("window.frames_")
+    frames: list[dict[str, Any]] = page.evaluate("window.frames_")
     print(f"   {moves} moves of the pointer in {seconds:.0f} s", flush=True)
-    return found
+    return frames
 
 
-def tell_drag(frames: list[dict[str, Any]], seconds: float) -> None:
-    """Of the edited image; the tray's copy of it shares the forward passes, and comes on another channel."""
+def print_drag(frames: list[dict[str, Any]], seconds: float) -> None:
+    """Print the rate and latency of frames by channel. The tray's copy of the image comes on a channel of its own."""
     for channel in sorted({frame["channel"] for frame in frames}):
         times = [frame["ms"] for frame in frames if frame["channel"] == channel]
         if len(times) > 20:
@@ -118,37 +118,37 @@ def tell_drag(frames: list[dict[str, Any]], seconds: float) -> None:
 
 
 def tiles(page: Page, run: str, rounds: int) -> list[float]:
-    """Seconds that sixteen tiles of the wall take, from a new truncation to their being drawn."""
+    """Return the seconds that sixteen tiles of the wall take, from a new truncation until they are drawn."""
     page.goto("about:blank")
     page.goto(f"{ADDRESS}#{run}/wall")
     page.wait_for_function("() => window.frames_.length > 2")
     page.wait_for_timeout(2000)
-    found = []
+    times = []
     for i in range(rounds):
         page.evaluate("() => { window.frames_.length = 0; }")
         page.locator(".controls input[type=range]").first.fill(str(0.5 + 0.02 * i))
         page.wait_for_function("() => window.frames_.some((frame) => frame.count === 16)")
-        found.append(float(page.evaluate("window.frames_.find((frame) => frame.count === 16).ms")) / 1000)
+        times.append(float(page.evaluate("window.frames_.find((frame) => frame.count === 16).ms")) / 1000)
         page.wait_for_timeout(1200)
-    return found
+    return times
 
 
 def others(run: str, seconds: float, times: list[float]) -> None:
-    """Another client, who asks for a picture again and again."""
+    """Be another client, which requests a picture again and again."""
     with httpx.Client(base_url=ADDRESS, timeout=60) as client:
         start, seed = time.monotonic(), 0
         while time.monotonic() - start < seconds:
             seed += 1
-            asked = time.monotonic()
+            sent = time.monotonic()
             client.post(f"api/runs/{run}/decode", json={"points": [{"kind": "seed", "seed": seed}]}).raise_for_status()
-            times.append(time.monotonic() - asked)
+            times.append(time.monotonic() - sent)
             time.sleep(0.1)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=8.0, help="of dragging")
-    parser.add_argument("--soak", type=float, default=0.0, help="seconds of dragging after which memory is looked at again")
+    parser.add_argument("--seconds", type=float, default=8.0, help="seconds of dragging")
+    parser.add_argument("--soak", type=float, default=0.0, help="seconds of dragging after which memory is measured again")
     options = parser.parse_args()
     cores = sorted(os.sched_getaffinity(0))
     browser_path = os.environ.get("ANAMORPH_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
@@ -164,20 +164,19 @@ def main() -> None:
             page.set_default_timeout(60_000)
             page.add_init_script(LISTEN)
             opened(page, run.name)
-            found = [opened(page, run.name) for _ in range(5)]
-            print(f"first picture: median {median(found):.2f} s of {len(found)}, {min(found):.2f} to {max(found):.2f}")
-            found = tiles(page, run.name, 7)
-            print(f"sixteen tiles: median {median(found):.2f} s of {len(found)}, {min(found):.2f} to {max(found):.2f}")
+            times = [opened(page, run.name) for _ in range(5)]
+            print(f"first picture: median {median(times):.2f} s of {len(times)}, {min(times):.2f} to {max(times):.2f}")
+            times = tiles(page, run.name, 7)
+            print(f"sixteen tiles: median {median(times):.2f} s of {len(times)}, {min(times):.2f} to {max(times):.2f}")
             print("a slider is dragged:")
-            tell_drag(dragged(page, run.name, options.seconds), options.seconds)
-            times: list[float] = []
+            print_drag(dragged(page, run.name, options.seconds), options.seconds)
+            answers: list[float] = []
             print("again, while another client asks for pictures:")
-            tell_drag(
-                dragged(page, run.name, options.seconds, lambda: others(run.name, options.seconds, times)), options.seconds
+            print_drag(
+                dragged(page, run.name, options.seconds, lambda: others(run.name, options.seconds, answers)), options.seconds
             )
-            print(
-                f"   the other: {len(times)} answers, median {1000 * median(times):.0f} ms, longest {1000 * max(times):.0f} ms"
-            )
+            middle, longest = 1000 * median(answers), 1000 * max(answers)
+            print(f"   the other: {len(answers)} answers, median {middle:.0f} ms, longest {longest:.0f} ms")
             if options.soak:
                 before = resident_mb(pid)
                 dragged(page, run.name, options.soak)

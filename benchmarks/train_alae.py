@@ -29,10 +29,14 @@ from turns import median_of, ratios, turns
 
 BATCH = 128
 STEPS = 40
+TIMED = 10
+"""Steps of matrix products and memory traffic that are timed at once, for the limit."""
+PROBED = 10_000
+"""Images on which `--quality` fits its probes, and as many to test them."""
 
 
 def data(split: str = "train") -> Images:
-    """MNIST where it is at hand; noise of its size otherwise, which takes as long."""
+    """Return MNIST where it is available, and otherwise noise of its size, which takes as long."""
     try:
         return images_of(open_source("mnist", split=split))
     except UserError:
@@ -94,7 +98,7 @@ class PlainAdam:
 
 
 def plain(threads: int) -> Iterator[float]:
-    """(a) The same maths as a plain eager float32 loop with unfused optimizers."""
+    """Yield the images/s of (a): the same maths as a plain eager float32 loop with unfused optimizers."""
     torch.set_num_threads(threads)
     mapping, critic = PlainMapping(6, 50, 50, True), PlainMapping(3, 50, 1, False)
     generator, encoder = PlainNet(50, 784, 0.01, None), PlainNet(784, 50, 0.2, 0.01)
@@ -102,12 +106,13 @@ def plain(threads: int) -> Iterator[float]:
     outward = [*generator.parameters(), *mapping.parameters()]
     adam_in, adam_out = (PlainAdam(ps, [0.05] * len(ps)) for ps in (inward, outward))
     average = [p.detach().clone() for p in inward + outward]
-    x = (data().in_order().take(0, 60_000).signals.flatten(1) + 1) / 2
+    images = data().in_order()
+    x = (images.take(0, images.size).signals.flatten(1) + 1) / 2
     step = 0
     while True:
         start = time.perf_counter()
         for _ in range(STEPS):
-            real = x[(step * BATCH) % (60_000 - BATCH) :][:BATCH].clone().requires_grad_()
+            real = x[(step * BATCH) % (len(x) - BATCH) :][:BATCH].clone().requires_grad_()
             adam_in.zero_grad()
             with torch.no_grad():
                 fake = generator(mapping(torch.randn(BATCH, 50)))
@@ -142,21 +147,24 @@ def make_run(precision: Precision, threads: int, compiled: bool, seed: int = 0) 
 
 
 def ours(precision: Precision, threads: int, compiled: bool) -> Iterator[float]:
-    """(b), (c) The library's own loop."""
-    ticks = train(make_run(precision, threads, compiled), data())
-    for _ in islice(ticks, 5):
+    """Yield the images/s of (b) and (c): the library's own loop."""
+    results = train(make_run(precision, threads, compiled), data())
+    for _ in islice(results, 5):
         pass
     while True:
         start = time.perf_counter()
-        for _ in islice(ticks, STEPS):
+        for _ in islice(results, STEPS):
             pass
         yield STEPS * BATCH / (time.perf_counter() - start)
 
 
 def limit(precision: Precision, threads: int) -> Iterator[float]:
-    """The images/s that a step's matrix products of the two wide nets and the optimizers' memory traffic alone allow, timed
-    one by one: 9 passes of 128 rows through G or E in the critic's phase, 5 in the generator's, 6 in reciprocity (a pass is
-    one product with each of a net's three matrices; the backward of a pass is two), and 4 + 1 sweeps over 3.8 M parameters."""
+    """Yield the images/s that the matrix products of the two wide nets and the optimizers' memory traffic alone allow.
+
+    A step has 9 passes of 128 rows through G or E in the critic's phase, 5 in the generator's, and 6 in reciprocity. A pass
+    is one product with each of a net's three matrices; the backward of a pass is two. The optimizers sweep 4 + 1 times over
+    3.8 M parameters.
+    """
     torch.set_num_threads(threads)
     dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
     sizes = [(784, 1024), (1024, 1024), (1024, 50)]
@@ -164,7 +172,7 @@ def limit(precision: Precision, threads: int) -> Iterator[float]:
     p, g, v = (torch.randn(1_900_000) for _ in range(3))
     while True:
         start = time.perf_counter()
-        for _ in range(10):
+        for _ in range(TIMED):
             for _ in range(20):
                 for x, weight in passes:
                     x @ weight
@@ -173,21 +181,21 @@ def limit(precision: Precision, threads: int) -> Iterator[float]:
                 torch.mul(v, v, out=v)
             torch.lerp(p, v, 0.5, out=p)
             torch.lerp(p, g, 0.5, out=p)
-        yield 10 * BATCH / (time.perf_counter() - start)
+        yield TIMED * BATCH / (time.perf_counter() - start)
 
 
 def quality(threads: int, images: int) -> None:
-    """1-NN and SVM accuracy of both precisions after the same images, over three seeds."""
+    """Print 1-NN and SVM accuracy of both precisions after the same images, over three seeds."""
     known, held = data().in_order(), data("test").in_order()
     for precision in ("float32", "bfloat16"):
-        found = []
+        rows = []
         for seed in range(3):
             run = make_run(precision, threads, True, seed)
             for _ in islice(train(run, data()), images // BATCH):
                 pass
-            found.append(_probe(run, known, held))
-            print(f"{precision}, seed {seed}: " + "  ".join(f"{100 * value:.2f}" for value in found[-1]), flush=True)
-        spread = "  ".join(f"{100 * mean(v):.2f} ± {100 * stdev(v):.2f}" for v in zip(*found, strict=True))
+            rows.append(_probe(run, known, held))
+            print(f"{precision}, seed {seed}: " + "  ".join(f"{100 * value:.2f}" for value in rows[-1]), flush=True)
+        spread = "  ".join(f"{100 * mean(v):.2f} ± {100 * stdev(v):.2f}" for v in zip(*rows, strict=True))
         print(f"{precision}, {images:,} images: 1-NN, SVM short; 1-NN, SVM long: {spread}", flush=True)
 
 
@@ -195,12 +203,12 @@ def quality(threads: int, images: int) -> None:
 def _probe(run: Run, known: Images, held: Images) -> list[float]:
     model = run.ema.model
     assert isinstance(model, ALAE)
-    (x, y), (test_x, test_y) = ((b.signals, b.labels["class"]) for b in (known.take(0, 10_000), held.take(0, 10_000)))
-    found = []
+    (x, y), (test_x, test_y) = ((b.signals, b.labels["class"]) for b in (known.take(0, PROBED), held.take(0, PROBED)))
+    accuracies = []
     for read in (lambda image: model.encode(image)["w"], model.features):
         codes = (read(x), y, read(test_x), test_y)
-        found += [nearest_neighbour_accuracy(*codes), linear_svm_accuracy(*codes)]
-    return found
+        accuracies += [nearest_neighbour_accuracy(*codes), linear_svm_accuracy(*codes)]
+    return accuracies
 
 
 def main() -> None:
@@ -208,7 +216,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--quality", action="store_true")
-    parser.add_argument("--images", type=int, default=300_000, help="of --quality")
+    parser.add_argument("--images", type=int, default=300_000, help="images that --quality trains on")
     options = parser.parse_args()
     if options.quality:
         quality(options.threads, options.images)

@@ -38,6 +38,8 @@ from turns import median_of, ratios, turns
 
 SIDES = {8: 128, 16: 64, 32: 32, 64: 32, 128: 16}
 """Side -> batch, as in the presets."""
+SECONDS = 1.5
+"""Least seconds of training between two measurements."""
 
 
 def settings(name: str, side: int) -> Any:
@@ -46,7 +48,7 @@ def settings(name: str, side: int) -> Any:
 
 
 class Noise:
-    """Images of no content, as a source."""
+    """A source of noise images."""
 
     def __init__(self, side: int) -> None:
         self.signal, self.size, self.labels, self.fingerprint = Image(3, side, side), 1024, (), "noise"
@@ -57,8 +59,10 @@ class Noise:
 
 
 def be_plain() -> None:
-    """Make the library compute as the published code does: convolutions and resizing one after the other, depthwise blurs, an
-    optimizer that goes from parameter to parameter. The maths stays the same."""
+    """Make the library compute as the published code does, with the same maths.
+
+    Convolutions and resizing are separate operations, blurs are depthwise, and the optimizer steps one parameter at a time.
+    """
 
     def upsample_conv(x: Tensor, weight: Tensor, flipped: bool = False) -> Tensor:
         return F.conv2d(upsample(x), weight.flip(2, 3) if flipped else weight, padding=1)
@@ -72,7 +76,7 @@ def be_plain() -> None:
         return F.conv2d(x, kernel, padding=1, groups=x.shape[1])
 
     @torch.no_grad()
-    def step(self: Adam, gradients: list[Tensor | None], scale: float = 1.0, idle: str = "skip") -> None:
+    def step(self: Adam, gradients: list[Tensor | None], scale: float = 1.0, missing_gradient: str = "skip") -> None:
         for i, (p, g) in enumerate(zip(self.parameters, gradients, strict=True)):
             g = torch.zeros_like(p) if g is None else g
             state = counts.setdefault(p, [0, torch.zeros_like(p)])
@@ -97,16 +101,16 @@ def make_run(name: str, side: int, machine: ComputeSettings, seed: int = 0) -> R
 
 
 def worker(name: str, side: int, threads: int, precision: Precision, compiled: bool, plain: bool) -> Iterator[float]:
-    """Images per second, a second or so at a time."""
+    """Yield the images per second of about a second of training each."""
     if plain:
         be_plain()
-    ticks = train(make_run(name, side, ComputeSettings("cpu", precision, threads, compiled)), Noise(side))
-    for _ in islice(ticks, 2):
+    results = train(make_run(name, side, ComputeSettings("cpu", precision, threads, compiled)), Noise(side))
+    for _ in islice(results, 2):
         pass
     while True:
         start, steps = time.perf_counter(), 0
-        while time.perf_counter() - start < 1.5:
-            next(ticks)
+        while time.perf_counter() - start < SECONDS:
+            next(results)
             steps += 1
         yield steps * SIDES[side] / (time.perf_counter() - start)
 
@@ -134,24 +138,27 @@ def losses(name: str, side: int, threads: int, images: int, plain: bool, seed: i
     if plain:
         be_plain()
     machine = ComputeSettings("cpu", "float32" if plain else "bfloat16", threads, not plain)
-    run, found = make_run(name, side, machine, seed), dict[str, list[float]]()
-    for tick in train(run, open_source("avatars-cats", ReadOptions((side, side)), seed=seed)):
-        for term, value in tick.losses.items():
-            found.setdefault(term, []).append(value)
+    run, values = make_run(name, side, machine, seed), dict[str, list[float]]()
+    for result in train(run, open_source("avatars-cats", ReadOptions((side, side)), seed=seed)):
+        for term, value in result.losses.items():
+            values.setdefault(term, []).append(value)
         if run.images >= images:
             break
-    return {term: mean(values[len(values) // 2 :]) for term, values in found.items()}
+    return {term: mean(of_term[len(of_term) // 2 :]) for term, of_term in values.items()}
 
 
 def curves(name: str, side: int, threads: int, images: int) -> None:
-    """The losses of (a) and (b), three seeds each: do they differ by more than seeds do? Each in a process of its own."""
+    """Print the losses of (a) and (b) over three seeds, each trained in a process of its own.
+
+    They show whether the two differ by more than seeds do.
+    """
     context = multiprocessing.get_context("spawn")
-    found = {}
+    losses_of = {}
     for arm, plain in (("a", True), ("b", False)):
         with context.Pool(1, maxtasksperchild=1) as pool:
-            found[arm] = [pool.apply(losses, (name, side, threads, images, plain, seed)) for seed in (0, 1, 2)]
-    for term in found["a"][0]:
-        means = {arm: ", ".join(f"{row[term]:.3f}" for row in rows) for arm, rows in found.items()}
+            losses_of[arm] = [pool.apply(losses, (name, side, threads, images, plain, seed)) for seed in (0, 1, 2)]
+    for term in losses_of["a"][0]:
+        means = {arm: ", ".join(f"{row[term]:.3f}" for row in rows) for arm, rows in losses_of.items()}
         print(
             f"{name} at {side} px, {term}, mean over the later half of {images:,} images, seeds 0, 1, 2: "
             f"(a) {means['a']}; (b) {means['b']}",
@@ -161,7 +168,7 @@ def curves(name: str, side: int, threads: int, images: int) -> None:
 
 @torch.no_grad()
 def single(rounds: int) -> None:
-    """One image through encoder and decoder, on one thread, beside its convolutions alone."""
+    """Time one image through encoder and decoder, on one thread, beside its convolutions alone."""
     apply_compute_settings(ComputeSettings("cpu", "float32", 1))
     model, _ = build("stylealae", Image(3, 64, 64), settings("stylealae", 64), 0)
     assert isinstance(model, StyleALAE)
@@ -186,12 +193,12 @@ def single(rounds: int) -> None:
             function(*arguments, **options)
 
     def milliseconds(work: Any) -> list[float]:
-        found = []
+        times = []
         for _ in range(20):
             start = time.perf_counter()
             work()
-            found.append(1000 * (time.perf_counter() - start))
-        return found[3:]
+            times.append(1000 * (time.perf_counter() - start))
+        return times[3:]
 
     whole, bare = [], []
     for _ in range(rounds):  # in turns, each often enough to find its data in the cache
@@ -204,7 +211,7 @@ def single(rounds: int) -> None:
 
 
 def peak(name: str, size: int, batch: int) -> float:
-    """The most memory, in MB, of two steps of a preset at its full size: in a process of its own."""
+    """Return the peak memory, in MB, of two steps of a preset at its full size, in a process of its own."""
     command = [sys.executable, __file__, "--one", name, "--sides", str(size), "--images", str(batch)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
@@ -219,7 +226,7 @@ def one(name: str, size: int, batch: int) -> None:
 
 
 def memory(sizes: list[int]) -> None:
-    """Peak memory at the last level; of large presets from batches of 4 and 8, as a straight line."""
+    """Print the peak memory of presets at the last level, extrapolated in a straight line from batches of 4 and 8."""
     for p in PRESETS:
         if p.size not in sizes:
             continue

@@ -1,5 +1,7 @@
-"""Workers that take turns: each lives in its own process, and only one computes at a time, so that a machine whose speed
-drifts is fair to all of them."""
+"""Workers that take turns: each has its own process, and only one computes at a time.
+
+A machine whose speed drifts is thus fair to all of them.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from statistics import median
 __all__ = ["median_of", "ratios", "turns"]
 
 Work = Callable[[], Iterator[float]]
-"""Made in the worker; each `next` does one portion of work and gives its rate, such as images per second."""
+"""Called in the worker process; each `next` does one portion of work and yields its rate, such as images per second."""
 
 
 def _serve(make: Work, pipe: Connection) -> None:
@@ -21,7 +23,7 @@ def _serve(make: Work, pipe: Connection) -> None:
 
 
 def turns(workers: Mapping[str, Work], rounds: int) -> dict[str, list[float]]:
-    """The rates of each worker in every round, after one round that warms up."""
+    """Return the rates of each worker in every round, after one round to warm up."""
     context = multiprocessing.get_context("spawn")
     pipes, processes = {}, []
     for name, make in workers.items():
@@ -45,10 +47,10 @@ def turns(workers: Mapping[str, Work], rounds: int) -> dict[str, list[float]]:
 
 
 def median_of(values: list[float], digits: int = 0) -> str:
-    """Median and range."""
+    """Return median and range as text."""
     return f"{median(values):,.{digits}f} ({min(values):,.{digits}f} to {max(values):,.{digits}f})"
 
 
 def ratios(mine: list[float], theirs: list[float]) -> str:
-    """The median over rounds of mine / theirs, and its range."""
+    """Return the median over rounds of mine / theirs, and its range, as text."""
     return median_of([a / b for a, b in zip(mine, theirs, strict=True)], 2)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+
+from anamorph.figures.curves import save_curves
+from anamorph.training import autotune, pictures
 
 pytest_plugins = ["studio_fixtures"]
 
@@ -15,6 +21,27 @@ pytest_plugins = ["studio_fixtures"]
 def _alike() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_training(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Speed up what trainings spend on anything but training.
+
+    Curves are drawn once per process, and their file is copied from then on. Compute settings are timed with one trial each.
+    """
+    first = tmp_path_factory.mktemp("curves") / "curves.png"
+
+    def draw_once(path: Path, panels: Mapping[str, Mapping[str, Any]]) -> None:
+        assert all(len(x) == len(y) > 0 for curves in panels.values() for x, y in curves.values())
+        if not first.exists():
+            save_curves(first, panels)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(first, path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pictures, "save_curves", draw_once)
+        patch.setattr(autotune, "TRIAL_SECONDS", 0.0)
+        yield
 
 
 @pytest.fixture(autouse=True)

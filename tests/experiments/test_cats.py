@@ -13,14 +13,14 @@ from anamorph.core.files import read_json
 from anamorph.core.stage import Growing
 from anamorph.data.images import images_of
 from anamorph.data.open import ReadOptions, open_source
-from anamorph.experiments import cat_directions, cats
-from anamorph.experiments.cats import STUDIES, Contestant, Study, factor_study
 from anamorph.metrics.factors import FactorClassifier, accuracy, agreement, effective_classes, train_factor_classifier
 from anamorph.models.adversarial.stylegan import StyleGANConfig
 from anamorph.models.adversarial_autoencoders.stylealae import StyleALAEConfig
 from anamorph.models.autoencoders.autoencoder import AutoencoderConfig
 from anamorph.models.autoencoders.vae import VAEConfig
 from anamorph.training.autotune import ComputeRequest
+from experiments import cat_directions, cats
+from experiments.cats import STUDIES, Contestant, Study, factor_study
 
 HERE = ComputeRequest("cpu", "float32", 1, False)
 

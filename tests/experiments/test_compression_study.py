@@ -14,13 +14,13 @@ from anamorph.catalog import build, build_with_prior
 from anamorph.core.files import read_json
 from anamorph.core.model import Encodes
 from anamorph.core.signal import Image
-from anamorph.experiments import compression
-from anamorph.experiments.compression import QUALITIES, as_stored, header_bytes, measured, other_codec
-from anamorph.experiments.tokens import Stage, Tokens
 from anamorph.figures.rates import RatePoint, save_rates
 from anamorph.models.autoregressive.pixelcnn import PixelCNNConfig
 from anamorph.models.quantized.vqvae import VQVAEConfig
 from anamorph.training.autotune import ComputeRequest
+from experiments import compression
+from experiments.compression import QUALITIES, as_stored, header_bytes, measured, other_codec
+from experiments.tokens import Stage, Tokens
 
 
 def images(n: int = 20) -> torch.Tensor:

@@ -13,8 +13,6 @@ from anamorph import demo
 from anamorph.cli.main import main
 from anamorph.core.errors import UserError
 from anamorph.core.files import read_json
-from anamorph.experiments import likelihoods, mnist_probes
-from anamorph.experiments.tokens import Stage, Tokens, token_study
 from anamorph.models.adversarial_autoencoders.alae import ALAEConfig
 from anamorph.models.autoencoders.autoencoder import AutoencoderConfig
 from anamorph.models.autoencoders.vae import VAEConfig
@@ -25,6 +23,8 @@ from anamorph.nn.pixel_likelihood import LikelihoodConfig
 from anamorph.runs import new_settings
 from anamorph.training.autotune import ComputeRequest
 from anamorph.training.folder import RunFolder
+from experiments import likelihoods, mnist_probes
+from experiments.tokens import Stage, Tokens, token_study
 
 HERE = ComputeRequest("cpu", "float32", 1, False)
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from anamorph.core.files import read_json
-from anamorph.experiments.family import FAMILIES, Entrant, Family, Leg, family_comparison
 from anamorph.models.autoencoders.autoencoder import AutoencoderConfig
 from anamorph.models.autoencoders.vae import VAEConfig
 from anamorph.models.closed_form.gaussian_mixture import MixtureConfig
+from experiments.family import FAMILIES, Entrant, Family, Leg, family_comparison
 from trained import HERE
 
 TINY = {

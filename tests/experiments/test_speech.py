@@ -10,14 +10,14 @@ import torch
 from anamorph.core.files import read_json
 from anamorph.data.open import open_source
 from anamorph.data.read_options import ReadOptions
-from anamorph.experiments import speech
-from anamorph.experiments.speech import DIGIT, Heard, Speech, others_of, speech_study
-from anamorph.experiments.tokens import Stage
 from anamorph.metrics.factors import accuracy, train_factor_classifier
 from anamorph.models.autoregressive.wavenet import WaveNetConfig
 from anamorph.models.quantized.audio_vqvae import AudioVQVAEConfig
 from anamorph.nn.wavenet_layers import WaveNetSizes
 from anamorph.training.autotune import ComputeRequest
+from experiments import speech
+from experiments.speech import DIGIT, Heard, Speech, others_of, speech_study
+from experiments.tokens import Stage
 from sounds import recordings
 
 NET = WaveNetSizes(layers=2, dilation_cycle=2, residual_channels=4, gate_channels=4, skip_channels=6, head_channels=6)

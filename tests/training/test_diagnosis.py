@@ -88,7 +88,12 @@ def test_a_loss_that_jumps_is_reported() -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "config", "warnings"), [("vae", VAEConfig(), 1), ("vae", VAEConfig(kl_warmup=640), 0), ("alae", None, 0)]
+    ("model", "config", "warnings"),
+    [
+        ("vae", VAEConfig(widths=(16,), z_dim=4), 1),
+        ("vae", VAEConfig(widths=(16,), z_dim=4, kl_warmup=640), 0),
+        ("alae", None, 0),
+    ],
 )
 def test_only_a_loss_that_is_to_become_small_is_watched(
     model: str, config: VAEConfig | None, warnings: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -14,7 +14,11 @@ def build(wanted: ComputeSettings) -> Run:
     return make_run("alae", wanted)
 
 
-def test_what_is_decided_is_kept() -> None:
+@pytest.mark.parametrize("can_compile", [True, pytest.param(None, marks=pytest.mark.slow)])
+def test_what_is_decided_is_kept(can_compile: bool | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether torch can compile here is really tried in the slow case."""
+    if can_compile:
+        monkeypatch.setattr(machine, "_can_compile", lambda: True)
     decided = ComputeRequest("cpu", "bfloat16", 1, True, 2)
     assert autotune(decided, build, images(), 10) == ComputeSettings("cpu", "bfloat16", 1, True, 2)
 

@@ -30,7 +30,7 @@ def _work(number: int, port: int, case: str, out: str) -> None:
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("case", ["alae", "vae"])
+@pytest.mark.parametrize("case", ["alae", pytest.param("vae", marks=pytest.mark.slow)])
 def test_two_processes_with_micro_batches_are_one(case: str, tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

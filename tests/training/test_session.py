@@ -132,7 +132,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-@pytest.mark.parametrize("moment", ["at once", "midway"])
+@pytest.mark.parametrize("moment", [pytest.param("at once", marks=pytest.mark.slow), "midway"])
 def test_a_killed_training_goes_on_bitwise(tmp_path: Path, unbroken: RunFolder, moment: str) -> None:
     """SIGKILL, before the first checkpoint and after some: the lock dies with the process, and nothing is lost."""
     run = start(tmp_path, "run")
@@ -263,7 +263,7 @@ def test_a_diverged_training_keeps_its_last_good_checkpoint(tmp_path: Path) -> N
 
 def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "SAVE_SECONDS", -1.0)  # save at every step
-    run = start(tmp_path, "run")
+    run = start(tmp_path, "run", total=64)
     stop_after(run, 5)
     before = run.checkpoint_files()[0]
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -13,7 +13,6 @@ from torch import Tensor
 from anamorph.core.files import write_json
 from anamorph.core.random import Seeded
 from anamorph.data.dataset import Dataset
-from anamorph.experiments.tokens import Stage, hours_of, trained
 from anamorph.figures.bars import save_ranked
 from anamorph.figures.grid import Row, save_picture, sheet
 from anamorph.losses.log_prob import gaussian_kl
@@ -25,6 +24,7 @@ from anamorph.run_data import open_data
 from anamorph.runs import load, settings_of
 from anamorph.training.autotune import ComputeRequest
 from anamorph.training.folder import RunFolder
+from experiments.tokens import Stage, hours_of, trained
 
 __all__ = ["collapse", "vae_mnist"]
 

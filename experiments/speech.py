@@ -20,7 +20,6 @@ from anamorph.core.signal import Audio, Batch, Image, Label, Source
 from anamorph.core.space import Codes
 from anamorph.core.spectrum import log_mel
 from anamorph.data.read_options import ReadOptions
-from anamorph.experiments.tokens import Stage, hours_of, taken_at, trained
 from anamorph.figures.grid import Row
 from anamorph.figures.show import show
 from anamorph.metrics.factors import FactorClassifier, cached_factor_classifier, effective_classes
@@ -35,6 +34,7 @@ from anamorph.run_data import open_data
 from anamorph.runs import load, settings_of
 from anamorph.training.autotune import ComputeRequest
 from anamorph.training.folder import RunFolder
+from experiments.tokens import Stage, hours_of, taken_at, trained
 
 __all__ = ["SPEECH", "Heard", "Speech", "others_of", "speech_study"]
 

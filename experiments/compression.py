@@ -22,7 +22,6 @@ from anamorph.core.files import write_json
 from anamorph.core.model import code_space
 from anamorph.data.images import to_signal
 from anamorph.data.read_options import ReadOptions
-from anamorph.experiments.tokens import GREY, SMALL, TOKENS, Stage, Tokens, hours_of, trained
 from anamorph.figures.grid import Row, as_picture, save_picture, sheet
 from anamorph.figures.rates import RatePoint, save_rates
 from anamorph.metrics.similarity import ssim
@@ -31,6 +30,7 @@ from anamorph.run_data import open_data
 from anamorph.runs import load, settings_of
 from anamorph.training.autotune import ComputeRequest
 from anamorph.training.folder import RunFolder
+from experiments.tokens import GREY, SMALL, TOKENS, Stage, Tokens, hours_of, trained
 
 __all__ = ["COMPRESSION", "as_stored", "compression_study", "header_bytes", "measured", "other_codec"]
 

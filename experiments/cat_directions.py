@@ -18,7 +18,6 @@ from anamorph.core.space import Codes, Space
 from anamorph.data.images import Images
 from anamorph.edit.directions import FEWEST, Classifier, Directions, deviations, flat, move, separating
 from anamorph.edit.project import nearest_samples, project
-from anamorph.experiments.cats import READ_WELL, Contestant, Study, contest, folder_of, grown
 from anamorph.figures.matrix import save_matrices
 from anamorph.metrics.factors import FactorClassifier
 from anamorph.models.adversarial_autoencoders.alae import ALAEConfig
@@ -26,6 +25,7 @@ from anamorph.models.autoencoders.vae import VAEConfig
 from anamorph.nn.resample import upsample
 from anamorph.runs import load
 from anamorph.training.autotune import ComputeRequest
+from experiments.cats import READ_WELL, Contestant, Study, contest, folder_of, grown
 
 __all__ = ["DIRECTIONS", "direction_study"]
 
