@@ -18,7 +18,7 @@ from anamorph.core.model import Encodes, Grows, LatentModel, require
 from anamorph.core.progress import Progress, no_progress
 from anamorph.core.recipe import Recipe
 from anamorph.core.signal import Image, Signal
-from anamorph.core.stage import Growing
+from anamorph.core.stage import Growing, LearningRateSchedule
 from anamorph.data.codes import CodeDataset, encode_dataset
 from anamorph.data.dataset import Dataset
 from anamorph.data.open import ReadOptions, absolute
@@ -56,6 +56,7 @@ def new_settings(
     mirror: bool = False,
     batch: int = 128,
     growing: Growing | None = None,
+    lr_schedule: LearningRateSchedule | None = None,
     seed: int = 0,
     pictures: tuple[int, ...] | None = None,
     compute: ComputeRequest | None = None,
@@ -66,7 +67,9 @@ def new_settings(
 ) -> Settings:
     """Settings of a new run: opens the source to know its images, and finds out how this machine computes fastest.
 
-    codes_of: the folder of the run whose codes a prior is to learn. evaluate_every, best: see `Settings`.
+    codes_of: the folder of the run whose codes a prior is to learn. lr_schedule: warm-up and decay of the learning rate; None:
+    constant. A decay of no given length ends at `images`, also if the run is trained further later. evaluate_every,
+    best_metric: see `Settings`.
     Raises: UserError for an unknown model, a source that cannot be read, or settings that do not fit it.
     """
     config = config_class(model)() if config is None else config
@@ -89,6 +92,7 @@ def new_settings(
         seed=seed,
         pictures=pictures,
         growing=growing,
+        lr_schedule=lr_schedule and lr_schedule.until(images),
         evaluate_every=evaluate_every,
         best_metric=best_metric,
         codes_of=_folder(codes_of),

@@ -325,7 +325,7 @@ def test_a_full_disk_is_an_error_not_a_traceback(tmp_path: Path, capsys: pytest.
     [
         (["--gradient-accumulation", "0"], "gradient-accumulation must be at least 1"),
         (["--threads", "-1"], "threads must be at least 1"),
-        (["--seed", "99999999999999999999999"], "a seed lies between 0 and 2^63"),
+        (["--seed", "99999999999999999999999"], "a seed lies between 0 and 2^63 - 1"),
         (["--model.beta2", "1.0"], "beta2 must be in [0, 1)"),
         (["--model.learning-rate", "-1"], "rate must be above 0"),
         (["--model.learning-rate", "nan"], "rate must be above 0"),
