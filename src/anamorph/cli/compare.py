@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from anamorph.cli.options import Common, emit, note
+from anamorph.cli.options import Common, check_at_least, emit, note
 from anamorph.cli.parsing import parse
 
 __all__ = ["main"]
@@ -19,8 +19,11 @@ RunArguments = Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(m
 
 @dataclass(frozen=True)
 class Compare(Common):
-    """Measure several runs by the same metrics, side by side, in comparison.html, .md, .tex and .json. Results are cached;
-    differences within the noise are not counted as wins."""
+    """Measure several runs by the same metrics, and write them side by side.
+
+    The files are comparison.html, .md, .tex and .json; results of earlier calls are reused.
+    Differences within the noise do not count as wins.
+    """
 
     runs: RunArguments = ()
     """Folders of the runs, at least two."""
@@ -32,10 +35,13 @@ class Compare(Common):
     """Feature network, as in `anamorph evaluate`; a small one is trained on the first run's images."""
     n: int = 5000
     """Number of images, and of samples, at least 2."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """Folder to write. Default: comparison."""
 
 
 def main(words: Sequence[str]) -> int:
     options = parse(Compare, "compare", words)
+    check_at_least(2, n=options.n)
 
     from anamorph.cli.stacked_progress import StackedProgress
     from anamorph.evaluation.compare import Column, compare_runs, names_of

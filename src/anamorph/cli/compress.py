@@ -27,8 +27,10 @@ SUFFIX = ".anam"
 
 @dataclass(frozen=True)
 class Compress:
-    """Write images or sounds as small files: their codes, entropy-coded under the model's prior. `anamorph decompress` gives
-    back the model's reconstructions."""
+    """Write images or sounds as small files: their codes, coded under the model's prior.
+
+    `anamorph decompress` gives back the model's reconstructions.
+    """
 
     run: RunArgument = tyro.MISSING
     """Folder of a prior's run."""

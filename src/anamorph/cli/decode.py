@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from anamorph.cli.options import ClassArguments, Common, RunArgument, emit, note
+from anamorph.cli.options import ClassArguments, Common, RunArgument, check_at_least, emit, note
 from anamorph.cli.parsing import parse
 
 __all__ = ["main"]
@@ -17,7 +17,10 @@ __all__ = ["main"]
 
 @dataclass(frozen=True)
 class Decode(Common):
-    """Decode a file of codes to images or sounds. They are written as one picture; sounds also as WAV files."""
+    """Decode a file of codes to images or sounds.
+
+    They are written as one picture; sounds also as WAV files.
+    """
 
     run: RunArgument = tyro.MISSING
     """Folder of the run."""
@@ -32,6 +35,7 @@ class Decode(Common):
 
 def main(words: Sequence[str]) -> int:
     options = parse(Decode, "decode", words)
+    check_at_least(1, n=options.n)
 
     from anamorph.cli.classes import class_numbers
     from anamorph.core.fingerprint import fingerprint_of

@@ -23,7 +23,10 @@ __all__ = ["main"]
 
 @dataclass(frozen=True)
 class Decompress:
-    """Write compressed files as images (PNG) or sounds (WAV): exactly the model's reconstructions of the originals."""
+    """Write compressed files as images (PNG) or sounds (WAV).
+
+    They are exactly the model's reconstructions of the originals.
+    """
 
     run: RunArgument = tyro.MISSING
     """Folder of the run that compressed them."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from anamorph.cli.options import Common, LayersArgument, RunArgument, emit, note
+from anamorph.cli.options import Common, LayersArgument, RunArgument, check_at_least, emit, note
 from anamorph.cli.parsing import ADVANCED, parse
 from anamorph.core.errors import UserError
 
@@ -30,7 +30,7 @@ class FindDirections(Common):
 
     run: RunArgument = tyro.MISSING
     """Folder of the run."""
-    source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SOURCE")] = ""
+    source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="[SOURCE]")] = ""
     """Images to encode: a name, a folder or a file. Its training part is used; with :test or :all behind it, that. Optional for
     pca and sefa."""
     method: Literal["pca", "sefa", "svm", "logistic", "linear", "means"] = "pca"
@@ -51,8 +51,8 @@ class FindDirections(Common):
 
 def main(words: Sequence[str]) -> int:
     options = parse(FindDirections, "directions", words)
-    if options.n < 2:
-        raise UserError(f"--n must be at least 2, got {options.n}")
+    check_at_least(2, n=options.n)
+    check_at_least(1, k=options.k)
 
     from anamorph.edit.directions import conditioned
 

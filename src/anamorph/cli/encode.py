@@ -16,7 +16,10 @@ __all__ = ["main"]
 
 @dataclass(frozen=True)
 class Encode(Common):
-    """Write the codes of images or sounds to a safetensors file, whose metadata describe the spaces of the codes."""
+    """Write the codes of images or sounds to a safetensors file.
+
+    Its metadata describe the spaces of the codes.
+    """
 
     run: RunArgument = tyro.MISSING
     """Folder of the run."""

@@ -8,18 +8,20 @@ from typing import Annotated
 
 import tyro
 
-from anamorph.cli.options import Common, RunArgument, emit, note
+from anamorph.cli.options import ModelOptions, RunArgument, check_at_least, emit, note
 from anamorph.cli.parsing import parse
 
 __all__ = ["main"]
 
-SourceArgument = Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="SOURCE")]
+SourceArgument = Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[SOURCE]")]
 
 
 @dataclass(frozen=True)
-class Evaluate(Common):
-    """Measure a run by every metric that its model allows. RUN/evaluation/ gets evaluation.json and report.html; results are
-    cached, so that an interrupted evaluation continues."""
+class Evaluate(ModelOptions):
+    """Measure a run by every metric that its model allows.
+
+    RUN/evaluation/ gets evaluation.json and report.html; an interrupted evaluation continues.
+    """
 
     run: RunArgument = tyro.MISSING
     """Folder of the run."""
@@ -37,6 +39,7 @@ class Evaluate(Common):
 
 def main(words: Sequence[str]) -> int:
     options = parse(Evaluate, "evaluate", words)
+    check_at_least(2, n=options.n)
 
     from anamorph.cli.stacked_progress import StackedProgress
     from anamorph.evaluation.evaluate import chosen, evaluate

@@ -37,7 +37,7 @@ EXPERIMENTS = {
 
 @dataclass(frozen=True)
 class Experiment:
-    """Run an experiment of docs/results.md. An interrupted one continues when it is started again."""
+    """Run an experiment of docs/results.md; an interrupted one continues."""
 
     name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME|list")]
     """Name of the experiment; list: list them all."""

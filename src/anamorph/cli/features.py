@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from anamorph.cli.options import SizeArgument, emit, parse_size, report_progress
+from anamorph.cli.options import SizeArgument, check_at_least, emit, parse_size, report_progress
 from anamorph.cli.parsing import parse
 from anamorph.core.errors import UserError
 
@@ -20,16 +20,18 @@ __all__ = ["main"]
 class Features:
     """Manage the feature networks of FID and other metrics.
 
-    train SOURCE: train a small one on a source's images, and their labels if there are any, in about a minute. list: list all
-    networks. add NAME FILE: add one from a file; for a standard one, the file that its authors published, or, without FILE, a
-    download of it.
+    train SOURCE: train a small network on a source's images and labels, in about a minute.
+
+    list: list all networks.
+
+    add NAME [FILE]: add a network from a file; a standard one without FILE is downloaded.
     """
 
     what: Annotated[tyro.conf.Positional[Literal["train", "list", "add"]], tyro.conf.arg(metavar="train|list|add")]
     """What to do."""
-    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SOURCE|NAME")] = ""
+    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="[SOURCE|NAME]")] = ""
     """Images to train on; or name of the network to add."""
-    file: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="FILE")] = None
+    file: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="[FILE]")] = None
     """File to add."""
     called: Annotated[str, tyro.conf.arg(metavar="NAME")] = ""
     """Name of the trained network. Default: after the source, as in mnist-classifier."""
@@ -45,6 +47,7 @@ class Features:
 
 def main(words: Sequence[str]) -> int:
     options = parse(Features, "features", words)
+    check_at_least(1, images=options.images)
     if options.what == "list":
         return _list(options)
     if not options.name:

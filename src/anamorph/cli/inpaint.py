@@ -9,9 +9,8 @@ from typing import Annotated
 
 import tyro
 
-from anamorph.cli.options import Common, RunArgument, emit, report_progress
+from anamorph.cli.options import Common, RunArgument, check_at_least, emit, report_progress
 from anamorph.cli.parsing import parse
-from anamorph.core.errors import UserError
 
 __all__ = ["main"]
 
@@ -38,8 +37,7 @@ class Inpaint(Common):
 
 def main(words: Sequence[str]) -> int:
     options = parse(Inpaint, "inpaint", words)
-    if options.n < 1:
-        raise UserError(f"--n must be at least 1, got {options.n}")
+    check_at_least(1, n=options.n, top_k=options.top_k)
 
     from dataclasses import replace
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from anamorph.cli.options import Common, ImageArguments, LayersArgument, RunArgument, emit
+from anamorph.cli.options import Common, ImageArguments, LayersArgument, RunArgument, check_at_least, emit
 from anamorph.cli.parsing import parse
 from anamorph.core.errors import UserError
 
@@ -49,8 +49,7 @@ def main(words: Sequence[str]) -> int:
         raise UserError(f"interpolate between two images, or four (the corners of a grid); got {len(options.images)}")
     if options.video and len(options.images) != 2:
         raise UserError("a video goes between two images: leave out --video, or two of the images")
-    if options.steps < 2:
-        raise UserError(f"an interpolation has at least 2 steps, got --steps {options.steps}")
+    check_at_least(2, steps=options.steps)
 
     import torch
 

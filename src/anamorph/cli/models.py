@@ -20,10 +20,13 @@ ENTRY_FIELDS = ("representation", "learning", "data_distribution", "latent_distr
 
 @dataclass(frozen=True)
 class Models:
-    """List the models and priors: their codes, objectives, how the distributions of data and codes are matched, and in what
-    sense encoder and decoder invert each other."""
+    """List the models and priors, and how they differ.
 
-    name: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="NAME")] = None
+    Listed are their codes and objectives, how the distributions of data and codes are matched,
+    and in what sense encoder and decoder invert each other.
+    """
+
+    name: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[NAME]")] = None
     """Model to describe. Default: all."""
     json: bool = False
     """Print the result as JSON."""

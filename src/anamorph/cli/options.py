@@ -24,9 +24,11 @@ __all__ = [
     "Common",
     "ImageArguments",
     "LayersArgument",
+    "ModelOptions",
     "RunArgument",
     "SizeArgument",
     "Sound",
+    "check_at_least",
     "emit",
     "note",
     "note_checkpoint",
@@ -56,11 +58,9 @@ class Sound:
 
 
 @dataclass(frozen=True)
-class Common:
-    """Options of every command that uses a trained model."""
+class ModelOptions:
+    """Options of every command that computes with a trained model."""
 
-    out: Path | None = None
-    """File to write. Default: a file in the run's folder."""
     seed: int = 0
     """Seed of all random numbers, at least 0."""
     json: bool = False
@@ -101,6 +101,14 @@ class Common:
             yield
 
 
+@dataclass(frozen=True)
+class Common(ModelOptions):
+    """Options of every command that writes a file made with a trained model."""
+
+    out: Path | None = None
+    """File to write. Default: a file in the run's folder."""
+
+
 def note_checkpoint(run: Path) -> None:
     """Print which checkpoint is used, if it is the best one instead of the latest."""
     from anamorph.training.folder import RunFolder
@@ -126,6 +134,17 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     if len(sides) not in (1, 2) or min(sides, default=0) < 1:
         raise UserError(f"--size is a side or HEIGHTxWIDTH, such as 64 or 64x48; got {text!r}")
     return sides[0], sides[-1]
+
+
+def check_at_least(least: int, **options: int | None) -> None:
+    """Check that options, by name, are at least so large; None is not checked.
+
+    Raises:
+        UserError: for the first that is smaller.
+    """
+    for name, value in options.items():
+        if value is not None and value < least:
+            raise UserError(f"--{name.replace('_', '-')} must be at least {least}, got {value}")
 
 
 def note(text: str) -> None:

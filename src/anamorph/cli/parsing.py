@@ -10,7 +10,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import tyro
-from tyro.constructors import ConstructorRegistry, StructConstructorSpec, StructFieldSpec, StructTypeInfo
+from tyro.constructors import MISSING_NONPROP, ConstructorRegistry, StructConstructorSpec, StructFieldSpec, StructTypeInfo
 
 from anamorph.cli.old_names import check_option_names
 
@@ -102,13 +102,12 @@ def _grouped(kind: type, spec: StructConstructorSpec) -> StructConstructorSpec:
     group: Any = dataclasses.make_dataclass(
         "Advanced", [(f.name, _usual(f.type), dataclasses.field(default=f.default, metadata={"help": _help(f)})) for f in rare]
     )
-    group.__doc__ = "Rarely needed."
     folded = _annotated(group, tyro.conf.OmitArgPrefixes)
 
     def instantiate(advanced: Any, **usual: Any) -> Any:
         return spec.instantiate(**usual, **vars(advanced))
 
-    return StructConstructorSpec(instantiate, (*usual, StructFieldSpec(ADVANCED, folded, group())))
+    return StructConstructorSpec(instantiate, (*usual, StructFieldSpec(ADVANCED, folded, group(), helptext="")))
 
 
 def _depth(kind: type, name: str) -> int:
@@ -157,7 +156,9 @@ def _one_line(text: str) -> str:
 def _default_hint(default: Any) -> str | None:
     if default is True:
         return "(on by default)"
-    return "" if default is None or default is False or default in ((), "") else None
+    if default is None or default is False or default is tyro.MISSING or default is MISSING_NONPROP:
+        return ""
+    return "" if default in ("", ()) else None
 
 
 def _metavar(kind: Any, default: Any) -> str | None:

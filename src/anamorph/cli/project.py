@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from anamorph.cli.options import Common, ImageArguments, RunArgument, emit, report_progress
+from anamorph.cli.options import Common, ImageArguments, RunArgument, check_at_least, emit, report_progress
 from anamorph.cli.parsing import ADVANCED, parse
 from anamorph.core.errors import UserError
 
@@ -24,7 +24,10 @@ __all__ = ["main"]
 
 @dataclass(frozen=True)
 class Project(Common):
-    """Find the codes of images by optimisation, starting from the encoder's codes, or else from the nearest of many samples."""
+    """Find the codes of images by optimisation.
+
+    It starts from the encoder's codes, or else from the nearest of many samples.
+    """
 
     run: RunArgument = tyro.MISSING
     """Folder of the run."""
@@ -46,7 +49,8 @@ class Project(Common):
 def main(words: Sequence[str]) -> int:
     options = parse(Project, "project", words)
     if not options.images:
-        raise UserError("name the images to project: files, data:12, seed:7")
+        raise UserError("name the images to project: files, seed:7 or data:12")
+    check_at_least(1, steps=options.steps)
 
     import torch
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import tyro
 
-from anamorph.cli.options import ClassArguments, Common, ImageArguments, RunArgument, emit
+from anamorph.cli.options import ClassArguments, Common, ImageArguments, RunArgument, check_at_least, emit
 from anamorph.cli.parsing import parse
 
 __all__ = ["main"]
@@ -15,12 +16,14 @@ __all__ = ["main"]
 
 @dataclass(frozen=True)
 class Reconstruct(Common):
-    """Encode and decode images or sounds, and measure the error of each. They are written as one picture, originals above
-    reconstructions; sounds also as WAV files."""
+    """Encode and decode images or sounds, and measure the error of each.
+
+    Originals and reconstructions are written as one picture; sounds also as WAV files.
+    """
 
     run: RunArgument = tyro.MISSING
     """Folder of the run."""
-    images: ImageArguments = ()
+    images: Annotated[ImageArguments, tyro.conf.arg(metavar="[IMAGE...]")] = ()
     """Files, seed:7 or data:12; or one SOURCE, whose first n held-out examples are used. Default: the run's own source."""
     n: int = 16
     """Number of examples to use of a source, at least 1."""
@@ -30,6 +33,7 @@ class Reconstruct(Common):
 
 def main(words: Sequence[str]) -> int:
     options = parse(Reconstruct, "reconstruct", words)
+    check_at_least(1, n=options.n)
 
     import torch
 

@@ -24,7 +24,10 @@ __all__ = ["main"]
 
 @dataclass(frozen=True)
 class Resume:
-    """Continue a training that was stopped or killed, exactly as if it had not been; or train a finished run further."""
+    """Continue a training that was stopped or killed, exactly as if it had not been.
+
+    With --images, train a finished run further.
+    """
 
     run: RunArgument
     """Folder of the run."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from anamorph.cli.factor_classifier import CLASSIFIER_IMAGES
-from anamorph.cli.options import ClassArguments, Common, RunArgument, emit, note, report_progress
+from anamorph.cli.options import ClassArguments, Common, RunArgument, check_at_least, emit, note, report_progress
 from anamorph.cli.parsing import ADVANCED, parse
 from anamorph.core.errors import UserError
 
@@ -25,8 +25,10 @@ __all__ = ["main"]
 
 @dataclass(frozen=True)
 class Sample(Common):
-    """Sample new images or sounds, the same ones for the same seed. They are written as one picture; sounds also as WAV
-    files."""
+    """Sample new images or sounds, the same ones for the same seed.
+
+    They are written as one picture; sounds also as WAV files.
+    """
 
     run: RunArgument = tyro.MISSING
     """Folder of the run."""
@@ -59,8 +61,7 @@ class Sample(Common):
 
 def main(words: Sequence[str]) -> int:
     options = parse(Sample, "sample", words)
-    if options.n < 1:
-        raise UserError(f"--n must be at least 1, got {options.n}")
+    check_at_least(1, n=options.n, top_k=options.top_k, learn=options.learn)
     if options.cutoff is not None and options.psi is None:
         raise UserError("--cutoff is the number of layers that --psi truncates: give --psi, too")
 

@@ -19,7 +19,7 @@ __all__ = ["main"]
 class Sources:
     """List the data sets known by name, or describe a source."""
 
-    source: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="SOURCE")] = None
+    source: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[SOURCE]")] = None
     """Source to describe: a name, a folder, or a .zip, .npz, .npy or IDX file. Default: list the named ones."""
     size: SizeArgument = None
     """Crop and resize images to this size in pixels, 64 or 64x48 (height x width). Default: as they are."""

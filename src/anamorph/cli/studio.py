@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from anamorph.cli.options import note
+from anamorph.cli.options import check_at_least, note
 from anamorph.cli.parsing import ADVANCED, parse
 from anamorph.core.errors import UserError
 
@@ -20,7 +20,7 @@ __all__ = ["main"]
 class Studio:
     """Look at, mix and edit the images of trained models in the browser."""
 
-    runs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN...")] = ()
+    runs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="[RUN...]")] = ()
     """Folders of runs, or folders that contain some. Default: runs/, or else the current folder."""
     port: int = 7860
     """Port to listen on, 0 to 65535; 0: any free one."""
@@ -39,13 +39,13 @@ def main(words: Sequence[str]) -> int:
     if not 0 <= options.port <= 65535:
         raise UserError(f"--port must be 0 to 65535, got {options.port}")
 
+    check_at_least(1, threads=options.threads)
+
     import torch
 
     from anamorph.studio.serve import serve
 
     if options.threads is not None:
-        if options.threads < 1:
-            raise UserError(f"--threads must be at least 1, got {options.threads}")
         torch.set_num_threads(options.threads)
     runs = options.runs or (Path("runs") if Path("runs").is_dir() else Path(),)
     serve(runs, options.host, options.port, options.token, not options.no_browser, note)

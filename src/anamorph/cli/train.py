@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["COMPILED", "main", "run_training"]
 
 COMPILED = {"auto": None, "on": True, "off": False}
-ABOUT = """Train a model on images or sounds, in a folder of its own. Ctrl-C saves and stops; `anamorph resume RUN` goes on."""
+ABOUT = """Train a model on images or sounds, in a folder of its own.
+
+Ctrl-C saves and stops; `anamorph resume RUN` goes on from there."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from anamorph.cli.factor_classifier import CLASSIFIER_IMAGES, factor_classifier
-from anamorph.cli.options import Common, ImageArguments, RunArgument, emit, note
+from anamorph.cli.options import Common, ImageArguments, RunArgument, check_at_least, emit, note
 from anamorph.cli.parsing import ADVANCED, parse
 from anamorph.core.errors import UserError
 
@@ -30,7 +30,10 @@ FACTOR_IMAGES = 128
 
 @dataclass(frozen=True)
 class Traverse(Common):
-    """Move images along directions, one row each, and measure how much each direction changes what the others stand for."""
+    """Move images along directions, one row each.
+
+    For models with an encoder, also measure how much each direction moves the others.
+    """
 
     run: RunArgument = tyro.MISSING
     """Folder of the run."""
@@ -55,8 +58,12 @@ class Traverse(Common):
 
 def main(words: Sequence[str]) -> int:
     options = parse(Traverse, "traverse", words)
-    if not options.images or options.steps < 2 or not 0 < options.reach < float("inf"):
-        raise UserError("name the images to move (files, seed:7 or data:12); --steps must be at least 2, and --reach above 0")
+    if not options.images:
+        raise UserError("name the images to move: files, seed:7 or data:12")
+    if not 0 < options.reach < float("inf"):
+        raise UserError(f"--reach must be above 0 and finite, got {options.reach}")
+    check_at_least(2, steps=options.steps)
+    check_at_least(1, learn=options.learn)
 
     import torch
 

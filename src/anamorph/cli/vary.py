@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from anamorph.cli.options import Common, ImageArguments, LayersArgument, RunArgument, emit
+from anamorph.cli.options import Common, ImageArguments, LayersArgument, RunArgument, check_at_least, emit
 from anamorph.cli.parsing import parse
 from anamorph.core.errors import UserError
 
@@ -25,7 +25,10 @@ NOISE_SAMPLES = 32
 
 @dataclass(frozen=True)
 class Vary(Common):
-    """Vary images, one per row: truncated towards the mean and beyond, or with other noise and how much that changes."""
+    """Vary images, one per row.
+
+    Either they are truncated towards the mean and beyond, or their noise is changed.
+    """
 
     run: RunArgument = tyro.MISSING
     """Folder of the run."""
@@ -45,8 +48,9 @@ def main(words: Sequence[str]) -> int:
     options = parse(Vary, "vary", words)
     if options.noise == (options.psi is not None):
         raise UserError("choose what to vary: --psi -1:1.5, or --noise")
-    if not options.images or options.steps < 2:
-        raise UserError("name the images to vary (files, seed:7, data:12), and at least 2 --steps")
+    if not options.images:
+        raise UserError("name the images to vary: files, seed:7 or data:12")
+    check_at_least(2, steps=options.steps)
 
     from anamorph.cli.image_arguments import encode_arguments, stack_codes
     from anamorph.figures.show import show
