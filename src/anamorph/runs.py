@@ -19,7 +19,7 @@ from anamorph.core.model import Encodes, Grows, LatentModel, require
 from anamorph.core.progress import Progress, no_progress
 from anamorph.core.recipe import Recipe
 from anamorph.core.signal import Image, Signal
-from anamorph.core.stage import Growing
+from anamorph.core.stage import Growing, LearningRateSchedule
 from anamorph.data.codes import CodeDataset, encode_dataset
 from anamorph.data.dataset import Dataset
 from anamorph.data.open import ReadOptions, absolute
@@ -58,6 +58,7 @@ def new_settings(
     mirror: bool = False,
     batch: int = 128,
     growing: Growing | None = None,
+    lr_schedule: LearningRateSchedule | None = None,
     seed: int = 0,
     pictures: tuple[int, ...] | None = None,
     compute: ComputeRequest | None = None,
@@ -74,6 +75,8 @@ def new_settings(
         images: examples to see in all.
         config: the model's own settings; None: its defaults.
         read_options: how the source is read; of a prior, as its first stage's was.
+        lr_schedule: warm-up and decay of the learning rate; None: constant. A decay of no given length ends at `images`, also
+            if the run is trained further later.
         codes_of: of a prior, the folder of the run whose codes it learns.
         compute: what is already decided about the computation.
         progress: called while the data are read.
@@ -103,6 +106,7 @@ def new_settings(
         seed=seed,
         pictures=pictures,
         growing=growing,
+        lr_schedule=lr_schedule and lr_schedule.until(images),
         evaluate_every=evaluate_every,
         best_metric=best_metric,
         codes_of=_folder(codes_of),

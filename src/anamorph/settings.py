@@ -1,4 +1,4 @@
-"""What a run is started with, as its config.json holds it."""
+"""Settings of a run, as its config.json holds them."""
 
 from __future__ import annotations
 
@@ -23,22 +23,35 @@ from anamorph.training.session import TrainingPlan
 
 __all__ = ["Settings", "settings_of", "versions"]
 
-NOTED = ("format", "created", "versions", "resumed", "config")
-"""What config.json holds besides the settings; `config`, the model's own, is read apart."""
+OTHER_KEYS = ("format", "created", "versions", "resumed", "config")
+"""Keys of config.json that are no plain settings; `config`, the settings of the model, is read apart."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """All that is needed to make a run again, as config.json holds it.
+    """Everything needed to reproduce a run, as config.json holds it.
 
-    size, channels, upscale, rate, window, hop, names: how the source is read, as in `Wanted`.
-    source: empty for a run that was imported, until it is given one. images: the total to train on. labels: those that come
-    along; None for all. evaluate_every: images between two times that the run is measured while it is trained; None:
-    never. best: the measure by which the best checkpoint is then kept; empty: a FID, or the error of reconstructions.
-    pictures: at how many images seen; None for the default. growing: how a model grows, level by level; None: it stays at one
-    `level` (halvings of its full size), with `batch`. codes_of: the folder of the run on whose codes a
-    prior is trained, and first: what that run was started with; without, a prior is one over pixels. config: the model's own; a
-    prior may have one for each level of codes.
+    Args:
+        model: name of the model or prior in the catalog.
+        config: settings of the model; a prior may have a tuple, one for each level of codes.
+        source: path or name of the data; empty for an imported run that has none yet.
+        signal: shape of one example.
+        fingerprint: identifies the examples, so that changed data are noticed.
+        compute: device, precision, threads, compilation.
+        images: total of examples to train on.
+        size, channels, upscale, sample_rate, window, hop, name_pattern: how the source is read; see `ReadOptions`.
+        labels: labels to read; None: all.
+        mirror: whether images are flipped at random.
+        batch: examples per step, where the model does not grow.
+        seed: seed of all random numbers, 0 to 2^63 - 1.
+        pictures: numbers of images seen at which pictures are drawn; None: the default ones.
+        growing: how the model grows, level by level; None: it stays at one level.
+        level: that level, in halvings of the full size.
+        lr_schedule: warm-up and decay of the learning rate; None: constant.
+        evaluate_every: images between two evaluations during training; None: never.
+        best_metric: metric by which the best checkpoint is kept; empty: FID, or reconstruction error without samples.
+        codes_of: folder of the run on whose codes a prior is trained; empty: the prior models pixels or samples.
+        first_stage: settings of that run.
     """
 
     model: str
@@ -73,47 +86,49 @@ class Settings:
         check(self, "at least 0", "images", "level")
         check(self, "at least 1", *(["evaluate_every"] if self.evaluate_every is not None else []))
         if not 0 <= self.seed < 2**63:
-            raise UserError(f"a seed lies between 0 and 2^63, got {self.seed}")
+            raise UserError(f"a seed lies between 0 and 2^63 - 1, got {self.seed}")
 
     @property
     def read_options(self) -> ReadOptions:
-        """How the source is read."""
+        """Options for reading the source."""
         return ReadOptions(self.size, self.channels, self.upscale, self.sample_rate, self.window, self.hop, self.name_pattern)
 
     @property
     def schedule(self) -> Schedule:
+        """Level, batch and learning rate as functions of the images seen."""
         schedule: Schedule = self.growing or Constant(self.batch, self.level)
         return Scheduled(schedule, self.lr_schedule) if self.lr_schedule else schedule
 
     @property
     def plan(self) -> TrainingPlan:
+        """When to log, draw and stop."""
         return TrainingPlan.of(self.images, self.pictures)
 
     def write(self, folder: RunFolder) -> None:
+        """Write config.json of a new run."""
         created = datetime.now(UTC).isoformat(timespec="seconds")
         folder.write_config({**to_plain(self), "versions": versions(), "created": created})
 
 
 def versions() -> dict[str, str]:
-    """Of what decides a result to the last bit."""
+    """Return the versions of the software that results depend on, to the last bit."""
     return {"anamorph": version("anamorph"), "torch": torch.__version__, "python": platform.python_version()}
 
 
 def settings_of(folder: RunFolder) -> Settings:
-    """What a run was started with.
+    """Read the settings of a run.
 
-    Raises: UserError if this is no run, or its config.json is not as it was written.
+    Raises:
+        UserError: if this is no run, or its config.json is damaged.
     """
-    config = folder.config()
-    return _settings(config, f"{folder}/config.json")
+    return _settings(folder.config(), f"{folder}/config.json")
 
 
 def _settings(config: Mapping[str, Any], where: str) -> Settings:
-    values = {name: value for name, value in config.items() if name not in (*NOTED, "first_stage")}
-    kind, held = config_class(str(config.get("model"))), config.get("config", {})
-    many = held if isinstance(held, list) else [held]
-    each = tuple(from_plain(kind, values, f"{where}: config") for values in many)
-    model = each if isinstance(held, list) else each[0]
+    values = {name: value for name, value in config.items() if name not in (*OTHER_KEYS, "first_stage")}
+    kind, plain = config_class(str(config.get("model"))), config.get("config", {})
+    configs = tuple(from_plain(kind, one, f"{where}: config") for one in (plain if isinstance(plain, list) else [plain]))
+    model_config = configs if isinstance(plain, list) else configs[0]
     first = config.get("first_stage")
     first_stage = None if first is None else _settings(first, f"{where}: first_stage")
-    return from_plain(Settings, values, where, config=model, first_stage=first_stage)
+    return from_plain(Settings, values, where, config=model_config, first_stage=first_stage)

@@ -216,7 +216,7 @@ def test_reconstructions_of_the_own_data_of_files_and_of_sources(
     assert main(["reconstruct", alae, f"{tmp_path}:all", "--n", "5", "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["squared_errors"]) == 5
     fails(["reconstruct", str(runs / "gan")], "reconstruction needs a model that encodes", capsys)
-    fails(["reconstruct", alae, "data:999"], "the run has 191 such images", capsys)
+    fails(["reconstruct", alae, "data:999"], "the run has 191 held-out images, data:0 to data:190", capsys)
     fails(["reconstruct", alae, "data:x"], "a whole number behind the colon", capsys)
     fails(["reconstruct", alae, str(tmp_path / "none.png")], "cannot read", capsys)
 
@@ -260,7 +260,7 @@ def test_interpolations_between_two_and_four(runs: Path, capsys: pytest.CaptureF
     fails(["interpolate", alae, "data:0", "data:1", "--space", "z"], "between two seeds", capsys)
     fails(["interpolate", str(runs / "gan"), "data:0", "seed:1"], "needs a model that encodes", capsys)
     fails(["interpolate", alae, "data:0"], "two images, or four", capsys)
-    fails(["interpolate", alae, "data:0", "data:1", "--steps", "1"], "at least 2 steps", capsys)
+    fails(["interpolate", alae, "data:0", "data:1", "--steps", "1"], "--steps must be at least 2", capsys)
 
 
 def test_the_ends_of_an_interpolation_through_z_are_the_seeds(runs: Path, tmp_path: Path) -> None:
@@ -325,7 +325,7 @@ def test_a_full_disk_is_an_error_not_a_traceback(tmp_path: Path, capsys: pytest.
     [
         (["--gradient-accumulation", "0"], "gradient-accumulation must be at least 1"),
         (["--threads", "-1"], "threads must be at least 1"),
-        (["--seed", "99999999999999999999999"], "a seed lies between 0 and 2^63"),
+        (["--seed", "99999999999999999999999"], "a seed lies between 0 and 2^63 - 1"),
         (["--model.beta2", "1.0"], "beta2 must be in [0, 1)"),
         (["--model.learning-rate", "-1"], "rate must be above 0"),
         (["--model.learning-rate", "nan"], "rate must be above 0"),

@@ -40,7 +40,11 @@ def test_a_table_of_mixes_from_real_and_drawn_images(root: Path, tmp_path: Path,
     assert size(out)[1] > 3 * 64
     both = ["mix", run, "--rows", "seed:1+data:0", "--columns", "seed:3", "--out", str(out)]
     assert main([*both, "--layers", "coarse", "fine"]) == 0
-    fails([*both, "--layers", "coarse"], "one source for each of --layers; got seed:1+data:0 for 1", capsys)
+    fails(
+        [*both, "--layers", "coarse"],
+        "one image for each of --layers, joined by +; got --rows seed:1+data:0 for 1 ranges",
+        capsys,
+    )
     capsys.readouterr()
     assert main([*table, "--statistics", "--json"]) == 0
     assert set(json.loads(capsys.readouterr().out)["statistics"]) == {"coarse styles", "middle styles", "fine styles", "noise"}
@@ -68,8 +72,8 @@ def test_an_image_varies_in_psi_and_in_noise(root: Path, tmp_path: Path, capsys:
     assert main(["vary", run, "data:0", "--psi", "0:1", "--layers", "coarse", "--steps", "3", *out]) == 0
     assert main(["vary", run, "data:0", "--noise", "--layers", "2-5", *out]) == 0
     assert "std x 8" in (tmp_path / "v.svg").read_text()
-    fails(["vary", run, "data:0"], "say what is to vary", capsys)
-    fails(["vary", run, "data:0", "--psi", "1", *out], "written as two numbers", capsys)
+    fails(["vary", run, "data:0"], "choose what to vary", capsys)
+    fails(["vary", run, "data:0", "--psi", "1", *out], "a range of two numbers", capsys)
     fails(["vary", run, "data:0", "--psi", "nan:1", *out], "psi must be a finite number", capsys)
     fails(["vary", run, "--psi", "0:1"], "name the images", capsys)
     fails(["vary", str(root / "vae"), "seed:0", "--noise"], "no noise maps to vary: stylealae, stylegan can", capsys)
@@ -84,7 +88,7 @@ def test_a_way_goes_through_some_layers_and_into_a_film(root: Path, tmp_path: Pa
         assert opened.n_frames == 58  # type: ignore[attr-defined]
     assert "12 of 30 images" in capsys.readouterr().out
     fails([*way, "--video", "way.gif"], "a film is written as", capsys)
-    fails([*way[:-4], "--steps", "1"], "at least 2 steps", capsys)
+    fails([*way[:-4], "--steps", "1"], "--steps must be at least 2", capsys)
     for name in ("stylegan", "vae"):
         drawn = ["interpolate", str(root / name), "seed:0", "seed:1", "--space", "z", "--steps", "5"]
         assert main([*drawn, "--out", str(tmp_path / "i.png")]) == 0
@@ -122,7 +126,7 @@ def test_directions_are_found_and_gone_along(
     assert {len(row) for row in told.get("moved", [ways.names])} == {len(ways)}
     assert size(out)[1] > len(ways) * 64
     assert main([*go, "--names", ways.names[0], "--reach", "1"]) == 0
-    fails([*go, "--reach", "0"], "a --reach above 0", capsys)
+    fails([*go, "--reach", "0"], "--reach must be above 0", capsys)
     fails([*go, "--names", "sideways"], "no direction 'sideways'", capsys)
     other = "vae" if name != "vae" else "autoencoder"
     if name.startswith("style"):
@@ -155,7 +159,7 @@ def test_what_else_changes_is_read_by_a_classifier(root: Path, tmp_path: Path, c
 
 def test_directions_that_cannot_be_found_are_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = str(root / "stylealae")
-    fails(["directions", run, "--method", "svm"], "name a SOURCE", capsys)
+    fails(["directions", run, "--method", "svm"], "--method svm needs a SOURCE with labels", capsys)
     fails(["directions", run, "--n", "8"], "more than 8 codes, got 8", capsys)
     fails(["directions", run, "--n", "1"], "--n must be at least 2", capsys)
     fails(["directions", run, "--k", "9", "--n", "50"], "1 to 8 directions, got 9", capsys)

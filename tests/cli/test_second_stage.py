@@ -168,7 +168,7 @@ def test_codes_are_found_once_and_taken_up_where_it_stopped(root: Path, tmp_path
     shards = sorted(folder.glob("*.safetensors"))
     written = [shard.stat().st_mtime_ns for shard in shards]
     described = json.loads((folder / "codes.json").read_text())
-    plain = {"layered": False, "optional": False, "ordered": False}
+    plain = {"layered": False, "optional": False, "ordered": False, "role": "latent"}
     assert described["spaces"][0] == {"name": "codes", "shape": [1, 4, 4], "num_codes": 8, **plain}
     assert sum(described["usage"]["codes"]) == digits.size * 16
     batch, images = codes.take(3, 5), digits.take(3, 5)

@@ -10,7 +10,7 @@ import torch
 
 from anamorph.cli.main import main
 from anamorph.cli.mix import Mix
-from anamorph.cli.options import parse
+from anamorph.cli.parsing import parse
 from anamorph.cli.sample import Sample
 from anamorph.coding.compress import reconstruct
 from anamorph.core.space import read_codes

@@ -9,7 +9,8 @@ from typing import Annotated
 
 import tyro
 
-from anamorph.cli.options import Common, emit, note, parse
+from anamorph.cli.options import Common, check_at_least, emit, note
+from anamorph.cli.parsing import parse
 
 __all__ = ["main"]
 
@@ -18,23 +19,29 @@ RunArguments = Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(m
 
 @dataclass(frozen=True)
 class Compare(Common):
-    """Measure runs by the same yardsticks, and write them side by side: comparison.html, .md, .tex and .json. What was measured
-    once is not measured again. Noise is not called a win."""
+    """Measure several runs by the same metrics, and write them side by side.
+
+    The files are comparison.html, .md, .tex and .json; results of earlier calls are reused.
+    Differences within the noise do not count as wins.
+    """
 
     runs: RunArguments = ()
-    """The runs' folders."""
-    data: str | None = None
-    """The images that all are held against; by default each run's own, held out."""
-    metrics: tuple[str, ...] = ()
-    """Only these measures, or groups of them, as in `evaluate`."""
-    features: str = "auto"
-    """The network that looks at all of them, as in `evaluate`; a small one is trained on the first run's images."""
+    """Folders of the runs, at least two."""
+    data: Annotated[str | None, tyro.conf.arg(metavar="SOURCE")] = None
+    """Images that all runs are compared with. Default: each run's own held-out ones."""
+    metrics: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME...")] = ()
+    """Only these metrics, or groups of them, as in `anamorph evaluate`. Default: all."""
+    features: Annotated[str, tyro.conf.arg(metavar="NAME")] = "auto"
+    """Feature network, as in `anamorph evaluate`; a small one is trained on the first run's images."""
     n: int = 5000
-    """Images, and samples, of each kind."""
+    """Number of images, and of samples, at least 2."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """Folder to write. Default: comparison."""
 
 
 def main(words: Sequence[str]) -> int:
     options = parse(Compare, "compare", words)
+    check_at_least(2, n=options.n)
 
     from anamorph.cli.stacked_progress import StackedProgress
     from anamorph.evaluation.compare import Column, compare_runs, names_of
@@ -46,28 +53,28 @@ def main(words: Sequence[str]) -> int:
 
     names, steps = names_of(options.runs), chosen(options.metrics)
     options.apply_threads()
-    columns, eyes = [], None
-    with options.computing(), StackedProgress() as tell:
+    columns, networks = [], None
+    with options.computing(), StackedProgress() as report:
         for name, run in zip(names, options.runs, strict=True):
-            with tell("reading images") as progress:
+            with report("reading images") as progress:
                 model, data = open_for_evaluation(run, options.data, options.n, options.device, progress)
-            if eyes is None:
-                with tell("learning to look") as progress:
-                    eyes = choose_networks(options.features, data.train.source, data.held_out.source, progress).to(
+            if networks is None:
+                with report("preparing feature networks") as progress:
+                    networks = choose_networks(options.features, data.train.source, data.held_out.source, progress).to(
                         options.device
                     )
-            subject = evaluated_run(run, data, eyes, options.n, options.seed, options.device, model)
-            note(f"{name}: {subject.images:,} of {subject.settings.images:,} images, against {data.split}")
-            record, looks = evaluate(subject, steps, tell, lambda text, name=name: note(f"{name}: {text}"))  # type: ignore[misc]
-            write_report(record, looks)
-            columns.append(Column(name, record, looks))
-    found = compare_runs(columns, options.seed)
-    paths = write_comparison(found, columns, options.out or Path("comparison"))
+            evaluated = evaluated_run(run, data, networks, options.n, options.seed, options.device, model)
+            note(f"{name}: {evaluated.images:,} of {evaluated.settings.images:,} images, against {data.split}")
+            record, cache = evaluate(evaluated, steps, report, lambda text, name=name: note(f"{name}: {text}"))  # type: ignore[misc]
+            write_report(record, cache)
+            columns.append(Column(name, record, cache))
+    comparison = compare_runs(columns, options.seed)
+    paths = write_comparison(comparison, columns, options.out or Path("comparison"))
     emit(
         options.json,
-        markdown(found).split("\nHow each was taken")[0] + "\n".join(map(str, paths)),
+        markdown(comparison).split("\nHow each was taken")[0] + "\n".join(map(str, paths)),
         paths=paths,
-        runs=found.names,
-        best={row.name: found.names[row.best] for row in found.rows if row.best is not None and row.certain},
+        runs=comparison.names,
+        best={row.name: comparison.names[row.best] for row in comparison.rows if row.best is not None and row.certain},
     )
     return 0

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from anamorph.cli.options import ImageArguments, RunArgument, emit, note, parse, report_progress
+from anamorph.cli.options import ClassArguments, ImageArguments, RunArgument, emit, note, report_progress
+from anamorph.cli.parsing import parse
 from anamorph.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,28 +27,31 @@ SUFFIX = ".anam"
 
 @dataclass(frozen=True)
 class Compress:
-    """Write images as small files: their codes, coded under the model's prior. The model's reconstructions come back."""
+    """Write images or sounds as small files: their codes, coded under the model's prior.
+
+    `anamorph decompress` gives back the model's reconstructions.
+    """
 
     run: RunArgument = tyro.MISSING
-    """The folder of a prior's run."""
+    """Folder of a prior's run."""
     images: ImageArguments = ()
-    """Files, seed:7, data:12; or one source, whose held-out images are taken (write :train or :all behind it for others)."""
+    """Files, seed:7 or data:12; or one SOURCE, whose held-out examples are used. With :train or :all behind it, those."""
     out: Path | None = None
-    """A folder, for a file per image; or a file that ends in .anam, for all images together, which is smaller. By default, next
-    to each image."""
-    label: tuple[str, ...] = ()
-    """The class of the images, as name=value, for a prior that is told one; the value is a class's name or its number."""
+    """Folder for one file per image; or a file ending in .anam for all images together, which is smaller. Default: beside each
+    image."""
+    label: ClassArguments = ()
+    """Classes of the images, for a prior conditioned on them; a value is a class's name or number, as in class=3."""
     fit: bool = False
-    """Crop and resize images, and change their colours, where they do not fit the model; otherwise, they are refused."""
+    """Crop, resize and change the colours of images that do not fit the model, instead of refusing them."""
     overwrite: bool = False
-    """Replace files that are there."""
+    """Replace existing files."""
     json: bool = False
     """Print the result as JSON."""
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """Signals [n, ...], the sizes that they had, if any was fitted, and the labels of a source."""
+class _Input:
+    """Signals [n, ...] to compress, their original sizes if any had to be fitted, and the labels of a source."""
 
     signals: Tensor
     originals: list[tuple[int, ...]] = field(default_factory=list)
@@ -71,11 +75,11 @@ def main(words: Sequence[str]) -> int:
     source = as_source(model, options.run, options.images)
     together = source is not None or (options.out is not None and options.out.suffix == SUFFIX)
     paths = free(_places(options, source is not None), options.overwrite)
-    asked = _read(model, options) if source is None else _whole(model, source, options)
-    labels = asked.labels | _labels(model, options, len(asked.signals))
+    inputs = _read(model, options) if source is None else _read_source(model, source, options)
+    labels = inputs.labels | _labels(model, options, len(inputs.signals))
     with report_progress("coding") as progress:
-        files = compress(model, asked.signals, labels, joint=together, originals=asked.originals, progress=progress)
-    told = []
+        files = compress(model, inputs.signals, labels, joint=together, originals=inputs.originals, progress=progress)
+    results = []
     for path, data in zip(paths, files, strict=True):
         with atomic_write(path) as temporary:
             temporary.write_bytes(data)
@@ -83,26 +87,27 @@ def main(words: Sequence[str]) -> int:
         bits = 8 * len(data) / (packed.count * math.prod(model.signal.shape[1:]))
         facts = {"path": str(path), "images": packed.count, "bytes": len(data), "code_bytes": len(packed.payload)}
         unit = "pixel" if isinstance(model.signal, Image) else "sample"
-        told.append((f"{path}: {len(data):,} bytes, {bits:.3f} bits per {unit}", facts | {f"bits_per_{unit}": bits}))
-    emit(options.json, "\n".join(line for line, _ in told), files=[facts for _, facts in told])
+        results.append((f"{path}: {len(data):,} bytes, {bits:.3f} bits per {unit}", facts | {f"bits_per_{unit}": bits}))
+    emit(options.json, "\n".join(line for line, _ in results), files=[facts for _, facts in results])
     return 0
 
 
 def free(paths: Sequence[Path], overwrite: bool) -> Sequence[Path]:
-    """Paths at which files can be written.
+    """Check that files can be written at the paths, and return them.
 
-    Raises: UserError if two are the same, or there is a file already, which is not to be replaced.
+    Raises:
+        UserError: if two are the same, or one exists and `overwrite` is off.
     """
     for i, path in enumerate(paths):
         if path in paths[:i]:
             raise UserError(f"two files would be written to {path}: give --out, or write them one at a time")
         if path.exists() and not overwrite:
-            raise UserError(f"{path} is there already: name another --out, or replace it with --overwrite")
+            raise UserError(f"{path} exists already: choose another --out, or replace it with --overwrite")
     return paths
 
 
 def _places(options: Compress, source: bool) -> list[Path]:
-    """Where the files go."""
+    """Return the paths of the files."""
     out = options.out
     if out is not None and out.suffix == SUFFIX:
         return [out]
@@ -116,31 +121,35 @@ def _places(options: Compress, source: bool) -> list[Path]:
     return [(out or folder) / f"{stem}{SUFFIX}" for folder, stem in zip(folders, stems, strict=True)]
 
 
-def _read(model: TwoStageModel, options: Compress) -> _Asked:
-    """Raises: UserError for a file that is not as the model takes it, unless it is to be fitted."""
+def _read(model: TwoStageModel, options: Compress) -> _Input:
+    """Read the images of the command line.
+
+    Raises:
+        UserError: for a file that does not fit the model, without --fit.
+    """
     import torch
 
     from anamorph.cli.image_arguments import NAME, read_arguments
 
-    found, sizes = [], []
+    signals, sizes = [], []
     fitted = False
     for word in options.images:
         if NAME.fullmatch(word):
-            found += [x for _, x in read_arguments(model, options.run, [word])]
+            signals += [x for _, x in read_arguments(model, options.run, [word])]
             sizes.append(tuple(model.signal.shape[1:]))
             continue
-        x, size, done = _file(model, word)
-        if done and not options.fit:
+        x, size, changes = _file(model, word)
+        if changes and not options.fit:
             raise UserError(
-                f"{word} does not fit the model, which takes {model.signal.noun}s of {model.signal}: it would be {done}; "
+                f"{word} does not fit the model, which takes {model.signal.noun}s of {model.signal}: it would be {changes}; "
                 f"allow it with --fit"
             )
-        if done:
-            note(f"{word} was {done}")
-        found.append(x)
+        if changes:
+            note(f"{word} was {changes}")
+        signals.append(x)
         sizes.append(size)
-        fitted = fitted or bool(done)
-    return _Asked(torch.cat(found), sizes if fitted else [])
+        fitted = fitted or bool(changes)
+    return _Input(torch.cat(signals), sizes if fitted else [])
 
 
 def _file(model: TwoStageModel, word: str) -> tuple[Tensor, tuple[int, ...], str]:
@@ -150,21 +159,23 @@ def _file(model: TwoStageModel, word: str) -> tuple[Tensor, tuple[int, ...], str
     return read_image(word, model.signal) if isinstance(model.signal, Image) else read_sound(word, model.signal)
 
 
-def _whole(model: TwoStageModel, source: Dataset, options: Compress) -> _Asked:
-    """All of a source, with those of its labels that the prior is told.
+def _read_source(model: TwoStageModel, source: Dataset, options: Compress) -> _Input:
+    """Read a whole source, with those of its labels that the prior is conditioned on.
 
-    Raises: UserError if its images are not as the model takes them, unless they are to be fitted.
+    Raises:
+        UserError: if its images do not fit the model, without --fit.
     """
     if source.notes and not options.fit:
         raise UserError(
-            f"the {source.signal.noun}s of {source.name} do not fit the model, which takes {model.signal}: --fit allows it"
+            f"the {source.signal.noun}s of {source.name} do not fit the model, which takes {model.signal}: allow changes with "
+            f"--fit"
         )
     batch = source.take(0, source.size)
-    return _Asked(batch.signals, labels={name: value for name, value in batch.labels.items() if name in model.classes})
+    return _Input(batch.signals, labels={name: value for name, value in batch.labels.items() if name in model.classes})
 
 
 def _labels(model: TwoStageModel, options: Compress, n: int) -> dict[str, Tensor]:
-    """The classes that were asked for."""
-    from anamorph.cli.sample import Sample, classes_asked_for
+    """Return the classes of --label."""
+    from anamorph.cli.sample import Sample, sampled_classes
 
-    return classes_asked_for(Sample(run=options.run, label=options.label), model, n)
+    return sampled_classes(Sample(run=options.run, label=options.label), model, n)

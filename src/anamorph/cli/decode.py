@@ -9,28 +9,33 @@ from typing import Annotated
 
 import tyro
 
-from anamorph.cli.options import Common, RunArgument, emit, note, parse
+from anamorph.cli.options import ClassArguments, Common, RunArgument, check_at_least, emit, note
+from anamorph.cli.parsing import parse
 
 __all__ = ["main"]
 
 
 @dataclass(frozen=True)
 class Decode(Common):
-    """Images or sounds from a file of codes, as one picture; sounds as WAV files, too."""
+    """Decode a file of codes to images or sounds.
+
+    They are written as one picture; sounds also as WAV files.
+    """
 
     run: RunArgument = tyro.MISSING
-    """The run's folder."""
+    """Folder of the run."""
     codes: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="CODES")] = tyro.MISSING
-    """A file that `anamorph encode` wrote, or of that form."""
+    """File written by `anamorph encode`, or one of that format."""
     n: int = 64
-    """At most so many, from the first on."""
-    label: tuple[str, ...] = ()
-    """Another class than that in the codes, as name=value: speaker=theo is the same words, said by another. For models that
-    decode a label."""
+    """Number of codes to decode, from the first on, at least 1."""
+    label: ClassArguments = ()
+    """Decode with these classes instead of those in the file: speaker=theo is the same words by another speaker. For models
+    that decode a label."""
 
 
 def main(words: Sequence[str]) -> int:
     options = parse(Decode, "decode", words)
+    check_at_least(1, n=options.n)
 
     from anamorph.cli.classes import class_numbers
     from anamorph.core.fingerprint import fingerprint_of
@@ -41,7 +46,9 @@ def main(words: Sequence[str]) -> int:
 
     codes, _, facts = read_codes(options.codes)
     model = options.load(options.run)
-    codes = with_labels(codes, class_numbers(options.run, options.label, label_sizes(model), "the model decodes no"))
+    codes = with_labels(
+        codes, class_numbers(options.run, options.label, label_sizes(model), "the model does not decode a label")
+    )
     check_codes(codes, model.spaces)
     if facts.get("model") not in (None, fingerprint_of(model)):
         note(f"{options.codes} was made by another model, or by this one when it had seen fewer images")

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from anamorph.cli.options import RunArgument, emit, parse, report_progress
+from anamorph.cli.options import RunArgument, emit, report_progress
+from anamorph.cli.parsing import parse
 from anamorph.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,16 +23,19 @@ __all__ = ["main"]
 
 @dataclass(frozen=True)
 class Decompress:
-    """Write what compressed files stand for, images as PNG and sounds as WAV: exactly what the model makes of the originals."""
+    """Write compressed files as images (PNG) or sounds (WAV).
+
+    They are exactly the model's reconstructions of the originals.
+    """
 
     run: RunArgument = tyro.MISSING
-    """The folder of the run that compressed them."""
+    """Folder of the run that compressed them."""
     files: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="FILE...")] = ()
-    """Files that `anamorph compress` wrote."""
+    """Files written by `anamorph compress`."""
     out: Path | None = None
-    """The folder of the images; by default that of each file. Of a file of several images, they are numbered."""
+    """Folder of the images; those from a file of several are numbered. Default: the folder of each file."""
     overwrite: bool = False
-    """Replace images that are there."""
+    """Replace existing files."""
     json: bool = False
     """Print the result as JSON."""
 
@@ -55,15 +59,15 @@ def main(words: Sequence[str]) -> int:
     places = [_places(path, options.out, count, suffix) for path, count in zip(options.files, counts, strict=True)]
     free([path for several in places for path in several], options.overwrite)
     with report_progress("decoding") as progress:
-        found = decompress(model, files, names, progress)
-    told = []
-    for several, unpacked in zip(places, found, strict=True):
+        decoded = decompress(model, files, names, progress)
+    results = []
+    for several, unpacked in zip(places, decoded, strict=True):
         for i, path in enumerate(several):
-            was = unpacked.originals[i] if unpacked.originals else None
-            _write(path, unpacked.signals[i], model.signal, was)
-            line = f"{path}: {model.signal}" + (f", of {'x'.join(map(str, was))}" if was else "")
-            told.append((line, {"path": str(path), "original": was}))
-    emit(options.json, "\n".join(line for line, _ in told), images=[facts for _, facts in told])
+            original = unpacked.originals[i] if unpacked.originals else None
+            _write(path, unpacked.signals[i], model.signal, original)
+            line = f"{path}: {model.signal}" + (f", from {'x'.join(map(str, original))}" if original else "")
+            results.append((line, {"path": str(path), "original": original}))
+    emit(options.json, "\n".join(line for line, _ in results), images=[facts for _, facts in results])
     return 0
 
 
@@ -74,8 +78,8 @@ def _bytes_of(path: Path) -> bytes:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def _write(path: Path, x: Tensor, signal: Signal, was: tuple[int, ...] | None) -> None:
-    """An image as PNG; a sound as WAV, without the silence that it was padded with."""
+def _write(path: Path, x: Tensor, signal: Signal, original: tuple[int, ...] | None) -> None:
+    """Write an image as PNG; a sound as WAV, without the silence that it was padded with."""
     from anamorph.core.signal import Image
     from anamorph.figures.grid import as_picture, save_picture
     from anamorph.figures.wav import write_wav
@@ -83,11 +87,11 @@ def _write(path: Path, x: Tensor, signal: Signal, was: tuple[int, ...] | None) -
     if isinstance(signal, Image):
         save_picture(path, as_picture(x))
     else:
-        write_wav(path, x if was is None else x[:, : was[0]], signal.sample_rate)
+        write_wav(path, x if original is None else x[:, : original[0]], signal.sample_rate)
 
 
 def _places(path: Path, out: Path | None, count: int, suffix: str) -> list[Path]:
-    """Where what it holds goes."""
+    """Return the paths of the images of a file."""
     folder = out or path.parent
     if count == 1:
         return [folder / f"{path.stem}{suffix}"]

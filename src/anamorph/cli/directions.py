@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from anamorph.cli.options import Common, RunArgument, emit, note, parse
+from anamorph.cli.options import Common, LayersArgument, RunArgument, check_at_least, emit, note
+from anamorph.cli.parsing import ADVANCED, parse
 from anamorph.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,59 +25,64 @@ __all__ = ["main"]
 
 
 @dataclass(frozen=True)
-class Find(Common):
-    """Find directions in the latent space and write them to a file, for `anamorph traverse`.
-
-    pca: principal components of drawn codes (or of those of a SOURCE). sefa: what changes a style-based model's styles most.
-    svm, logistic, linear, means: what tells a class of a label from the others, in the codes of a SOURCE that has labels.
-    """
+class FindDirections(Common):
+    """Find directions in the latent space, and write them to a file for `anamorph traverse`."""
 
     run: RunArgument = tyro.MISSING
-    """The run's folder."""
-    source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SOURCE")] = ""
-    """Images to encode: a name, a folder, a file; its training images, or write :test or :all behind it."""
+    """Folder of the run."""
+    source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="[SOURCE]")] = ""
+    """Images to encode: a name, a folder or a file. Its training part is used; with :test or :all behind it, that. Optional for
+    pca and sefa."""
     method: Literal["pca", "sefa", "svm", "logistic", "linear", "means"] = "pca"
-    """How they are found."""
+    """How to find them. pca: principal components of sampled codes, or of those of SOURCE. sefa: what changes the styles of a
+    style-based model most. svm, logistic, linear, means: what separates a class from the others, in codes of a SOURCE with
+    labels."""
+    label: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    """Label whose classes are separated. Default: each label of SOURCE."""
     k: int = 10
-    """How many, for pca and sefa."""
+    """Number of directions by pca and sefa, at least 1."""
     n: int = 10_000
-    """Codes to find them from."""
-    label: str | None = None
-    """The label whose classes are told apart; all labels by default."""
-    layers: str = "all"
-    """The layers that they act on (and, for sefa, are found from): coarse, middle, fine, all, 0-3 or 0-1,6."""
-    without: tuple[str, ...] = ()
-    """Directions, by their names, that the others are to leave alone: what they share with these is left out."""
+    """Number of codes to find directions from, at least 2."""
+    layers: LayersArgument = "all"
+    """Layers that the directions act on, and that sefa reads: coarse, middle, fine, all, 0-3 or 0-1,6."""
+    without: Annotated[tuple[str, ...], ADVANCED, tyro.conf.arg(metavar="NAME...")] = ()
+    """Project these directions out of the others, which then leave them unchanged."""
 
 
 def main(words: Sequence[str]) -> int:
-    options = parse(Find, "directions", words)
-    if options.n < 2:
-        raise UserError(f"--n must be at least 2, got {options.n}")
+    options = parse(FindDirections, "directions", words)
+    check_at_least(2, n=options.n)
+    check_at_least(1, k=options.k)
 
     from anamorph.edit.directions import orthogonalize
 
     model = options.load(options.run)
     with options.computing():
-        find = _free if options.method in ("pca", "sefa") else _supervised
-        found, codes = find(model, options)
+        find = _unsupervised if options.method in ("pca", "sefa") else _supervised
+        directions, codes = find(model, options)
     if options.without:
-        found = orthogonalize(found, options.without, codes)
+        directions = orthogonalize(directions, options.without, codes)
     path = options.out or options.run / f"directions-{options.method}.safetensors"
-    found.write(path)
-    emit(options.json, f"{path}: {len(found)} directions in {found.space}\n{_describe(found)}", path=path, **_facts(found))
+    directions.write(path)
+    text = f"{path}: {len(directions)} directions in {directions.space}\n{_describe(directions)}"
+    emit(options.json, text, path=path, **_facts(directions))
     return 0
 
 
-def _facts(found: Directions) -> dict[str, Any]:
-    return {"names": found.names, "measures": found.measures, "space": found.space, "layers": found.layers}
+def _facts(directions: Directions) -> dict[str, Any]:
+    return {
+        "names": directions.names,
+        "measures": directions.measures,
+        "space": directions.space,
+        "layers": directions.layers,
+    }
 
 
-def _describe(found: Directions) -> str:
+def _describe(directions: Directions) -> str:
     lines = []
-    for i, name in enumerate(found.names):
-        told = ", ".join(f"{what} {values[i]:.3g}" for what, values in found.measures.items())
-        lines.append(f"  {name:<24} {told}")
+    for i, name in enumerate(directions.names):
+        measures = ", ".join(f"{measure} {values[i]:.3g}" for measure, values in directions.measures.items())
+        lines.append(f"  {name:<24} {measures}")
     return "\n".join(lines)
 
 
@@ -86,8 +92,8 @@ def _layers(space: Space, text: str) -> Layers | None:
     return None if text == "all" else layers_among(text, [space])
 
 
-def _free(model: LatentModel, options: Find) -> tuple[Directions, Tensor]:
-    """Without labels; and the codes that they are scaled by."""
+def _unsupervised(model: LatentModel, options: FindDirections) -> tuple[Directions, Tensor]:
+    """Return directions found without labels, and the codes that they were found in."""
     from anamorph.core.fingerprint import fingerprint_of
     from anamorph.core.model import HasStyles, code_space, require
     from anamorph.edit.directions import Directions, deviations, principal, style_factors
@@ -106,26 +112,26 @@ def _free(model: LatentModel, options: Find) -> tuple[Directions, Tensor]:
     return Directions(space.name, names, vectors.cpu(), scales.cpu(), layers, measures, options.method, model_id), codes
 
 
-def _codes(model: LatentModel, space: Space, options: Find) -> Tensor:
-    """Drawn codes, or those of a source, as vectors [N, D]."""
+def _codes(model: LatentModel, space: Space, options: FindDirections) -> Tensor:
+    """Return sampled codes, or those of the source, as vectors [N, D]."""
     from anamorph.core.model import Samples, require
     from anamorph.core.random import Seeded
     from anamorph.edit.directions import flat
 
     if options.source:
-        return _encoded(model, space, _opened(model, options), options)[0]
-    drawer = require(model, Samples, "finding directions without a SOURCE of images")
-    return flat(drawer.sample_codes(options.n, Seeded(options.seed, "directions", device=options.device))[space.name], space)
+        return _encode(model, space, _open(model, options), options)[0]
+    sampler = require(model, Samples, "finding directions without a SOURCE of images")
+    return flat(sampler.sample_codes(options.n, Seeded(options.seed, "directions", device=options.device))[space.name], space)
 
 
-def _opened(model: LatentModel, options: Find) -> Dataset:
+def _open(model: LatentModel, options: FindDirections) -> Dataset:
     from anamorph.cli.image_arguments import open_like
 
     return open_like(model, options.run, options.source or "", "train").shuffled()
 
 
-def _encoded(model: LatentModel, space: Space, source: Dataset, options: Find) -> tuple[Tensor, dict[str, Tensor]]:
-    """Codes of images as vectors [N, D], and their labels [N]."""
+def _encode(model: LatentModel, space: Space, source: Dataset, options: FindDirections) -> tuple[Tensor, dict[str, Tensor]]:
+    """Return the codes of images as vectors [N, D], and their labels [N]."""
     from anamorph.cli.image_arguments import encode_source
     from anamorph.core.model import Encodes, require
     from anamorph.edit.directions import flat
@@ -135,8 +141,8 @@ def _encoded(model: LatentModel, space: Space, source: Dataset, options: Find) -
     return flat(codes[space.name], space).float(), labels
 
 
-def _supervised(model: LatentModel, options: Find) -> tuple[Directions, Tensor]:
-    """With labels; and the codes that they are scaled by."""
+def _supervised(model: LatentModel, options: FindDirections) -> tuple[Directions, Tensor]:
+    """Return directions found with labels, and the codes that they were found in."""
     import torch
 
     from anamorph.core.fingerprint import fingerprint_of
@@ -144,29 +150,35 @@ def _supervised(model: LatentModel, options: Find) -> tuple[Directions, Tensor]:
     from anamorph.edit.directions import FEWEST, Directions, deviations, separating
 
     if not options.source:
-        raise UserError("name a SOURCE whose labels tell what to look for, as in `anamorph directions RUN avatars-cats`")
+        raise UserError(
+            f"--method {options.method} needs a SOURCE with labels, as in `anamorph directions RUN avatars-cats --method "
+            f"{options.method}`"
+        )
     assert options.method != "pca"
     assert options.method != "sefa"
-    space, source = code_space(model), _opened(model, options)
+    space, source = code_space(model), _open(model, options)
     labels = [label for label in source.labels if label.classes]
     if options.label is not None:
         labels = list(source.with_labels([options.label]).labels)
     if not labels:
-        raise UserError(f"{options.source} has no labels: --method pca and sefa need none")
-    codes, values = _encoded(model, space, source, options)
+        raise UserError(f"{options.source} has no labels: choose another SOURCE, or --method pca or sefa, which need none")
+    codes, values = _encode(model, space, source, options)
     codes = codes.cpu()
     if len(codes) <= codes.shape[1]:
-        note(f"{len(codes)} codes of {codes.shape[1]} numbers each: a plane separates these by luck; trust only the accuracies")
+        note(
+            f"{len(codes)} codes of {codes.shape[1]} numbers each can be separated by chance: trust only the accuracies, or "
+            f"use more images"
+        )
     names: list[str] = []
     normals, accuracies = [], []
     for label in labels:
-        found, right, classes = separating(codes, values[label.name], options.method, options.seed)
+        vectors_of_label, balanced, classes = separating(codes, values[label.name], options.method, options.seed)
         names += [f"{label.name}={label.classes[c]}" for c in classes]
-        normals.append(found)
-        accuracies.append(right)
+        normals.append(vectors_of_label)
+        accuracies.append(balanced)
         rare = int((values[label.name].bincount() < FEWEST).sum())
         if rare:
-            note(f"{rare} classes of {label.name!r} have fewer than {FEWEST} of these images, and get no direction")
+            note(f"{rare} classes of {label.name!r} have fewer than {FEWEST} of these images, and get no direction: raise --n")
     vectors, layers = torch.cat(normals), _layers(space, options.layers)
     measures = {"balanced accuracy": tuple(torch.cat(accuracies).tolist())}
     scales, model_id = deviations(codes, vectors), fingerprint_of(model)

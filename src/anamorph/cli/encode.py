@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import tyro
 
-from anamorph.cli.options import Common, ImageArguments, RunArgument, emit, parse
+from anamorph.cli.options import ClassArguments, Common, ImageArguments, RunArgument, emit
+from anamorph.cli.parsing import parse
 from anamorph.core.errors import UserError
 
 __all__ = ["main"]
@@ -15,14 +16,17 @@ __all__ = ["main"]
 
 @dataclass(frozen=True)
 class Encode(Common):
-    """Write the codes of images or sounds as safetensors, with the spaces that they belong to in its metadata."""
+    """Write the codes of images or sounds to a safetensors file.
+
+    Its metadata describe the spaces of the codes.
+    """
 
     run: RunArgument = tyro.MISSING
-    """The run's folder."""
+    """Folder of the run."""
     images: ImageArguments = ()
-    """Files, seed:7, data:12; or one source, whose held-out examples are taken (write :train or :all behind it for others)."""
-    label: tuple[str, ...] = ()
-    """A class that the model decodes and a file does not tell, as name=value, as in speaker=theo."""
+    """Files, seed:7 or data:12; or one SOURCE, whose held-out examples are used. With :train or :all behind it, those."""
+    label: ClassArguments = ()
+    """Classes that the model decodes and that files do not have, as in speaker=theo."""
 
 
 def main(words: Sequence[str]) -> int:
@@ -39,7 +43,7 @@ def main(words: Sequence[str]) -> int:
 
     model = require(options.load(options.run), Encodes, "encoding")
     with options.computing():
-        classes = class_numbers(options.run, options.label, label_sizes(model), "the model decodes no")
+        classes = class_numbers(options.run, options.label, label_sizes(model), "the model does not decode a label")
         source = as_source(model, options.run, options.images)
         if source is None:
             codes = stack_codes(encode_arguments(model, options.run, options.images, classes))
@@ -50,6 +54,12 @@ def main(words: Sequence[str]) -> int:
     facts = {"model": fingerprint_of(model), "images": " ".join(options.images)}
     write_codes(path, codes, spaces, facts)
     n = len(next(iter(codes.values())))
-    told = "; ".join(str(space) for space in spaces)
-    emit(options.json, f"{path}: codes of {n:,} {model.signal.noun}s: {told}", path=path, n=n, spaces=[str(s) for s in spaces])
+    described = "; ".join(str(space) for space in spaces)
+    emit(
+        options.json,
+        f"{path}: codes of {n:,} {model.signal.noun}s: {described}",
+        path=path,
+        n=n,
+        spaces=[str(s) for s in spaces],
+    )
     return 0

@@ -8,33 +8,38 @@ from typing import Annotated
 
 import tyro
 
-from anamorph.cli.options import Common, RunArgument, emit, note, parse
+from anamorph.cli.options import ModelOptions, RunArgument, check_at_least, emit, note
+from anamorph.cli.parsing import parse
 
 __all__ = ["main"]
 
-SourceArgument = Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="SOURCE")]
+SourceArgument = Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[SOURCE]")]
 
 
 @dataclass(frozen=True)
-class Evaluate(Common):
-    """Measure a run by all that its model can do; write RUN/evaluation/evaluation.json and report.html. What was measured
-    once is kept: an evaluation that was interrupted goes on."""
+class Evaluate(ModelOptions):
+    """Measure a run by every metric that its model allows.
+
+    RUN/evaluation/ gets evaluation.json and report.html; an interrupted evaluation continues.
+    """
 
     run: RunArgument = tyro.MISSING
-    """The run's folder."""
+    """Folder of the run."""
     source: SourceArgument = None
-    """The images that it is held against; by default its own, held out."""
-    metrics: tuple[str, ...] = ()
-    """Only these measures, or groups of them: samples, reconstructions, latent-space, known-factors, likelihood."""
-    features: str = "auto"
-    """The network that looks (`anamorph features list`). auto: the standard ones as far as their files are at hand; else a
+    """Images to compare with. Default: the run's own held-out ones."""
+    metrics: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME...")] = ()
+    """Only these metrics, or groups of them: samples, reconstructions, latent-space, known-factors, likelihood. Default:
+    all."""
+    features: Annotated[str, tyro.conf.arg(metavar="NAME")] = "auto"
+    """Feature network of FID and others (`anamorph features list`). auto: the standard ones, if their files are there; else a
     small one, trained on these images in about a minute."""
     n: int = 5000
-    """Images, and samples, of each kind; 10,000 and more are steadier."""
+    """Number of images, and of samples, at least 2; 10,000 and more give steadier results."""
 
 
 def main(words: Sequence[str]) -> int:
     options = parse(Evaluate, "evaluate", words)
+    check_at_least(2, n=options.n)
 
     from anamorph.cli.stacked_progress import StackedProgress
     from anamorph.evaluation.evaluate import chosen, evaluate
@@ -44,25 +49,25 @@ def main(words: Sequence[str]) -> int:
 
     steps = chosen(options.metrics)
     options.apply_threads()
-    with options.computing(), StackedProgress() as tell:
-        with tell("reading images") as progress:
+    with options.computing(), StackedProgress() as report:
+        with report("reading images") as progress:
             model, data = open_for_evaluation(options.run, options.source, options.n, options.device, progress)
-        for told in data.held_out.source.notes:
-            note(told)
-        with tell("learning to look") as progress:
-            eyes = choose_networks(options.features, data.train.source, data.held_out.source, progress).to(options.device)
-        subject = evaluated_run(options.run, data, eyes, options.n, options.seed, options.device, model)
+        for text in data.held_out.source.notes:
+            note(text)
+        with report("preparing feature networks") as progress:
+            networks = choose_networks(options.features, data.train.source, data.held_out.source, progress).to(options.device)
+        evaluated = evaluated_run(options.run, data, networks, options.n, options.seed, options.device, model)
         note(
-            f"{subject.name}, {subject.settings.model} at {subject.images:,} of {subject.settings.images:,} images "
-            f"({subject.which} checkpoint), against {subject.n_real:,} of {data.split}; "
-            f"{', '.join(network.name for network in eyes.all)} looks"
+            f"{evaluated.name}, {evaluated.settings.model} at {evaluated.images:,} of {evaluated.settings.images:,} images "
+            f"({evaluated.which} checkpoint), against {evaluated.n_real:,} of {data.split}; "
+            f"features by {', '.join(network.name for network in networks.all)}"
         )
-        record, looks = evaluate(subject, steps, tell, note)
-        path = write_report(record, looks)
-    left = "\n".join(f"not measured: {name.replace('_', ' ')} ({why})" for name, why in record.left().items())
+        record, cache = evaluate(evaluated, steps, report, note)
+        path = write_report(record, cache)
+    omitted = "\n".join(f"not measured: {name.replace('_', ' ')} ({why})" for name, why in record.left().items())
     emit(
         options.json,
-        f"{plain_table(record)}\n{left}\n{path}",
+        f"{plain_table(record)}\n{omitted}\n{path}",
         path=path,
         subject=record.entry["subject"],
         protocol=record.entry["protocol"],

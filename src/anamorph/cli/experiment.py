@@ -7,12 +7,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
 import anamorph
-from anamorph.cli.options import note, parse
+from anamorph.cli.options import note
+from anamorph.cli.parsing import ADVANCED, parse
 from anamorph.core.errors import UserError, nearest
 
 __all__ = ["main"]
@@ -23,35 +24,35 @@ CHECKOUT = Path(anamorph.__file__).parents[2]
 
 @dataclass(frozen=True)
 class Experiment:
-    """Run an experiment of docs/results.md, from a checkout of the repository. An interrupted one goes on where it stopped."""
+    """Run an experiment of docs/results.md, from a checkout of the repository; an interrupted one continues."""
 
-    name: tyro.conf.Positional[str]
-    """Name of the experiment, or list."""
+    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME|list")]
+    """Name of the experiment; list: list them all."""
     out: Path | None = None
-    """Folder for its runs and results; runs/NAME by default."""
-    device: str | None = None
-    """cpu or cuda."""
-    precision: Literal["float32", "bfloat16"] | None = None
-    """Precision of the arithmetic; by default bfloat16 where it is faster."""
-    threads: int | None = None
-    """Processor threads; by default the fastest number at the moment."""
-    compile: Literal["auto", "on", "off"] = "auto"
-    """Compile the training steps."""
+    """Folder of its runs and results. Default: runs/NAME."""
     images: int | None = None
-    """Train each model on this many images instead of the experiment's own number."""
-    minutes: float | None = None
-    """CPU minutes of training per model in family-comparison; 20 by default."""
-    n: int | None = None
-    """Images and samples that are measured in family-comparison; 5,000 by default."""
-    family: Literal["fashion-mnist", "cats"] | None = None
-    """Compare only the models of these images in family-comparison."""
+    """Images to train each model on, at least 1. Default: as in docs/results.md."""
+    device: str | None = None
+    """Device to compute on: cpu, cuda, or one of several GPUs, such as cuda:1. Default: cuda if there is one."""
+    minutes: Annotated[float | None, ADVANCED] = None
+    """family-comparison: CPU minutes to train each model, above 0. Default: 20."""
+    n: Annotated[int | None, ADVANCED] = None
+    """family-comparison: number of images and samples to measure, at least 2. Default: 5,000."""
+    family: Annotated[Literal["fashion-mnist", "cats"] | None, ADVANCED] = None
+    """family-comparison: only the models of these images. Default: both."""
+    precision: Annotated[Literal["float32", "bfloat16"] | None, ADVANCED] = None
+    """Number format of the networks' arithmetic. Default: bfloat16 where it is faster."""
+    threads: Annotated[int | None, ADVANCED] = None
+    """Number of processor threads, at least 1. Default: whatever is fastest now."""
+    compile: Annotated[Literal["auto", "on", "off"], ADVANCED] = "auto"
+    """Compile the training steps. auto: where it pays off."""
 
 
 def main(words: Sequence[str]) -> int:
     options = parse(Experiment, "experiment", words)
     catalog = _catalog()
     if options.name == "list":
-        print("\n".join(f"{name:<15} {what}" for name, what in catalog.EXPERIMENTS.items()))
+        print("\n".join(f"{name:<20} {description}" for name, description in catalog.EXPERIMENTS.items()))
         return 0
     if options.name not in catalog.EXPERIMENTS:
         raise UserError(f"no experiment {options.name!r}: {nearest(options.name, catalog.EXPERIMENTS)}")
@@ -64,13 +65,13 @@ def main(words: Sequence[str]) -> int:
 
     if hasattr(os, "nice"):
         os.nice(5)
-    choice = ComputeRequest(options.device, options.precision, options.threads, COMPILED[options.compile])
+    compute = ComputeRequest(options.device, options.precision, options.threads, COMPILED[options.compile])
     out = options.out or Path("runs") / options.name
     overrides = catalog.Overrides(options.images, options.minutes, options.n, options.family)
     with Stop().listening() as stop:
-        if catalog.run_experiment(options.name, out, choice, note, overrides, stop):
+        if catalog.run_experiment(options.name, out, compute, note, overrides, stop):
             return 0
-    note(f"stopped and saved: the same command goes on from {out}")
+    note(f"stopped and saved in {out}: go on with the same command")
     return 130
 
 

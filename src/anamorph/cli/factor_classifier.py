@@ -1,4 +1,4 @@
-"""A classifier of a run's folder, that tells of what class an image is; trained when it is first needed, and kept."""
+"""A classifier of a run's labels, trained when it is first needed and kept in the run's folder."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ if TYPE_CHECKING:
     from anamorph.data.images import Images
     from anamorph.metrics.factors import FactorClassifier
 
-__all__ = ["LEARN", "factor_classifier"]
+__all__ = ["CLASSIFIER_IMAGES", "factor_classifier"]
 
-LEARN = 64_000
-"""Images that it is trained on."""
-HELD = 2000
-"""Held-out images on which it is told how often it is right."""
+CLASSIFIER_IMAGES = 64_000
+"""Images to train it on."""
+HELD_OUT_IMAGES = 2000
+"""Held-out images to measure its accuracy on."""
 
 
-def factor_classifier(run: Path, train: Images, held: Images, learn: int) -> FactorClassifier:
-    """The classifier in a run's folder, if it was trained on so many of these images; or else a new one, which is kept."""
+def factor_classifier(run: Path, train: Images, held_out: Images, images: int) -> FactorClassifier:
+    """Return the classifier in a run's folder if it was trained on this number of these images, or else train it."""
     from anamorph.metrics.factors import cached_factor_classifier
 
-    wanted = f"{learn} images, {train.fingerprint}"
-    found = cached_factor_classifier(run / "reader.safetensors", wanted, train, held, learn, HELD, note)
-    assert found is not None  # nothing stops it
-    return found[0]
+    description = f"{images} images, {train.fingerprint}"
+    trained = cached_factor_classifier(run / "reader.safetensors", description, train, held_out, images, HELD_OUT_IMAGES, note)
+    assert trained is not None  # nothing stops it
+    return trained[0]

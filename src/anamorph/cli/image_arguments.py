@@ -1,4 +1,4 @@
-"""The IMAGE arguments of commands, images or sounds: files, seed:7, data:12; and whole sources."""
+"""IMAGE arguments of commands: files, seed:7 or data:12, images or sounds; and whole sources."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from anamorph.runs import settings_of
 from anamorph.training.folder import RunFolder
 
 BATCH = 256
-"""Examples that are read at a time."""
+"""Examples encoded at a time."""
 NAME = re.compile(r"(seed|data):(?!(?:train|test|all)$)(.*)")
 
 __all__ = ["ImageArgument", "as_source", "encode_arguments", "encode_source", "open_like", "read_arguments", "stack_codes"]
@@ -45,63 +45,70 @@ class ImageArgument:
 def encode_arguments(
     model: LatentModel, run: Path, words: Sequence[str], classes: Mapping[str, int] = MappingProxyType({})
 ) -> list[ImageArgument]:
-    """What the words of a command name: seeds are drawn, everything else is read and encoded.
+    """Return the images that IMAGE arguments name, with codes: seeds are sampled, everything else is read and encoded.
 
-    classes: codes that are labels, to be taken instead of their own.
-    Raises: UserError for what is none of these, or cannot be drawn or encoded by this model.
+    Args:
+        model: the run's model.
+        run: folder of the run, for its held-out data.
+        words: the arguments.
+        classes: classes to use instead of the images' own, by label.
+
+    Raises:
+        UserError: for anything that is no image, or that the model cannot sample or encode.
     """
-    found = []
+    arguments = []
     for word, batch in _read(model, run, words):
-        kind, number = _named(word)
+        kind, number = _parse(word)
         image = batch.signals
-        drawn = _drawn(model, word, number) if kind == "seed" else None
-        codes = with_labels(drawn or require(model, Encodes, f"encoding {word}").encode(image), classes)
+        sampled = _sample(model, word, number) if kind == "seed" else None
+        codes = with_labels(sampled or require(model, Encodes, f"encoding {word}").encode(image), classes)
         codes = add_labels(model, codes, batch.labels, word)
-        found.append(ImageArgument(word if kind else Path(word).name, image, codes))
-    common = set.intersection(*(set(p.codes) for p in found)) if found else set()
-    return [ImageArgument(p.name, p.image, {name: p.codes[name] for name in p.codes if name in common}) for p in found]
+        arguments.append(ImageArgument(word if kind else Path(word).name, image, codes))
+    common = set.intersection(*(set(a.codes) for a in arguments)) if arguments else set()
+    return [ImageArgument(a.name, a.image, {name: a.codes[name] for name in a.codes if name in common}) for a in arguments]
 
 
 def read_arguments(model: LatentModel, run: Path, words: Sequence[str]) -> list[tuple[str, Tensor]]:
-    """The images [1, C, H, W] or sounds [1, C, T] that the words of a command name, each with its word; seeds are drawn.
+    """Return the images [1, C, H, W] or sounds [1, C, T] that IMAGE arguments name, each with its argument.
 
-    Raises: UserError for what is none of these, or cannot be drawn.
+    Raises:
+        UserError: for anything that is no image, or that the model cannot sample.
     """
     return [(word, batch.signals) for word, batch in _read(model, run, words)]
 
 
 def _read(model: LatentModel, run: Path, words: Sequence[str]) -> list[tuple[str, Batch]]:
     device = next(model.parameters()).device
-    held = cache(lambda: preview_data(settings_of(RunFolder(run))))
-    found = []
+    held_out = cache(lambda: preview_data(settings_of(RunFolder(run))))
+    batches = []
     for word in words:
-        kind, number = _named(word)
+        kind, number = _parse(word)
         if kind == "seed":
-            batch = Batch(model.decode(_drawn(model, word, number)))
+            batch = Batch(model.decode(_sample(model, word, number)))
         else:
-            batch = _held_out(model, held(), word, number) if kind == "data" else Batch(_file(model, word))
-        found.append((word, batch.to(device)))
-    return found
+            batch = _held_out(model, held_out(), word, number) if kind == "data" else Batch(_file(model, word))
+        batches.append((word, batch.to(device)))
+    return batches
 
 
-def _named(word: str) -> tuple[str, str]:
-    """seed or data, and what is behind the colon; or nothing, for a file."""
-    found = NAME.fullmatch(word)
-    return (found[1], found[2]) if found else ("", "")
+def _parse(word: str) -> tuple[str, str]:
+    """Split seed:7 or data:12 at its colon; a file gives two empty texts."""
+    match = NAME.fullmatch(word)
+    return (match[1], match[2]) if match else ("", "")
 
 
-def _drawn(model: LatentModel, word: str, number: str) -> Codes:
+def _sample(model: LatentModel, word: str, number: str) -> Codes:
     device = next(model.parameters()).device
     return require(model, Samples, word).sample_codes(1, Seeded(_number(word, number), "seed", device=device))
 
 
-def stack_codes(picked: Sequence[ImageArgument]) -> Codes:
-    """The codes of several examples, [n, ...]."""
-    return concatenate([p.codes for p in picked])
+def stack_codes(arguments: Sequence[ImageArgument]) -> Codes:
+    """Return the codes of several examples as one batch [n, ...]."""
+    return concatenate([argument.codes for argument in arguments])
 
 
 def encode_source(model: Encodes, source: Dataset, n: int) -> tuple[Codes, dict[str, Tensor]]:
-    """The codes of a source's first n examples, and their labels, [n, ...]; with progress."""
+    """Encode the first n examples of a source, showing progress; return codes and labels [n, ...]."""
     device, codes, labels = next(model.parameters()).device, [], []
     with report_progress("encoding") as progress:
         for start in range(0, n, BATCH):
@@ -114,27 +121,27 @@ def encode_source(model: Encodes, source: Dataset, n: int) -> tuple[Codes, dict[
 
 def _number(word: str, number: str) -> int:
     if not number.isdigit():
-        raise UserError(f"{word!r}: wanted a whole number behind the colon, as in seed:7 or data:12")
+        raise UserError(f"{word!r} needs a whole number behind the colon, as in seed:7 or data:12")
     return int(number)
 
 
 def _held_out(model: LatentModel, data: Dataset, word: str, number: str) -> Batch:
-    """An example of the run's own, at the level that the model has grown to."""
+    """Return a held-out example of the run, at the level that the model has grown to."""
     if _number(word, number) >= data.size:
-        raise UserError(f"{word}: the run has {data.size} such {data.signal.noun}s, numbered from 0")
+        raise UserError(f"{word}: the run has {data.size} held-out {data.signal.noun}s, data:0 to data:{data.size - 1}")
     return data.take(int(number), 1, level_of(model, data.signal))
 
 
 def _file(model: LatentModel, word: str) -> Tensor:
     signal = model.signal
     x, notes = read_images([word], signal) if isinstance(signal, Image) else read_sounds([word], signal)
-    for told in notes:
-        note(told)
+    for text in notes:
+        note(text)
     return x
 
 
 def as_source(model: LatentModel, run: Path, words: Sequence[str]) -> Dataset | None:
-    """The held-out examples of the source that a single word names, read as the run's own; None if it names one example."""
+    """Return the held-out examples of a source, if the only word names one; None if the words name examples."""
     if len(words) != 1 or NAME.fullmatch(words[0]):
         return None
     name, _ = split_of(words[0])
@@ -145,14 +152,17 @@ def as_source(model: LatentModel, run: Path, words: Sequence[str]) -> Dataset | 
 
 
 def open_like(model: LatentModel, run: Path, source: str, split: str) -> Dataset:
-    """A source's examples, read as the run's own: their size, or their rate and length, and what their names say.
+    """Open a source with the run's size, sample rate, length and name pattern.
 
-    Raises: UserError if they are of another kind.
+    Raises:
+        UserError: if its examples are of another kind of signal.
     """
-    wanted = replace(ReadOptions.like(model.signal), name_pattern=settings_of(RunFolder(run)).name_pattern)
-    opened = open_source(source, wanted, split=split, seed=None)
+    options = replace(ReadOptions.like(model.signal), name_pattern=settings_of(RunFolder(run)).name_pattern)
+    opened = open_source(source, options, split=split, seed=None)
     if type(opened.signal) is not type(model.signal):
-        raise UserError(f"{source} holds {opened.signal.noun}s, and this is a model of {model.signal.noun}s of {model.signal}")
-    for told in opened.notes:
-        note(told)
+        raise UserError(
+            f"{source} holds {opened.signal.noun}s, and this is a model of {model.signal.noun}s: choose a source of those"
+        )
+    for text in opened.notes:
+        note(text)
     return opened

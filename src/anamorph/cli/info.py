@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from anamorph.cli.options import RunArgument, emit, parse
+from anamorph.cli.options import RunArgument, emit
+from anamorph.cli.parsing import parse
 
 if TYPE_CHECKING:
     from anamorph.training.folder import RunFolder
@@ -16,16 +17,16 @@ __all__ = ["main"]
 
 @dataclass(frozen=True)
 class Info:
-    """What a run is, and how far it has come."""
+    """Describe a run: its model, data, settings and progress."""
 
     run: RunArgument
-    """The run's folder."""
+    """Folder of the run."""
     json: bool = False
     """Print the result as JSON."""
 
 
-def _used(folder: RunFolder) -> dict[str, Any]:
-    """The checkpoint that other commands use; nothing, if there is none yet."""
+def _checkpoint(folder: RunFolder) -> dict[str, Any]:
+    """Return the checkpoint that other commands use; empty if there is none yet."""
     return folder.checkpoint_in_use() if folder.checkpoint_files() else {}
 
 
@@ -42,12 +43,12 @@ def main(words: Sequence[str]) -> int:
     folder = RunFolder(options.run)
     settings = settings_of(folder)
     model, _ = build_run_model(settings)
-    found = model_entry(settings.model)
+    entry = model_entry(settings.model)
     progress = folder.progress()
     seen, level = int(progress["images"]), stage_of_checkpoint(progress, settings.schedule).level
     last = folder.metrics()[-1:]
     facts = {
-        "model": f"{settings.model}: {found.title} ({found.paper})",
+        "model": f"{settings.model}: {entry.title} ({entry.paper})",
         "parameters": f"{sum(p.numel() for p in model.parameters()):,}",
         "signal": f"{settings.signal}",
         "spaces": "; ".join(str(space) for space in model.spaces),
@@ -56,7 +57,9 @@ def main(words: Sequence[str]) -> int:
         "codes of": f"{settings.first_stage.model} in {settings.codes_of}" if settings.first_stage else "",
         "source": settings.source or "imported, none yet",
         "seen": f"{seen:,} of {settings.images:,} {settings.signal.noun}s",
-        "used": f"{used['which']} checkpoint, at {used['images']:,} {settings.signal.noun}s" if (used := _used(folder)) else "",
+        "used": f"{used['which']} checkpoint, at {used['images']:,} {settings.signal.noun}s"
+        if (used := _checkpoint(folder))
+        else "",
         "machine": str(settings.compute),
         "seed": str(settings.seed),
         "checkpoints": str(len(folder.checkpoint_files())),

@@ -9,36 +9,35 @@ from typing import Annotated
 
 import tyro
 
-from anamorph.cli.options import Common, RunArgument, emit, parse, report_progress
-from anamorph.core.errors import UserError
+from anamorph.cli.options import Common, RunArgument, check_at_least, emit, report_progress
+from anamorph.cli.parsing import parse
 
 __all__ = ["main"]
 
 
 @dataclass(frozen=True)
 class Inpaint(Common):
-    """Draw a part of an image anew, several times, with a model that has a prior over its codes."""
+    """Sample a part of an image anew, several times, from a prior over its codes."""
 
     run: RunArgument = tyro.MISSING
-    """The folder of a prior's run."""
+    """Folder of a prior's run."""
     image: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="IMAGE")] = tyro.MISSING
-    """A file, seed:7 or data:12."""
-    mask: Path = tyro.MISSING
-    """An image file of the same shape: white where it is to be drawn anew, black where it is to stay."""
+    """File, seed:7 or data:12."""
+    mask: Annotated[Path, tyro.conf.arg(metavar="FILE")] = tyro.MISSING
+    """Image file of the same shape: white where the image is sampled anew, black where it is kept."""
     n: int = 6
-    """How many draws."""
+    """Number of samples, at least 1."""
     temperature: float = 1.0
-    """Below 1, likelier codes are preferred; above, less likely ones."""
+    """Divide the logits of codes by this, above 0; below 1, likelier codes are preferred."""
     top_k: int | None = None
-    """Draw each code from so many of the likeliest."""
+    """Sample each code from only the k likeliest, at least 1. Default: all."""
     top_p: float | None = None
-    """Draw each code from the likeliest that make up this share."""
+    """Sample each code from the likeliest with this total probability, above 0 and at most 1. Default: all."""
 
 
 def main(words: Sequence[str]) -> int:
     options = parse(Inpaint, "inpaint", words)
-    if options.n < 1:
-        raise UserError(f"--n must be at least 1, got {options.n}")
+    check_at_least(1, n=options.n, top_k=options.top_k)
 
     from dataclasses import replace
 
@@ -54,19 +53,19 @@ def main(words: Sequence[str]) -> int:
     from anamorph.figures.grid import Row
     from anamorph.figures.show import show
 
-    taste = SamplingSettings(options.temperature, options.top_k, options.top_p)
-    model = require(options.load(options.run), HasPrior, "drawing a part of an image anew")
+    sampling = SamplingSettings(options.temperature, options.top_k, options.top_p)
+    model = require(options.load(options.run), HasPrior, "inpainting")
     signal = require_image(model.signal, "inpainting")
     mask, _ = read_images([options.mask], replace(signal, channels=1))
-    redrawn = mask[0, 0] > 0
-    with options.computing(), report_progress("drawing codes") as progress:
-        (picked,) = encode_arguments(model, options.run, [options.image])
+    resampled = mask[0, 0] > 0
+    with options.computing(), report_progress("sampling codes") as progress:
+        (original,) = encode_arguments(model, options.run, [options.image])
         random = Seeded(options.seed, "inpaint", device=options.device)
-        codes = inpaint(model, picked.codes, redrawn.to(options.device), options.n, random, taste, progress)
-        drawn = model.decode(codes).float()
-    left = torch.where(redrawn.to(picked.image.device), torch.zeros_like(picked.image), picked.image)
-    rows = [Row("image", picked.image), Row("what stays", left), Row("drawn anew", drawn)]
+        codes = inpaint(model, original.codes, resampled.to(options.device), options.n, random, sampling, progress)
+        samples = model.decode(codes).float()
+    kept = torch.where(resampled.to(original.image.device), torch.zeros_like(original.image), original.image)
+    rows = [Row("image", original.image), Row("kept", kept), Row("samples", samples)]
     path = options.out or options.run / "inpaint.png"
     show(path, signal, rows)
-    emit(options.json, f"{path}: {options.n} draws of a part of {picked.name}", path=path, n=options.n)
+    emit(options.json, f"{path}: {options.n} samples of a part of {original.name}", path=path, n=options.n)
     return 0

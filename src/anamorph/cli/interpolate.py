@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from anamorph.cli.options import Common, ImageArguments, RunArgument, emit, parse
+from anamorph.cli.options import Common, ImageArguments, LayersArgument, RunArgument, check_at_least, emit
+from anamorph.cli.parsing import parse
 from anamorph.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -18,38 +19,37 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-MOST = 12
-"""Images in the picture of a strip; a film has all of them."""
+MAX_SHOWN = 12
+"""Images in the picture of a strip, at most; a video has all of them."""
 
 
 @dataclass(frozen=True)
 class Interpolate(Common):
-    """Go from one image to another through the latent space: a strip between two images, a grid between four."""
+    """Interpolate between images in the latent space: a strip between two, a grid between four."""
 
     run: RunArgument = tyro.MISSING
-    """The run's folder."""
+    """Folder of the run."""
     images: ImageArguments = ()
-    """Two or four of: files, seed:7, data:12."""
+    """Two or four files, seed:7 or data:12."""
     steps: int = 8
-    """Images from one end to the other, both included."""
+    """Images from one end to the other, both included, at least 2."""
     space: Literal["w", "z"] = "w"
-    """w: along a line between codes. z: along a great arc, between the noises that seeds draw and the model maps; or between
-    the codes of a model that maps none."""
-    layers: str = "all"
-    """Only these layers go over, the others stay as in the first image: coarse, middle, fine, all, 0-3 or 0-1,6."""
+    """Space to interpolate in. w: along a line between codes. z: along a great arc, between the z of two seeds; for models
+    without a mapping network, between any codes."""
+    layers: LayersArgument = "all"
+    """Interpolate only these layers, and keep the others of the first image: coarse, middle, fine, all, 0-3 or 0-1,6."""
     video: Path | None = None
-    """Also write a film of a strip, forth and back: .webp, .png, or .mp4 (needs anamorph[video]); 50 --steps make 4 seconds."""
+    """Also write a strip as a video that goes there and back: .webp, .png, or .mp4 (needs anamorph[video]); 50 --steps take
+    4 seconds."""
 
 
 def main(words: Sequence[str]) -> int:
     options = parse(Interpolate, "interpolate", words)
     if len(options.images) not in (2, 4):
         raise UserError(f"interpolate between two images, or four (the corners of a grid); got {len(options.images)}")
-
     if options.video and len(options.images) != 2:
-        raise UserError("a film goes between two images: leave out --video, or two of the images")
-    if options.steps < 2:
-        raise UserError(f"an interpolation has at least 2 steps, got {options.steps}")
+        raise UserError("a video goes between two images: leave out --video, or two of the images")
+    check_at_least(2, steps=options.steps)
 
     import torch
 
@@ -66,7 +66,7 @@ def main(words: Sequence[str]) -> int:
         check_kind(options.video)
     model = options.load(options.run)
     if options.video:
-        require_image(model.signal, "a film")
+        require_image(model.signal, "a video")
     with options.computing():
         if options.space == "z":
             codes = _through_z(model, options)
@@ -79,15 +79,15 @@ def main(words: Sequence[str]) -> int:
             codes = mix({name: value[:1].expand_as(value) for name, value in codes.items()}, codes, layers, model.spaces)
         images = decode_in_chunks(model, codes)
     path = options.out or options.run / "interpolate.png"
-    few = len(options.images) == 2 and len(images) > MOST
-    shown = images[torch.linspace(0, len(images) - 1, MOST).round().long()] if few else images
+    few = len(options.images) == 2 and len(images) > MAX_SHOWN
+    shown = images[torch.linspace(0, len(images) - 1, MAX_SHOWN).round().long()] if few else images
     written = show_all(path, model.signal, shown, columns=min(options.steps, len(shown)))
-    film = ""
+    video = ""
     if options.video:
         save_video(options.video, images)
-        film = f"; {options.video}: all of them as a film"
-    told = f"{written}: {len(shown)} of {len(images)} {model.signal.noun}s between {', '.join(options.images)}{film}"
-    emit(options.json, told, **written.facts, n=len(images), video=options.video)
+        video = f"; {options.video}: all of them as a video"
+    text = f"{written}: {len(shown)} of {len(images)} {model.signal.noun}s between {', '.join(options.images)}{video}"
+    emit(options.json, text, **written.facts, n=len(images), video=options.video)
     return 0
 
 
@@ -101,14 +101,16 @@ def _through_z(model: LatentModel, options: Interpolate) -> Codes:
 
     words = options.images
     if len(words) != 2:
-        raise UserError("in z one can only go between two images")
+        raise UserError("interpolation in z is between two images: leave out two, or use --space w")
     t = torch.linspace(0, 1, options.steps, device=options.device)
     if not isinstance(model, HasMapping):
         name = code_space(require(model, Samples, "interpolation in z")).name
         a, b = (p.codes[name][0] for p in encode_arguments(model, options.run, words))
         return {name: slerp(a, b, t)}
     if not all(word.startswith("seed:") and word[5:].isdigit() for word in words):
-        raise UserError("in z one can only go between two seeds, as in seed:1 seed:2: images have no known z; use --space w")
+        raise UserError(
+            "interpolation in z is between two seeds, as in seed:1 seed:2, since images have no known z: or use --space w"
+        )
     a, b = (Seeded(int(word[5:]), "seed", device=options.device).normal(1, *model.z_space.shape)[0] for word in words)
     one = {name: torch.zeros(options.steps, dtype=torch.long, device=options.device) for name in model.classes}
     return model.map(slerp(a, b, t), one)

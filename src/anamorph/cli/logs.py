@@ -1,4 +1,4 @@
-"""Further places to log to: TensorBoard, Weights & Biases."""
+"""Further places to log to: TensorBoard and Weights & Biases."""
 
 from __future__ import annotations
 
@@ -6,23 +6,38 @@ import hashlib
 import importlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
-from anamorph.cli.train import Logs
 from anamorph.core.config import to_plain
 from anamorph.core.errors import UserError
-from anamorph.runs import Settings
-from anamorph.training.folder import RunFolder
 
-__all__ = ["check_logs", "open_logs"]
+if TYPE_CHECKING:
+    from anamorph.runs import Settings
+    from anamorph.training.folder import RunFolder
+
+__all__ = ["Logs", "check_logs", "open_logs"]
 
 Log = Callable[[dict[str, Any]], None]
 
 
+@dataclass(frozen=True)
+class Logs:
+    """Further places to log to, beside metrics.jsonl."""
+
+    tensorboard: bool = False
+    """Also write TensorBoard events into the run's folder (needs anamorph[tensorboard])."""
+    wandb: bool = False
+    """Also log to Weights & Biases (needs anamorph[wandb])."""
+
+
 def check_logs(logs: Logs) -> None:
-    """Raises: UserError if what was asked for is not installed."""
-    wanted = {"tensorboard": logs.tensorboard, "wandb": logs.wandb}
-    for name in [name for name, asked in wanted.items() if asked]:
+    """Check that the packages are installed.
+
+    Raises:
+        UserError: for a package that is not.
+    """
+    for name in [name for name, enabled in asdict(logs).items() if enabled]:
         try:
             importlib.import_module(name)
         except ImportError as error:
@@ -31,17 +46,17 @@ def check_logs(logs: Logs) -> None:
 
 @contextmanager
 def open_logs(logs: Logs, folder: RunFolder, settings: Settings) -> Iterator[Log]:
-    """Yields a function that takes each line of the log to wherever was asked for."""
+    """Yield a function that writes a line of the log to every further place."""
     with ExitStack() as stack:
-        places: list[Log] = []
+        writers: list[Log] = []
         if logs.tensorboard:
-            places.append(stack.enter_context(_tensorboard(folder)))
+            writers.append(stack.enter_context(_tensorboard(folder)))
         if logs.wandb:
-            places.append(stack.enter_context(_wandb(folder, settings)))
+            writers.append(stack.enter_context(_wandb(folder, settings)))
 
         def log(record: dict[str, Any]) -> None:
-            for place in places:
-                place(record)
+            for write in writers:
+                write(record)
 
         yield log
 
@@ -54,7 +69,7 @@ def _scalars(record: dict[str, Any]) -> dict[str, float]:
 def _tensorboard(folder: RunFolder) -> Iterator[Log]:
     from torch.utils.tensorboard import SummaryWriter
 
-    # What a killed training had logged beyond its last checkpoint is logged again: the older events are taken back.
+    # A resumed training repeats the steps since its last checkpoint: their earlier events are purged.
     writer = SummaryWriter(str(folder.path / "tensorboard"), purge_step=folder.images_seen() + 1)
 
     def log(record: dict[str, Any]) -> None:
@@ -72,9 +87,9 @@ def _wandb(folder: RunFolder, settings: Settings) -> Iterator[Log]:
     import wandb
 
     started = f"{folder.path.name}/{folder.config()['created']}"
-    name = hashlib.blake2b(started.encode(), digest_size=8).hexdigest()  # so that a resumed training goes on in the same run
-    facts = {"id": name, "resume": "allow", "config": to_plain(settings)}
-    run = wandb.init(project="anamorph", name=folder.path.name, dir=str(folder.path), **facts)
+    run_id = hashlib.blake2b(started.encode(), digest_size=8).hexdigest()  # so that a resumed training continues its run there
+    options = {"id": run_id, "resume": "allow", "config": to_plain(settings)}
+    run = wandb.init(project="anamorph", name=folder.path.name, dir=str(folder.path), **options)
     try:
         yield lambda record: run.log({"images": record["images"], **_scalars(record)})
     finally:

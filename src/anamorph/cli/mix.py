@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from anamorph.cli.options import Common, RunArgument, emit, parse
+from anamorph.cli.options import Common, RunArgument, emit
+from anamorph.cli.parsing import ADVANCED, parse
 from anamorph.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,20 +26,22 @@ __all__ = ["main"]
 
 @dataclass(frozen=True)
 class Mix(Common):
-    """A table of mixed images: each cell is its column's image with some layers of its row's."""
+    """Mix images in a table: each cell is its column's image with some layers of its row's image."""
 
     run: RunArgument = tyro.MISSING
-    """The run's folder."""
-    rows: tuple[str, ...] = ()
-    """The sources: files, seed:7, data:12; several at once are joined by +, as in seed:1+seed:2, one for each of --layers."""
-    columns: tuple[str, ...] = ()
-    """What is changed: files, seed:7, data:12."""
-    layers: tuple[str, ...] = ()
-    """The layers that come from the source: coarse (by default), middle, fine, all, 0-3 or 0-1,6; one of these per source."""
+    """Folder of the run."""
+    rows: Annotated[tuple[str, ...], tyro.conf.arg(metavar="IMAGE...")] = ()
+    """Images that give layers: files, seed:7 or data:12. Several for one row are joined by +, as in seed:1+seed:2, one for
+    each of --layers."""
+    columns: Annotated[tuple[str, ...], tyro.conf.arg(metavar="IMAGE...")] = ()
+    """Images that take layers: files, seed:7 or data:12."""
+    layers: Annotated[tuple[str, ...], tyro.conf.arg(metavar="LAYERS...")] = ()
+    """Layers taken from the row's image: coarse, middle, fine, all, 0-3 or 0-1,6; one for each image of a row. Default:
+    coarse."""
     share: float | None = None
-    """For models without layers: how far to go from the column's code to the row's, 0 to 1; half the way by default."""
-    statistics: bool = False
-    """Also draw how far other styles, and other noise, move the statistics of 64 drawn images' features."""
+    """Blend codes without layers: the share of the row's code, 0 to 1. Default: 0.5."""
+    statistics: Annotated[bool, ADVANCED] = False
+    """Also chart how far other styles, and other noise, move the feature statistics of 64 sampled images."""
 
 
 def main(words: Sequence[str]) -> int:
@@ -53,38 +56,40 @@ def main(words: Sequence[str]) -> int:
     from anamorph.figures.show import show
 
     model = options.load(options.run)
-    ways = _ways(model, options)
+    mixers = _mixers(model, options)
     sources = [row.split("+") for row in options.rows]
-    if any(len(names) != len(ways) for names in sources):
-        raise UserError(f"a row has one source for each of --layers; got {', '.join(options.rows)} for {len(ways)}")
+    if any(len(names) != len(mixers) for names in sources):
+        raise UserError(
+            f"a row has one image for each of --layers, joined by +; got --rows {' '.join(options.rows)} for {len(mixers)} "
+            f"ranges of layers"
+        )
     with options.computing():
-        picked = encode_arguments(model, options.run, [name for names in sources for name in names] + list(options.columns))
-        columns = picked[-len(options.columns) :]
+        encoded = encode_arguments(model, options.run, [name for names in sources for name in names] + list(options.columns))
+        columns = encoded[-len(options.columns) :]
         _, codes = every_pair(stack_codes(columns[:1] * len(sources)), stack_codes(columns))
-        for i, way in enumerate(ways):
-            rows, _ = every_pair(stack_codes(picked[i : -len(columns) : len(ways)]), stack_codes(columns))
-            codes = way(codes, rows)
+        for i, mixer in enumerate(mixers):
+            rows, _ = every_pair(stack_codes(encoded[i : -len(columns) : len(mixers)]), stack_codes(columns))
+            codes = mixer(codes, rows)
         images = decode_in_chunks(model, codes)
     width = len(columns)
-    heads = [[p.image[0] for p in picked[i * len(ways) : (i + 1) * len(ways)]] for i in range(len(sources))]
-    blank: list[Tensor | None] = [None] * len(ways)
+    heads = [[p.image[0] for p in encoded[i * len(mixers) : (i + 1) * len(mixers)]] for i in range(len(sources))]
+    blank: list[Tensor | None] = [None] * len(mixers)
     lines = [Row("", [*blank, *(c.image[0] for c in columns)])]
     lines += [
         Row(name, [*head, *images[i * width : (i + 1) * width]])
         for i, (name, head) in enumerate(zip(options.rows, heads, strict=True))
     ]
+    title = f"layers {', '.join(options.layers or ('coarse',))} from the left, the others from above"
+    title = title if _layered(model) else "between left and above"
     path = options.out or options.run / "mix.png"
-    what = f"layers {', '.join(options.layers or ('coarse',))} from the left, the others from above"
-    what = what if _layered(model) else "between left and above"
-    path = options.out or options.run / "mix.png"
-    written = show(path, model.signal, lines, what)
+    written = show(path, model.signal, lines, title)
     facts: dict[str, object] = {**written.facts, "n": len(images)}
     if options.statistics:
         chart = path.with_stem(f"{path.stem}-statistics")
         with options.computing():
             facts |= {"statistics": _statistics(model, chart, options), "chart": chart}
-        what = f"{what}; {chart}: how far styles and noise move images' features"
-    emit(options.json, f"{written}: {len(images)} mixed {model.signal.noun}s, {what}", **facts)
+        title = f"{title}; {chart}: how far styles and noise move images' features"
+    emit(options.json, f"{written}: {len(images)} mixed {model.signal.noun}s, {title}", **facts)
     return 0
 
 
@@ -92,8 +97,8 @@ def _layered(model: LatentModel) -> bool:
     return any(space.layered for space in model.spaces)
 
 
-def _ways(model: LatentModel, options: Mix) -> list[Callable[[Codes, Codes], Codes]]:
-    """How codes take up each source of a row: some of its layers, or a share of the way to it."""
+def _mixers(model: LatentModel, options: Mix) -> list[Callable[[Codes, Codes], Codes]]:
+    """Return a function of (codes, source) for each image of a row, which gives codes some layers or a share of the source."""
     from anamorph.edit.layers import layers_among
     from anamorph.edit.mix import lerp_towards
 
@@ -102,7 +107,7 @@ def _ways(model: LatentModel, options: Mix) -> list[Callable[[Codes, Codes], Cod
         return [lambda codes, source: lerp_towards(codes, source, share)]
     ranges = [layers_among(text, model.spaces) for text in options.layers or ("coarse",)]
     if options.share is not None:
-        raise UserError("--share is for models without layers; of this one, choose --layers")
+        raise UserError("--share is for models without layers; this one has layers: leave out --share, or choose --layers")
     return [partial(_mixed, model, layers) for layers in ranges]
 
 
@@ -121,13 +126,13 @@ def _statistics(model: LatentModel, path: Path, options: Mix) -> dict[str, dict[
     from anamorph.figures.bars import save_bars
     from anamorph.metrics.style_statistics import moved
 
-    drawer = require(model, Samples, "drawing images for statistics")
+    sampler = require(model, Samples, "sampling images for --statistics")
     groups = {name: layers for name, layers in layer_groups(layered(model.spaces).shape[0]).items() if layers}
-    codes, others = (drawer.sample_codes(64, Seeded(options.seed, name, device=options.device)) for name in ("one", "other"))
+    codes, others = (sampler.sample_codes(64, Seeded(options.seed, name, device=options.device)) for name in ("one", "other"))
     changed = {f"{name} styles": decode_in_chunks(model, mix(codes, others, groups[name], model.spaces)) for name in groups}
     if isinstance(model, HasNoise) and model.fixed_noise:
         random, maps = Seeded(options.seed, "noise", device=options.device), tuple(range(len(model.fixed_noise)))
         changed["noise"] = decode_in_chunks(model, {**codes, **sample_noise(64, model.spaces, random, maps)})
-    found = moved(decode_in_chunks(model, codes), changed)
-    save_bars(path, found, "How far a change moves images' features (1: to another image)")
-    return found
+    distances = moved(decode_in_chunks(model, codes), changed)
+    save_bars(path, distances, "How far a change moves images' features (1: to another image)")
+    return distances

@@ -1,75 +1,79 @@
-"""What the commands have in common: parsing, the options that all of them take, and how they print."""
+"""Options that several commands take, and how commands print."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
+from anamorph.cli.parsing import ADVANCED
 from anamorph.core.errors import UserError
 
 if TYPE_CHECKING:
     from anamorph.core.model import LatentModel
 
 __all__ = [
+    "ClassArguments",
     "Common",
     "ImageArguments",
+    "LayersArgument",
+    "ModelOptions",
     "RunArgument",
+    "SizeArgument",
     "Sound",
+    "check_at_least",
     "emit",
     "note",
     "note_checkpoint",
-    "parse",
     "parse_size",
     "report_progress",
 ]
 
-T = TypeVar("T")
-
 RunArgument = Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]
 ImageArguments = Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="IMAGE...")]
+ClassArguments = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE...")]
+LayersArgument = Annotated[str, tyro.conf.arg(metavar="LAYERS")]
+SizeArgument = Annotated[str | None, tyro.conf.arg(metavar="SIZE")]
 
 
 @dataclass(frozen=True)
 class Sound:
     """How sounds are read."""
 
-    sample_rate: int | None = None
-    """Read sounds at this rate in hertz; by default their own, or the lowest of them."""
-    window: str | None = None
-    """Cut sounds into windows of so many samples, as in 8192, or seconds, as in 0.5s; by default about one second."""
-    hop: str | None = None
-    """From one window to the next, in samples or seconds; by default a window."""
-    name_pattern: str = ""
-    """What the names of files tell, as in "{digit}_{speaker}_*" for 7_jackson_32.wav: labels, instead of sub-folders' names."""
+    sample_rate: Annotated[int | None, tyro.conf.arg(metavar="HERTZ")] = None
+    """Resample sounds to this rate, in hertz. Default: their own rate, or the lowest of several."""
+    window: Annotated[str | None, tyro.conf.arg(metavar="LENGTH")] = None
+    """Cut sounds into windows of this length, in samples (8192) or seconds (0.5s). Default: about one second."""
+    hop: Annotated[str | None, tyro.conf.arg(metavar="LENGTH")] = None
+    """Distance between the starts of two windows, in samples or seconds. Default: the length of a window."""
+    name_pattern: Annotated[str, tyro.conf.arg(metavar="PATTERN")] = ""
+    """Read labels from file names, as in "{digit}_{speaker}_*" for 7_jackson_32.wav. Default: the names of sub-folders."""
 
 
 @dataclass(frozen=True)
-class Common:
-    """Options of every command that uses a trained model."""
+class ModelOptions:
+    """Options of every command that computes with a trained model."""
 
-    out: Path | None = None
-    """Where to write; by default a file in the run's folder."""
     seed: int = 0
-    """Of all random numbers."""
-    device: str = "cpu"
-    """cpu, or cuda."""
-    threads: int | None = None
-    """Processor threads; by default all."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the arithmetic."""
+    """Seed of all random numbers, at least 0."""
     json: bool = False
     """Print the result as JSON."""
+    device: Annotated[str, ADVANCED] = "cpu"
+    """Device to compute on: cpu, cuda, or one of several GPUs, such as cuda:1."""
+    threads: Annotated[int | None, ADVANCED] = None
+    """Number of processor threads, at least 1. Default: all."""
+    precision: Annotated[Literal["float32", "bfloat16"], ADVANCED] = "float32"
+    """Number format of the network's arithmetic."""
 
     def apply_threads(self) -> None:
-        """Compute as asked for from now on."""
+        """Set threads and precision for everything computed from now on."""
         import torch
 
         from anamorph.training.autotune import apply_compute_settings
@@ -79,7 +83,7 @@ class Common:
         apply_compute_settings(ComputeSettings(self.device, self.precision, threads))
 
     def load(self, run: Path) -> LatentModel:
-        """The run's model, on the device asked for."""
+        """Load a run's model onto --device."""
         from anamorph.runs import load
 
         self.apply_threads()
@@ -89,7 +93,7 @@ class Common:
 
     @contextmanager
     def computing(self) -> Iterator[None]:
-        """Without gradients, in the precision asked for."""
+        """Compute without gradients, in --precision."""
         import torch
 
         device = torch.device(self.device).type
@@ -97,51 +101,30 @@ class Common:
             yield
 
 
+@dataclass(frozen=True)
+class Common(ModelOptions):
+    """Options of every command that writes a file made with a trained model."""
+
+    out: Path | None = None
+    """File to write. Default: a file in the run's folder."""
+
+
 def note_checkpoint(run: Path) -> None:
-    """Tell if a run is used as it was when it did best, and not as it is now."""
+    """Print which checkpoint is used, if it is the best one instead of the latest."""
     from anamorph.training.folder import RunFolder
 
     folder = RunFolder(run)
     if folder.best.is_file():
         used = folder.checkpoint_in_use()
-        note(f"{run} as it was at {used['images']:,} of {folder.images_seen():,} images: the {used['which']}")
-
-
-def parse(kind: type[T], command: str, words: Sequence[str], about: str = "") -> T:
-    """Options from the command line; on `--help` or a mistake, tells and exits."""
-    return tyro.cli(
-        kind,
-        prog=f"anamorph {command}",
-        args=_gathered(kind, words),
-        description=about or kind.__doc__,
-        config=(tyro.conf.FlagCreatePairsOff,),
-    )
-
-
-def _gathered(kind: type, words: Sequence[str]) -> list[str]:
-    """The words, with the values of an option that takes several and is given more than once behind its first occurrence: of
-    `--label digit=7 --label speaker=theo`, only the last would count."""
-    fields = dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ()
-    several = {f"--{field.name.replace('_', '-')}" for field in fields if ", ...]" in str(field.type)}
-    current: list[str] = []
-    parts, first = [current], dict[str, list[str]]()
-    for word in words:
-        if not word.startswith("--"):
-            current.append(word)
-            continue
-        name, *value = word.split("=", 1)
-        current = first.get(name, [name, *value] if name in several else [word])
-        if name in first:
-            current += value
-        else:
-            parts.append(current)
-        if name in several:
-            first[name] = current
-    return [word for part in parts for word in part]
+        note(f"using the checkpoint of {run} at {used['images']:,} of {folder.images_seen():,} images: {used['which']}")
 
 
 def parse_size(text: str | None) -> tuple[int, int] | None:
-    """64 or 64x48 (height x width)."""
+    """Return height and width of a size such as 64 or 64x48.
+
+    Raises:
+        UserError: for any other text.
+    """
     if text is None:
         return None
     try:
@@ -153,13 +136,24 @@ def parse_size(text: str | None) -> tuple[int, int] | None:
     return sides[0], sides[-1]
 
 
+def check_at_least(least: int, **options: int | None) -> None:
+    """Check that options, by name, are at least so large; None is not checked.
+
+    Raises:
+        UserError: for the first that is smaller.
+    """
+    for name, value in options.items():
+        if value is not None and value < least:
+            raise UserError(f"--{name.replace('_', '-')} must be at least {least}, got {value}")
+
+
 def note(text: str) -> None:
-    """Something to know, on the error stream, so that results can be piped."""
+    """Print to the error stream, so that results can be piped."""
     print(text, file=sys.stderr, flush=True)
 
 
 def emit(as_json: bool, text: str, **facts: Any) -> None:
-    """The result of a command, for people or as JSON."""
+    """Print the result of a command, as text or as JSON."""
     print(json.dumps(facts, default=_plain) if as_json else text, flush=True)
 
 
@@ -168,13 +162,13 @@ def _plain(value: Any) -> Any:
 
 
 @contextmanager
-def report_progress(what: str) -> Iterator[Any]:
-    """Yields a function of (done, total) that shows progress with the time left, once it has taken a second."""
+def report_progress(title: str) -> Iterator[Any]:
+    """Show progress with the time left, on a terminal; yields a function of (done, total)."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn(title), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=None)
+        task = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -4,31 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import tyro
 
-from anamorph.cli.options import Common, ImageArguments, RunArgument, emit, parse
+from anamorph.cli.options import ClassArguments, Common, ImageArguments, RunArgument, check_at_least, emit
+from anamorph.cli.parsing import parse
 
 __all__ = ["main"]
 
 
 @dataclass(frozen=True)
 class Reconstruct(Common):
-    """Encode and decode images or sounds; write them above their reconstructions as one picture (sounds as WAV files, too), and
-    tell the error of each."""
+    """Encode and decode images or sounds, and measure the error of each.
+
+    Originals and reconstructions are written as one picture; sounds also as WAV files.
+    """
 
     run: RunArgument = tyro.MISSING
-    """The run's folder."""
-    images: ImageArguments = ()
-    """Files, seed:7, data:12; or one source, of which the first n held-out ones are taken. Default: the run's own."""
+    """Folder of the run."""
+    images: Annotated[ImageArguments, tyro.conf.arg(metavar="[IMAGE...]")] = ()
+    """Files, seed:7 or data:12; or one SOURCE, whose first n held-out examples are used. Default: the run's own source."""
     n: int = 16
-    """How many of a source."""
-    label: tuple[str, ...] = ()
-    """Another class than their own, as name=value, as in speaker=theo. For models that decode a label."""
+    """Number of examples to use of a source, at least 1."""
+    label: ClassArguments = ()
+    """Decode with these classes instead of the examples' own, as in speaker=theo. For models that decode a label."""
 
 
 def main(words: Sequence[str]) -> int:
     options = parse(Reconstruct, "reconstruct", words)
+    check_at_least(1, n=options.n)
 
     import torch
 
@@ -44,7 +49,7 @@ def main(words: Sequence[str]) -> int:
     from anamorph.training.folder import RunFolder
 
     model = require(options.load(options.run), Encodes, "reconstruction")
-    classes = class_numbers(options.run, options.label, label_sizes(model), "the model decodes no")
+    classes = class_numbers(options.run, options.label, label_sizes(model), "the model does not decode a label")
     with options.computing():
         source = as_source(model, options.run, options.images)
         if not options.images:
@@ -56,18 +61,21 @@ def main(words: Sequence[str]) -> int:
             codes = with_labels(encode_batch(model, batch, source.name), classes)
             names = [f"{source.name} {i}" for i in range(len(originals))]
         else:
-            picked = encode_arguments(model, options.run, options.images, classes)
-            codes = stack_codes(picked)
-            originals, names = torch.cat([p.image for p in picked]), [p.name for p in picked]
-        again = model.decode(codes).float().clamp(-1, 1)
-    errors = (again - originals.clamp(-1, 1)).square().flatten(1).mean(1).tolist()
+            encoded = encode_arguments(model, options.run, options.images, classes)
+            codes = stack_codes(encoded)
+            originals, names = torch.cat([e.image for e in encoded]), [e.name for e in encoded]
+        reconstructions = model.decode(codes).float().clamp(-1, 1)
+    errors = (reconstructions - originals.clamp(-1, 1)).square().flatten(1).mean(1).tolist()
     rows = []
     for start in range(0, len(originals), 8):
-        rows += [Row(model.signal.noun, originals[start : start + 8]), Row("reconstruction", again[start : start + 8])]
+        rows += [
+            Row(model.signal.noun, originals[start : start + 8]),
+            Row("reconstruction", reconstructions[start : start + 8]),
+        ]
     path = options.out or options.run / "reconstruct.png"
     written = show(path, model.signal, rows)
     lines = [f"{name}: squared error {error:.4f}" for name, error in zip(names, errors, strict=True)]
-    mean, what = sum(errors) / len(errors), "pixels" if isinstance(model.signal, Image) else "samples"
-    lines.append(f"{written}: {len(errors)} {model.signal.noun}s, mean squared error {mean:.4f} ({what} in [-1, 1])")
+    mean, unit = sum(errors) / len(errors), "pixels" if isinstance(model.signal, Image) else "samples"
+    lines.append(f"{written}: {len(errors)} {model.signal.noun}s, mean squared error {mean:.4f} ({unit} in [-1, 1])")
     emit(options.json, "\n".join(lines), **written.facts, squared_errors=dict(zip(names, errors, strict=True)))
     return 0

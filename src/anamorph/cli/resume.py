@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from anamorph.cli.options import RunArgument, note, parse, report_progress
-from anamorph.cli.train import COMPILED, Logs, run_training
+from anamorph.cli.logs import Logs, check_logs
+from anamorph.cli.options import RunArgument, note, report_progress
+from anamorph.cli.parsing import ADVANCED, parse
+from anamorph.cli.train import COMPILED, run_training
 from anamorph.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,31 +24,33 @@ __all__ = ["main"]
 
 @dataclass(frozen=True)
 class Resume:
-    """Go on where a training was stopped, killed or finished, as if it never had been."""
+    """Continue a training that was stopped or killed, exactly as if it had not been.
+
+    With --images, train a finished run further.
+    """
 
     run: RunArgument
-    """The run's folder."""
+    """Folder of the run."""
     images: int | None = None
-    """A new total of images to see."""
-    source: str | None = None
-    """The images to train an imported run on."""
-    device: str | None = None
-    """Go on with another device than the run was started with: its last bits will differ."""
-    threads: int | None = None
-    """Go on with another number of threads: its last bits may differ."""
+    """New total of images to train on, no less than were seen. Default: the run's total."""
+    source: Annotated[str | None, tyro.conf.arg(metavar="SOURCE")] = None
+    """Data to train an imported run on; other runs keep their source."""
     batch: int | None = None
-    """Go on with another number of images per step (16 for an imported run at first)."""
-    gradient_accumulation: int | None = None
-    """Go on with each batch divided into so many, one after the other, to save memory."""
-    compile: Literal["auto", "on", "off"] = "auto"
-    """Go on with or without compiling the training step: its last bits will differ. auto: as before."""
+    """Images per step, at least 1. Default: as before (16 for an imported run)."""
+    device: Annotated[str | None, ADVANCED] = None
+    """Continue on another device, cpu or cuda; results then differ in the last bits."""
+    threads: Annotated[int | None, ADVANCED] = None
+    """Continue with another number of processor threads, at least 1; results may then differ in the last bits."""
+    gradient_accumulation: Annotated[int | None, ADVANCED] = None
+    """Compute each batch in this number of pieces, one after another, to save memory; a divisor of the batch."""
+    compile: Annotated[Literal["auto", "on", "off"], ADVANCED] = "auto"
+    """Continue with or without compiling the training step; results then differ in the last bits. auto: as before."""
     logs: tyro.conf.OmitArgPrefixes[Logs] = Logs()
 
 
 def main(words: Sequence[str]) -> int:
     options = parse(Resume, "resume", words)
 
-    from anamorph.cli.logs import check_logs
     from anamorph.runs import resumed_settings, settings_of
     from anamorph.training.folder import RunFolder
 
@@ -56,42 +60,40 @@ def main(words: Sequence[str]) -> int:
     with folder.locked():
         seen = folder.images_seen()
         if not settings.source and not (options.source and options.images):
-            raise UserError(f"{folder} was imported: to train it, say on what, and how much: --source SOURCE --images TOTAL")
+            raise UserError(f"{folder} was imported, and has no data to train on yet: give --source SOURCE and --images TOTAL")
         total = settings.images if options.images is None else options.images
         if total < max(seen, 1):
-            raise UserError(
-                f"{folder} has already seen {seen:,} images, more than --images {total:,}: ask for more, or leave it"
-            )
+            raise UserError(f"{folder} has already seen {seen:,} images, more than --images {total:,}: give a larger total")
         with report_progress("reading") as progress:
             new = resumed_settings(
                 settings,
                 total,
-                _machine(options, settings.compute),
+                _compute(options, settings.compute),
                 batch=options.batch,
                 source=options.source,
                 progress=progress,
             )
-        _amend(folder, settings, new)
+        _save_changes(folder, settings, new)
         if seen >= total:
             note(f"done: {folder} has seen {seen:,} of {total:,} images; train it further with --images")
             return 0
         return run_training(folder, options.logs)
 
 
-def _machine(options: Resume, machine: ComputeSettings) -> ComputeSettings:
+def _compute(options: Resume, before: ComputeSettings) -> ComputeSettings:
     compiled = COMPILED[options.compile]
     return replace(
-        machine,
-        device=options.device or machine.device,
-        threads=machine.threads if options.threads is None else options.threads,
-        compiled=machine.compiled if compiled is None else compiled,
-        gradient_accumulation=machine.gradient_accumulation
+        before,
+        device=options.device or before.device,
+        threads=before.threads if options.threads is None else options.threads,
+        compiled=before.compiled if compiled is None else compiled,
+        gradient_accumulation=before.gradient_accumulation
         if options.gradient_accumulation is None
         else options.gradient_accumulation,
     )
 
 
-def _amend(folder: RunFolder, settings: Settings, new: Settings) -> None:
+def _save_changes(folder: RunFolder, settings: Settings, new: Settings) -> None:
     """Write down what is done differently from now on, and tell it where it costs exactness."""
     from anamorph.core.config import to_plain
     from anamorph.runs import versions

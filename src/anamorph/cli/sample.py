@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from anamorph.cli.factor_classifier import LEARN
-from anamorph.cli.options import Common, RunArgument, emit, note, parse, report_progress
+from anamorph.cli.factor_classifier import CLASSIFIER_IMAGES
+from anamorph.cli.options import ClassArguments, Common, RunArgument, check_at_least, emit, note, report_progress
+from anamorph.cli.parsing import ADVANCED, parse
 from anamorph.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,39 +25,45 @@ __all__ = ["main"]
 
 @dataclass(frozen=True)
 class Sample(Common):
-    """Draw new images or sounds, the same ones for the same seed; write them as one picture, sounds as WAV files, too."""
+    """Sample new images or sounds, the same ones for the same seed.
+
+    They are written as one picture; sounds also as WAV files.
+    """
 
     run: RunArgument = tyro.MISSING
-    """The run's folder."""
+    """Folder of the run."""
     n: int = 16
-    """How many."""
+    """Number of samples, at least 1."""
     psi: float | None = None
-    """Truncation: 1 leaves the codes as drawn, 0 gives their mean. For models that map."""
-    cutoff: int | None = None
-    """Truncate only so many layers, from the coarsest on (8 in StyleGAN's figures); by default all. For models with layers."""
-    temperature: float = 1.0
-    """Below 1, likelier codes are preferred; above, less likely ones. For models with a prior over codes, as the next two."""
-    top_k: int | None = None
-    """Draw each code from so many of the likeliest."""
-    top_p: float | None = None
-    """Draw each code from the likeliest that make up this share."""
-    label: tuple[str, ...] = ()
-    """The class to draw, as name=value; the value is a class's name or its number. Without, all classes alike."""
-    keep_best: str | None = None
-    """M/N, such as 1/4: of every N draws of a class keep the M that look most like it, to a classifier which is trained once
-    on the run's own images, and kept in its folder. For models that draw by class."""
-    learn: int = LEARN
-    """Images that this classifier is trained on."""
+    """Truncate codes towards their mean: 1 leaves them as sampled, 0 gives the mean. For models with a mapping network.
+    Default: no truncation."""
+    label: ClassArguments = ()
+    """Sample these classes; a value is a class's name or number, as in class=3. Default: all classes at random."""
     noise: Literal["fixed", "off", "fresh"] = "fixed"
-    """fixed: each code's own image. off: without noise. fresh: a sample of the images that the code stands for."""
+    """Noise of the decoder. fixed: the model's own, so that a code gives one image. off: none. fresh: sampled anew for each
+    image."""
+    temperature: float = 1.0
+    """Divide the logits of codes by this, above 0; below 1, likelier codes are preferred. For models with a prior over
+    codes."""
+    top_k: int | None = None
+    """Sample each code from only the k likeliest, at least 1. For models with a prior over discrete codes. Default: all."""
+    top_p: float | None = None
+    """Sample each code from the likeliest with this total probability, above 0 and at most 1. For models with a prior over
+    discrete codes. Default: all."""
+    keep_best: Annotated[str | None, tyro.conf.arg(metavar="M/N")] = None
+    """Keep the M of every N samples of a class that a classifier is surest of, as in 1/4. The classifier is trained once on
+    the run's own images and kept in its folder. For models that sample by class."""
+    cutoff: Annotated[int | None, ADVANCED] = None
+    """Truncate only this many layers, the coarsest first (8 in StyleGAN's figures). For models with layers. Default: all."""
+    learn: Annotated[int, ADVANCED] = CLASSIFIER_IMAGES
+    """Images to train the classifier of --keep-best on, at least 1."""
 
 
 def main(words: Sequence[str]) -> int:
     options = parse(Sample, "sample", words)
-    if options.n < 1:
-        raise UserError(f"--n must be at least 1, got {options.n}")
+    check_at_least(1, n=options.n, top_k=options.top_k, learn=options.learn)
     if options.cutoff is not None and options.psi is None:
-        raise UserError("--cutoff says how many layers --psi acts on: give --psi, too")
+        raise UserError("--cutoff is the number of layers that --psi truncates: give --psi, too")
 
     from anamorph.core.model import HasMapping, Samples, decode_in_chunks, require
     from anamorph.core.random import Seeded
@@ -66,13 +73,13 @@ def main(words: Sequence[str]) -> int:
 
     model = require(options.load(options.run), Samples, "sampling")
     rejection = None if options.keep_best is None else RejectionSampling.parse(options.keep_best)
-    labels = classes_asked_for(options, model, options.n if rejection is None else rejection.candidates)
+    labels = sampled_classes(options, model, options.n if rejection is None else rejection.candidates)
     with options.computing():
-        codes = _best(model, options, rejection, labels) if rejection else _draw(model, options, options.n, labels)
+        codes = _best(model, options, rejection, labels) if rejection else _sample(model, options, options.n, labels)
         if options.psi is not None:
-            mapper = require(model, HasMapping, "truncation")
-            _check_cutoff(mapper, options.cutoff)
-            codes = truncate(codes, mapper.w_mean, options.psi, options.cutoff)
+            mapping = require(model, HasMapping, "truncation")
+            _check_cutoff(mapping, options.cutoff)
+            codes = truncate(codes, mapping.w_mean, options.psi, options.cutoff)
         if options.noise == "fresh":
             images = model.decode(codes, Seeded(options.seed, "noise", device=options.device))
         else:
@@ -83,23 +90,23 @@ def main(words: Sequence[str]) -> int:
     return 0
 
 
-def _draw(model: Samples, options: Sample, n: int, labels: dict[str, Tensor]) -> Codes:
+def _sample(model: Samples, options: Sample, n: int, labels: dict[str, Tensor]) -> Codes:
     from anamorph.core.model import HasPrior, require
     from anamorph.core.prior import SamplingSettings
     from anamorph.core.random import Seeded
 
-    taste = SamplingSettings(options.temperature, options.top_k, options.top_p)
+    settings = SamplingSettings(options.temperature, options.top_k, options.top_p)
     random = Seeded(options.seed, "samples", device=options.device)
     if not isinstance(model, HasPrior):
-        if taste != SamplingSettings():
-            require(model, HasPrior, "a temperature, top-k or top-p")
+        if settings != SamplingSettings():
+            require(model, HasPrior, "--temperature, --top-k or --top-p")
         return model.sample_codes(n, random, labels)
-    with report_progress("drawing codes") as progress:
-        return model.sample_codes(n, random, labels, taste, progress=progress)
+    with report_progress("sampling codes") as progress:
+        return model.sample_codes(n, random, labels, settings, progress=progress)
 
 
-def _best(model: Samples, options: Sample, rejection: RejectionSampling, asked: dict[str, Tensor]) -> Codes:
-    """The draws that look most like what they are of, group by group; each group is of one class."""
+def _best(model: Samples, options: Sample, rejection: RejectionSampling, labels: dict[str, Tensor]) -> Codes:
+    """Return the samples that the classifier is surest of, of each group of samples of one class."""
     from anamorph.cli.factor_classifier import factor_classifier
     from anamorph.core.model import decode_in_chunks
     from anamorph.core.random import Seeded
@@ -109,38 +116,43 @@ def _best(model: Samples, options: Sample, rejection: RejectionSampling, asked: 
     from anamorph.training.folder import RunFolder
 
     if len(model.classes) != 1:
-        raise UserError("--keep-best is for models that draw by class: train the prior with --model.num-classes")
+        raise UserError("--keep-best is for models that sample by class: train the prior with --model.num-classes")
     (label, classes), groups = next(iter(model.classes.items())), rejection.groups(options.n)
-    if asked:
-        wanted = asked[label].repeat(groups)
+    if labels:
+        targets = labels[label].repeat(groups)
     else:
-        lots = Seeded(options.seed, "classes", device=options.device).integers(0, classes, (groups,))
-        wanted = lots.repeat_interleave(rejection.candidates)
+        random_classes = Seeded(options.seed, "classes", device=options.device).integers(0, classes, (groups,))
+        targets = random_classes.repeat_interleave(rejection.candidates)
     settings = settings_of(RunFolder(options.run))
     train, held = (images_of(open_data(settings, split)).shuffled() for split in ("train", "test"))
-    reader = factor_classifier(options.run, train, held, options.learn).to(options.device)
-    codes = _draw(model, options, len(wanted), {label: wanted})
-    chances = reader.probabilities(decode_in_chunks(model, codes))[label]
-    best = rejection.best(chances.gather(1, wanted[:, None]).squeeze(1), options.n)
-    right = (chances.argmax(1) == wanted).float()
-    note(f"of what was drawn {right.mean():.0%} is read as its class, of what is kept {right[best].mean():.0%}")
+    classifier = factor_classifier(options.run, train, held, options.learn).to(options.device)
+    codes = _sample(model, options, len(targets), {label: targets})
+    probabilities = classifier.probabilities(decode_in_chunks(model, codes))[label]
+    best = rejection.best(probabilities.gather(1, targets[:, None]).squeeze(1), options.n)
+    correct = (probabilities.argmax(1) == targets).float()
+    note(f"classified correctly: {correct.mean():.0%} of all samples, {correct[best].mean():.0%} of those kept")
     return {name: value[best] for name, value in codes.items()}
 
 
 def _check_cutoff(model: HasMapping, cutoff: int | None) -> None:
     layers = model.spaces[0].shape[0] if model.spaces[0].layered else 0
     if cutoff is not None and not 0 <= cutoff <= layers:
-        raise UserError(f"this model has {layers or 'no'} layers of codes; got --cutoff {cutoff}")
+        raise UserError(
+            f"--cutoff is 0 to {layers}, the layers of this model; got {cutoff}"
+            if layers
+            else "--cutoff is for models with layers: leave it out, --psi truncates the whole code"
+        )
 
 
-def classes_asked_for(options: Sample, model: Samples, n: int) -> dict[str, Tensor]:
-    """The class of each of n samples, by label, as asked for with --label name=value.
+def sampled_classes(options: Sample, model: Samples, n: int) -> dict[str, Tensor]:
+    """Return the class of each of n samples by label, from --label name=value.
 
-    Raises: UserError for a label or a class that the model was not trained with.
+    Raises:
+        UserError: for a label or a class that the model was not trained with.
     """
     import torch
 
     from anamorph.cli.classes import class_numbers
 
-    numbers = class_numbers(options.run, options.label, model.classes, "the model draws no")
+    numbers = class_numbers(options.run, options.label, model.classes, "the model does not sample by")
     return {name: torch.full((n,), number, device=options.device) for name, number in numbers.items()}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
-from anamorph.cli.options import Sound, emit, parse, parse_size, report_progress
+from anamorph.cli.options import SizeArgument, Sound, emit, parse_size, report_progress
+from anamorph.cli.parsing import parse
 from anamorph.core.errors import UserError
 
 __all__ = ["main"]
@@ -16,17 +17,18 @@ __all__ = ["main"]
 
 @dataclass(frozen=True)
 class Sources:
-    """The sets that are known by name; or what a source holds."""
+    """List the data sets known by name, or describe a source."""
 
-    source: tyro.conf.Positional[str | None] = None
-    """A name, a folder, a .zip, .npz, .npy or IDX file."""
-    size: str | None = None
-    """Read images at this size, such as 64 or 64x48 (height x width)."""
+    source: Annotated[tyro.conf.Positional[str | None], tyro.conf.arg(metavar="[SOURCE]")] = None
+    """Source to describe: a name, a folder, or a .zip, .npz, .npy or IDX file. Default: list the named ones."""
+    size: SizeArgument = None
+    """Crop and resize images to this size in pixels, 64 or 64x48 (height x width). Default: as they are."""
     channels: Literal[1, 2, 3, 4] | None = None
-    """Read images as grey (1), RGB (3) or RGBA (4), sounds in 1 channel (by default) or 2."""
-    sound: tyro.conf.OmitArgPrefixes[Sound] = Sound()
+    """Number of channels to read: images in grey (1), RGB (3) or RGBA (4), sounds in mono (1) or stereo (2). Default: the
+    images' own; mono."""
     json: bool = False
     """Print the result as JSON."""
+    sound: tyro.conf.OmitArgPrefixes[Sound] = Sound()
 
 
 def main(words: Sequence[str]) -> int:
@@ -38,44 +40,41 @@ def _list(options: Sources) -> int:
     from anamorph.data.open import BUILT_IN
     from anamorph.data.public_datasets import PUBLIC_DATASETS
 
-    lines = [f"{name:<15} {what}" for name, what in BUILT_IN.items()]
+    lines = [f"{name:<15} {description}" for name, description in BUILT_IN.items()]
     for name, known in PUBLIC_DATASETS.items():
-        lines.append(f"{name:<15} {known.what}; {known.licence} ({_whereabouts(name)})")
+        lines.append(f"{name:<15} {known.what}; {known.licence} ({_location(name)})")
     lines.append(
-        "or a folder of images or of sounds, a .zip, .npz, .npy or IDX file; write :train, :test or :all behind it for a split"
+        "or a folder of images or of sounds, or a .zip, .npz, .npy or IDX file; :train, :test or :all behind it chooses a part"
     )
     emit(options.json, "\n".join(lines), built_in=BUILT_IN, named={n: k.what for n, k in PUBLIC_DATASETS.items()})
     return 0
 
 
-def _whereabouts(name: str) -> str:
+def _location(name: str) -> str:
     from anamorph.data.public_datasets import PUBLIC_DATASETS, local_folder
 
-    place = local_folder(PUBLIC_DATASETS[name])
-    if place:
-        return f"at hand in {place}"
-    return (
-        "fetched when first used"
-        if PUBLIC_DATASETS[name].url
-        else f"not at hand: put it into $ANAMORPH_DATA/{PUBLIC_DATASETS[name].folder}"
-    )
+    dataset = PUBLIC_DATASETS[name]
+    folder = local_folder(dataset)
+    if folder:
+        return f"in {folder}"
+    return "downloaded when first used" if dataset.url else f"missing: put it into $ANAMORPH_DATA/{dataset.folder}"
 
 
 def _describe(spec: str, options: Sources) -> int:
     from anamorph.data.open import ReadOptions, open_source
 
-    wanted = ReadOptions(parse_size(options.size), options.channels, **vars(options.sound))
+    read_options = ReadOptions(parse_size(options.size), options.channels, **vars(options.sound))
     with report_progress("reading") as progress:
         sizes = {}
         for split in ("train", "test"):
             try:
-                source = open_source(spec, wanted, split=split, progress=progress)
+                source = open_source(spec, read_options, split=split, progress=progress)
             except UserError:
                 if split == "train":
                     raise
                 continue
             sizes[split] = source.size
-        source = open_source(spec, wanted, split="train")
+        source = open_source(spec, read_options, split="train")
     labels = [
         f"{label.name} ({len(label.classes)}: {', '.join(label.classes[:10])}{', ...' * (len(label.classes) > 10)})"
         for label in source.labels

@@ -1,4 +1,4 @@
-"""How far work is that has several parts, one in another: a bar for each, with the time that is left."""
+"""Progress of nested tasks: a bar for each, with the time left."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ __all__ = ["StackedProgress"]
 
 
 class StackedProgress:
-    """Called with what comes now, yields a function of (done, total); to be used while it is entered."""
+    """Progress bars of nested tasks, shown while this is entered.
+
+    Called with a title, it returns a context for one task, which yields a function of (done, total).
+    """
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -27,12 +30,12 @@ class StackedProgress:
     def __exit__(self, *error: Any) -> None:
         self.bars.__exit__(*error)
 
-    def __call__(self, what: str) -> AbstractContextManager[Any]:
-        return self._told(what)
+    def __call__(self, title: str) -> AbstractContextManager[Any]:
+        return self._task(title)
 
     @contextmanager
-    def _told(self, what: str) -> Iterator[Any]:
-        task = self.bars.add_task(what, total=None)
+    def _task(self, title: str) -> Iterator[Any]:
+        task = self.bars.add_task(title, total=None)
         try:
             yield lambda done, total: self.bars.update(task, completed=done, total=total)
         finally:

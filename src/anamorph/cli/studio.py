@@ -9,7 +9,8 @@ from typing import Annotated
 
 import tyro
 
-from anamorph.cli.options import note, parse
+from anamorph.cli.options import check_at_least, note
+from anamorph.cli.parsing import ADVANCED, parse
 from anamorph.core.errors import UserError
 
 __all__ = ["main"]
@@ -17,34 +18,34 @@ __all__ = ["main"]
 
 @dataclass(frozen=True)
 class Studio:
-    """See, mix and edit what models have learned, in the browser."""
+    """Look at, mix and edit the images of trained models in the browser."""
 
-    runs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="RUN...")] = ()
-    """Runs' folders, or folders that hold some; by default runs/, or the current folder."""
-    host: str = "127.0.0.1"
-    """Where to listen. Beyond this machine (such as 0.0.0.0), a token is wanted of whoever comes."""
+    runs: Annotated[tyro.conf.Positional[tuple[Path, ...]], tyro.conf.arg(metavar="[RUN...]")] = ()
+    """Folders of runs, or folders that contain some. Default: runs/, or else the current folder."""
     port: int = 7860
-    """0: any that is free."""
+    """Port to listen on, 0 to 65535; 0: any free one."""
+    host: str = "127.0.0.1"
+    """Address to listen on. With one that other machines can reach, such as 0.0.0.0, visitors need a token."""
     token: str = ""
-    """What visitors have to know; by default one is made up where others could come."""
+    """Token that visitors need. Default: none on this machine alone, else a random one."""
     no_browser: bool = False
-    """Only tell the address."""
-    threads: int | None = None
-    """Processor threads; by default all."""
+    """Print the address without opening a browser."""
+    threads: Annotated[int | None, ADVANCED] = None
+    """Number of processor threads, at least 1. Default: all."""
 
 
 def main(words: Sequence[str]) -> int:
     options = parse(Studio, "studio", words)
     if not 0 <= options.port <= 65535:
-        raise UserError(f"--port is 0 to 65535, got {options.port}")
+        raise UserError(f"--port must be 0 to 65535, got {options.port}")
+
+    check_at_least(1, threads=options.threads)
 
     import torch
 
     from anamorph.studio.serve import serve
 
     if options.threads is not None:
-        if options.threads < 1:
-            raise UserError(f"--threads must be at least 1, got {options.threads}")
         torch.set_num_threads(options.threads)
     runs = options.runs or (Path("runs") if Path("runs").is_dir() else Path(),)
     serve(runs, options.host, options.port, options.token, not options.no_browser, note)

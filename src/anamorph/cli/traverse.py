@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from anamorph.cli.factor_classifier import LEARN, factor_classifier
-from anamorph.cli.options import Common, ImageArguments, RunArgument, emit, note, parse
+from anamorph.cli.factor_classifier import CLASSIFIER_IMAGES, factor_classifier
+from anamorph.cli.options import Common, ImageArguments, RunArgument, check_at_least, emit, note
+from anamorph.cli.parsing import ADVANCED, parse
 from anamorph.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,39 +24,46 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-READ = 128
-"""Images whose factors are read."""
+FACTOR_IMAGES = 128
+"""Images on which changes of factors are counted."""
 
 
 @dataclass(frozen=True)
 class Traverse(Common):
-    """Rows of an image moved along directions, and how much each changes what the others are about."""
+    """Move images along directions, one row each.
+
+    For models with an encoder, also measure how much each direction moves the others.
+    """
 
     run: RunArgument = tyro.MISSING
-    """The run's folder."""
+    """Folder of the run."""
     images: ImageArguments = ()
-    """Files, seed:7, data:12."""
-    directions: Path = tyro.MISSING
-    """A file that `anamorph directions` wrote."""
-    names: tuple[str, ...] = ()
-    """Only these directions; the first ten by default."""
-    layers: str | None = None
-    """Move only these layers: coarse, middle, fine, all, 0-3 or 0-1,6; by default those that the file says."""
+    """Files, seed:7 or data:12."""
+    directions: Annotated[Path, tyro.conf.arg(metavar="FILE")] = tyro.MISSING
+    """File of directions, written by `anamorph directions`."""
+    names: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME...")] = ()
+    """Use only these directions. Default: the first ten."""
+    layers: Annotated[str | None, tyro.conf.arg(metavar="LAYERS")] = None
+    """Move only these layers: coarse, middle, fine, all, 0-3 or 0-1,6. Default: those that the file says."""
     reach: float = 3.0
-    """How far to go either way, in standard deviations of codes."""
+    """How far to go in both directions, in standard deviations of codes, above 0."""
     steps: int = 9
-    """Images in a row."""
-    factors: str | None = None
-    """A source with labels: tell how often each changes, as a classifier reads it, which is trained once, and kept in the run's
-    folder (minutes)."""
-    learn: int = LEARN
-    """Images that this classifier is trained on."""
+    """Images in a row, at least 2."""
+    factors: Annotated[str | None, tyro.conf.arg(metavar="SOURCE")] = None
+    """Measure how often each label of this source changes, according to a classifier. It is trained once, in minutes, and kept
+    in the run's folder."""
+    learn: Annotated[int, ADVANCED] = CLASSIFIER_IMAGES
+    """Images to train the classifier of --factors on, at least 1."""
 
 
 def main(words: Sequence[str]) -> int:
     options = parse(Traverse, "traverse", words)
-    if not options.images or options.steps < 2 or not 0 < options.reach < float("inf"):
-        raise UserError("name the images to move (files, seed:7, data:12), at least 2 --steps, and a --reach above 0")
+    if not options.images:
+        raise UserError("name the images to move: files, seed:7 or data:12")
+    if not 0 < options.reach < float("inf"):
+        raise UserError(f"--reach must be above 0 and finite, got {options.reach}")
+    check_at_least(2, steps=options.steps)
+    check_at_least(1, learn=options.learn)
 
     import torch
 
@@ -80,8 +88,8 @@ def main(words: Sequence[str]) -> int:
         codes = stack_codes(encode_arguments(model, options.run, options.images))
         images = decode_in_chunks(model, traversal(codes, directions, steps, space, layers))
         matrix = leakage(model, codes, directions, space, options.reach / 2, layers) if isinstance(model, Encodes) else None
-    ways = [f"{name}, {way}" if len(options.images) > 1 else way for name in options.images for way in directions.names]
-    rows = [Row(way, row) for way, row in zip(ways, images.split(len(steps)), strict=True)]
+    titles = [f"{image}, {name}" if len(options.images) > 1 else name for image in options.images for name in directions.names]
+    rows = [Row(title, row) for title, row in zip(titles, images.split(len(steps)), strict=True)]
     path = options.out or options.run / "traverse.png"
     title = f"standard deviations along {directions.method} directions"
     written = show(path, model.signal, rows, title, [f"{step:+.3g}" for step in steps.tolist()])
@@ -89,17 +97,17 @@ def main(words: Sequence[str]) -> int:
     if options.factors is not None:
         with options.computing():
             facts |= _factors(model, directions, space, layers, options, path.with_stem(f"{path.stem}-factors"))
-    told = f"{written}: {title}"
+    text = f"{written}: {title}"
     if matrix is not None:
-        told, facts = f"{told}\n{_describe(directions, matrix)}", facts | {"moved": matrix.tolist()}
-    emit(options.json, told, **facts)
+        text, facts = f"{text}\n{_describe(directions, matrix)}", facts | {"moved": matrix.tolist()}
+    emit(options.json, text, **facts)
     return 0
 
 
 def _factors(
     model: LatentModel, directions: Directions, space: Space, layers: Layers | None, options: Traverse, chart: Path
 ) -> dict[str, object]:
-    """How often each factor of images changes, half the reach along each direction: of drawn images, or of held-out ones."""
+    """Return how often each factor changes, half the reach along each direction, in samples or else in held-out images."""
     from anamorph.cli.image_arguments import open_like
     from anamorph.core.model import Encodes, Samples, encode_in_chunks, require
     from anamorph.core.random import Seeded
@@ -109,13 +117,15 @@ def _factors(
 
     assert options.factors is not None
     train, held = (images_of(open_like(model, options.run, options.factors, split)).shuffled() for split in ("train", "test"))
-    reader = factor_classifier(options.run, train, held, options.learn).to(options.device)
+    classifier = factor_classifier(options.run, train, held, options.learn).to(options.device)
     if isinstance(model, Samples):
-        codes = model.sample_codes(READ, Seeded(options.seed, "factors", device=options.device))
+        codes = model.sample_codes(FACTOR_IMAGES, Seeded(options.seed, "factors", device=options.device))
     else:
-        codes = encode_in_chunks(require(model, Encodes, "reading factors"), held.take(0, READ).signals.to(options.device))
-    shares = change_rates(model, codes, directions, space, options.reach / 2, reader.predict, layers)
-    names = list(reader.heads)
+        codes = encode_in_chunks(
+            require(model, Encodes, "measuring factors"), held.take(0, FACTOR_IMAGES).signals.to(options.device)
+        )
+    shares = change_rates(model, codes, directions, space, options.reach / 2, classifier.predict, layers)
+    names = list(classifier.heads)
     save_matrices(chart, {"": shares.tolist()}, names, "moved along", "share of images in which this changed", directions.names)
     note(f"{chart}: how often each factor changes")
     return {
@@ -126,8 +136,8 @@ def _factors(
 
 
 def _describe(directions: Directions, matrix: Tensor) -> str:
-    """How far the image of a moved code moves along its own direction, and along which other it moves most."""
-    lines = ["of a step along a direction, the share that the encoder finds in the image, and where most of the rest goes:"]
+    """Describe how far re-encoded images have moved along their own direction, and along which other one most."""
+    lines = ["share of a step that the encoder finds again in the image, and the other direction with the largest share:"]
     for i, name in enumerate(directions.names):
         row = matrix[i].tolist()
         others = sorted(((abs(v), j) for j, v in enumerate(row) if j != i), reverse=True)[:1]

@@ -1,4 +1,4 @@
-"""A training, shown while it runs: one live line on a terminal, a line now and then on a pipe."""
+"""Progress of a training: one live line on a terminal, a line every ten seconds on a pipe."""
 
 from __future__ import annotations
 
@@ -24,31 +24,32 @@ NOTEBOOK_SECONDS = 0.5
 
 
 class Stop:
-    """Whether the user has asked to stop (Ctrl-C, or SIGTERM); asking twice stops at once."""
+    """Whether the user has requested to stop, by Ctrl-C or SIGTERM; a second request stops at once."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.requested = False
 
     def __call__(self) -> bool:
-        return self.asked
+        return self.requested
 
     @contextmanager
     def listening(self) -> Iterator[Stop]:
-        before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        """Handle the signals while this is entered."""
+        before = {number: signal.signal(number, self._request) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield self
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
             raise KeyboardInterrupt
-        self.asked = True
+        self.requested = True
 
 
 class Live:
-    """Shows statuses as they come."""
+    """Prints the statuses of a training."""
 
     def __init__(self) -> None:
         self.console = Console(highlight=False)
@@ -66,7 +67,7 @@ class Live:
         self._bar.__exit__(*error)
 
     def show(self, status: Status) -> None:
-        """Take in a status; print what is new."""
+        """Print what is new in a status."""
         if status.record:
             self.losses = _losses(status.record)
         for warning in status.warnings:
@@ -109,7 +110,7 @@ def _losses(record: dict[str, Any]) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them: 45s, 12m 05s, 3h 20m."""
+    """Format seconds as 45s, 12m 05s or 3h 20m."""
     if not math.isfinite(seconds):
         return "?"
     minutes, rest = divmod(round(seconds), 60)
