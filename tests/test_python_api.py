@@ -20,10 +20,11 @@ import anamorph
 from anamorph.core.errors import UserError
 from anamorph.core.model import LatentModel, UnsupportedOperation
 from anamorph.core.signal_batch import SignalBatch
+from anamorph.training.autotune import ComputeRequest
 from small import CASES, build_case, make_run
 
 TINY: dict[str, Any] = {"width": 16, "w_dim": 5, "z_dim": 3}
-QUICK: dict[str, Any] = {"batch": 16, "threads": 1, "compile": False, "precision": "float32", "progress": False}
+QUICK: dict[str, Any] = {"batch": 16, "compute": ComputeRequest("cpu", "float32", 1, False), "progress": False}
 
 
 @pytest.fixture(scope="module")

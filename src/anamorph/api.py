@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import fields, replace
 from functools import cached_property
+from os import PathLike
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, ParamSpec, TypeVar, cast
 
 import numpy as np
 import torch
 
-from anamorph.catalog import MODELS, PRIORS
-from anamorph.core.errors import UserError
+from anamorph.catalog import MODELS, PRIORS, config_class
+from anamorph.core.errors import UserError, nearest
 from anamorph.core.model import LatentModel
 from anamorph.core.progress import no_progress
 from anamorph.core.signal import Image, require_image
 from anamorph.core.signal_batch import SignalBatch
 from anamorph.core.stage import Growing, LearningRateSchedule
 from anamorph.data.decode_image import decode, fit, survey
-from anamorph.data.read_options import ReadOptions
-from anamorph.runs import Settings, load, settings_of
-from anamorph.runs import training_steps as _training_steps
+from anamorph.data.open import absolute
+from anamorph.data.read_options import ReadOptions, to_samples
+from anamorph.runs import Settings, load, new_settings, open_training, settings_of
 from anamorph.training.autotune import ComputeRequest
 from anamorph.training.folder import RunFolder
 from anamorph.training.live import Live, line_progress
@@ -33,7 +37,7 @@ __all__ = ["TrainedRun", "list_models", "list_priors", "read_images", "train", "
 class TrainedRun:
     """A run on disk: its model, its settings, its log and its pictures. It can be given wherever a run's folder can."""
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | PathLike[str]) -> None:
         """Open a run.
 
         Raises:
@@ -80,7 +84,7 @@ class TrainedRun:
         )
 
 
-def train(
+def training_steps(
     model: str,
     source: Any,
     images: int,
@@ -94,16 +98,15 @@ def train(
     seed: int = 0,
     device: str | None = None,
     precision: Precision | None = None,
-    threads: int | None = None,
-    compile: bool | None = None,
     config: Any = None,
     growing: Growing | None = None,
     lr_schedule: LearningRateSchedule | None = None,
-    codes_of: str | Path | TrainedRun = "",
+    codes_of: str | PathLike[str] = "",
+    compute: ComputeRequest | None = None,
     progress: bool = True,
     **settings: Any,
-) -> TrainedRun:
-    """Train a model to the end; called again, it goes on where an earlier call was stopped.
+) -> Iterator[Status]:
+    """Train a model as `train` does, and yield a status after every step; stop the loop at any step, and go on later.
 
     Args:
         model: name of a model or a prior, as `list_models` and `list_priors` give them.
@@ -111,108 +114,123 @@ def train(
         images: examples to see in all, counting repetitions.
         out: the run's folder.
         size: side, or height and width, to which images are cut and scaled; None: as they are.
-        read_options: everything else about how a source is read, such as the window of sounds.
+        read_options: all about how a source is read, such as the window of sounds; instead of size.
         labels: names of the labels to use; None: all.
         mirror: flip images left to right half of the times they are seen.
         batch: examples per step.
-        seed: of the weights, the order of the data, and the noise.
+        seed: seed of the weights, the order of the data, and the noise.
         device: "cpu" or "cuda"; None: cuda where there is one.
         precision: "float32" or "bfloat16"; None: whichever is faster.
-        threads: processor threads; None: as many as are fastest.
-        compile: whether the training step is compiled; None: where that saves time.
         config: all settings of the model as one object, such as `ALAEConfig(...)`.
-        growing: how a growing model grows; `anamorph.presets` has some that are known to work.
+        growing: how a growing model grows; `anamorph.presets` has schedules for some sizes.
         lr_schedule: warm-up and decay of the learning rate.
         codes_of: of a prior, the run whose codes it learns.
-        progress: show how far training is, and the time left.
+        compute: threads and compilation; instead of device and precision.
+        progress: show how far it is, and the time left.
         settings: settings of the model by name, such as `learning_rate=0.001, w_dim=64`.
-
-    Returns:
-        The run; its `model` samples, reconstructs and edits.
 
     Raises:
         UserError: if the folder holds another run, or for anything that cannot be trained.
     """
-    steps = training_steps(
-        model,
-        source,
-        images,
-        out,
-        size=size,
-        read_options=read_options,
-        labels=labels,
-        mirror=mirror,
-        batch=batch,
-        seed=seed,
-        device=device,
-        precision=precision,
-        threads=threads,
-        compile=compile,
-        config=config,
-        growing=growing,
-        lr_schedule=lr_schedule,
-        codes_of=codes_of,
-        progress=progress,
-        **settings,
-    )
-    if not progress:
-        for _ in steps:
-            pass
-        return TrainedRun(out)
-    with Live() as live:
+    options: dict[str, Any] = {"mirror": mirror, "batch": batch, "seed": seed, "growing": growing, "lr_schedule": lr_schedule}
+    options |= {"labels": None if labels is None else tuple(labels), "codes_of": str(Path(codes_of)) if codes_of else ""}
+    options |= {"read_options": _read_options(size, read_options), "config": _configured(model, config, settings)}
+    options |= {"compute": compute or ComputeRequest(device, precision)}
+    options |= {"progress": line_progress("reading") if progress else no_progress}
+    return _steps(RunFolder(out), images, {"model": model, "source": str(source), **options})
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _with_arguments_of(original: Callable[P, Any]) -> Callable[[Callable[..., R]], Callable[P, R]]:
+    """Give a function the arguments of another one, for readers, completion and types."""
+
+    def decorate(function: Callable[..., R]) -> Callable[P, R]:
+        arguments = str(original.__doc__).split("    Args:\n")[1].split("    Raises:")[0]
+        function.__doc__ = str(function.__doc__).replace("    Raises:", f"    Args:\n{arguments}    Raises:")
+        returned = inspect.signature(function).return_annotation
+        function.__signature__ = inspect.signature(original).replace(return_annotation=returned)  # type: ignore[attr-defined]
+        return cast("Callable[P, R]", function)
+
+    return decorate
+
+
+@_with_arguments_of(training_steps)
+def train(*arguments: Any, **options: Any) -> TrainedRun:
+    """Train a model to the end, and return the run; called again, it goes on where an earlier call was stopped.
+
+    Raises:
+        UserError: if the folder holds another run, or for anything that cannot be trained.
+    """
+    out = inspect.signature(training_steps).bind(*arguments, **options).arguments["out"]
+    steps = training_steps(*arguments, **options)
+    with Live() if options.get("progress", True) else nullcontext() as live:
         for status in steps:
-            live.show(status)
+            if live:
+                live.show(status)
     return TrainedRun(out)
 
 
-def training_steps(
-    model: str,
-    source: Any,
-    images: int,
-    out: str | Path,
-    *,
-    size: int | tuple[int, int] | None = None,
-    read_options: ReadOptions | None = None,
-    device: str | None = None,
-    precision: Precision | None = None,
-    threads: int | None = None,
-    compile: bool | None = None,
-    config: Any = None,
-    labels: Sequence[str] | None = None,
-    codes_of: str | Path | TrainedRun = "",
-    progress: bool = True,
-    **options: Any,
-) -> Iterator[Status]:
-    """Train as `train` does, with the same arguments, and yield a status after every step.
+def _read_options(size: int | tuple[int, int] | None, read_options: ReadOptions | None) -> ReadOptions | None:
+    if size is None:
+        return read_options
+    if read_options is not None:
+        raise UserError("size is a part of read_options: give one of the two")
+    return ReadOptions((size, size) if isinstance(size, int) else size)
 
-    The loop may stop at any step: `train` or `training_steps` goes on from the last checkpoint.
+
+def _configured(model: str, config: Any, settings: Mapping[str, Any]) -> Any:
+    """Return a model's settings with some replaced; None if nothing is said about them.
 
     Raises:
-        UserError: as `train` does.
+        UserError: for a setting that the model does not have.
     """
-    if size is not None and read_options is not None:
-        raise UserError("size is a part of read_options: give one of the two")
-    own = {name: value for name in RUN_OPTIONS if (value := options.pop(name, None)) is not None}
-    if size is not None:
-        read_options = ReadOptions((size, size) if isinstance(size, int) else size)
-    return _training_steps(
-        model,
-        str(source),
-        images,
-        out,
-        config=config,
-        settings=options,
-        compute=ComputeRequest(device, precision, threads, compile),
-        progress=line_progress("reading") if progress else no_progress,
-        labels=None if labels is None else tuple(labels),
-        read_options=read_options,
-        codes_of=str(Path(codes_of)) if codes_of else "",
-        **own,
-    )
+    if not settings:
+        return config
+    config = config_class(model)() if config is None else config
+    known = [f.name for f in fields(config)]
+    for name in settings:
+        if name not in known:
+            raise UserError(f"{model} has no setting {name!r}; {nearest(name, known)}")
+    return replace(config, **settings)
 
 
-RUN_OPTIONS = {"mirror", "batch", "seed", "growing", "lr_schedule"}
-"""Keywords of `training_steps` that are about the run and not about the model."""
+def _steps(folder: RunFolder, images: int, options: dict[str, Any]) -> Iterator[Status]:
+    progress = options["progress"]
+    with folder.locked():
+        if folder.exists:
+            _check_same_run(folder, images, options)
+            folder.update_config({"images": images})
+        else:
+            new_settings(images=images, **options).write(folder)
+        yield from open_training(folder, progress).run_to_end()
+
+
+def _check_same_run(folder: RunFolder, images: int, options: Mapping[str, Any]) -> None:
+    """Check that a folder holds the run that the options ask for.
+
+    Raises:
+        UserError: naming what differs.
+    """
+    old = settings_of(folder)
+    names = ("model", "mirror", "batch", "seed", "growing", "labels")
+    expected = {name: options[name] for name in names} | {"source": absolute(options["source"])}
+    expected["codes_of"] = str(Path(options["codes_of"]).absolute()) if options["codes_of"] else ""
+    expected |= {"config": options["config"]} if options["config"] is not None else {}
+    read_options = options["read_options"]
+    if read_options is not None:
+        sample_rate = getattr(old.signal, "sample_rate", 1)
+        given = {f.name: value for f in fields(read_options) if (value := getattr(read_options, f.name)) != f.default}
+        lengths = {name: to_samples(given[name], sample_rate, name) for name in ("window", "hop") if name in given}
+        expected |= given | lengths
+    other = [f"{name} {getattr(old, name)}" for name, value in expected.items() if getattr(old, name) != value]
+    if other or images < old.images:
+        raise UserError(
+            f"{folder} holds a run of {', '.join(other) or f'{old.images:,} images'}, which is not what was asked for: "
+            f"choose another folder, or ask for the same"
+        )
 
 
 def list_models(signal: Literal["image", "sound"] | None = None) -> list[str]:

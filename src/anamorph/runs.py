@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 
 from anamorph.catalog import PRIORS, build, build_with_prior, config_class
-from anamorph.core.errors import UserError, nearest
+from anamorph.core.errors import UserError
 from anamorph.core.model import Encodes, Grows, LatentModel, require
 from anamorph.core.progress import Progress, no_progress
 from anamorph.core.recipe import Recipe
@@ -23,11 +23,10 @@ from anamorph.core.stage import Growing, LearningRateSchedule
 from anamorph.data.codes import CodeDataset, encode_dataset
 from anamorph.data.dataset import Dataset
 from anamorph.data.open import ReadOptions, absolute
-from anamorph.data.read_options import to_samples
 from anamorph.figures import display  # noqa: F401 (so that notebooks show batches as pictures)
 from anamorph.models.two_stage import TwoStageModel, identity_codec
 from anamorph.run_data import open_data, open_source_of, preview_data
-from anamorph.settings import Settings, settings_of, versions
+from anamorph.settings import RunOptions, Settings, settings_of, versions
 from anamorph.training.autotune import ComputeRequest, apply_compute_settings, autotune
 from anamorph.training.folder import RunFolder
 from anamorph.training.run import ComputeSettings, Run, stage_of_checkpoint
@@ -42,7 +41,6 @@ __all__ = [
     "open_training",
     "resumed_settings",
     "settings_of",
-    "training_steps",
     "versions",
 ]
 
@@ -54,18 +52,11 @@ def new_settings(
     *,
     config: Any = None,
     read_options: ReadOptions | None = None,
-    labels: tuple[str, ...] | None = None,
-    mirror: bool = False,
-    batch: int = 128,
-    growing: Growing | None = None,
-    lr_schedule: LearningRateSchedule | None = None,
-    seed: int = 0,
-    pictures: tuple[int, ...] | None = None,
-    compute: ComputeRequest | None = None,
     codes_of: str = "",
-    evaluate_every: int | None = None,
-    best_metric: str = "",
+    lr_schedule: LearningRateSchedule | None = None,
+    compute: ComputeRequest | None = None,
     progress: Progress = no_progress,
+    **options: Unpack[RunOptions],
 ) -> Settings:
     """Make the settings of a new run: open its source, and time which way of computing is fastest here.
 
@@ -75,42 +66,30 @@ def new_settings(
         images: examples to see in all.
         config: the model's own settings; None: its defaults.
         read_options: how the source is read; of a prior, as its first stage's was.
+        codes_of: of a prior, the folder of the run whose codes it learns.
         lr_schedule: warm-up and decay of the learning rate; None: constant. A decay of no given length ends at `images`, also
             if the run is trained further later.
-        codes_of: of a prior, the folder of the run whose codes it learns.
         compute: what is already decided about the computation.
         progress: called while the data are read.
-
-    The other arguments are fields of `Settings`.
+        options: further fields of `Settings`.
 
     Raises:
         UserError: for an unknown model, a source that cannot be read, or settings that do not fit it.
     """
-    config = config_class(model)() if config is None else config
-    first = _first_stage(model, codes_of, mirror)
-    read_options = read_options or ReadOptions()
-    if first is not None:
-        like = ReadOptions.like(first.signal, first.upscale or read_options.upscale)
-        read_options = replace(like, hop=first.hop, name_pattern=read_options.name_pattern or first.name_pattern)
+    first = _first_stage(model, codes_of, options.get("mirror", False))
+    read_options = _read_alike(first, read_options or ReadOptions())
     settings = Settings(
         model=model,
-        config=config,
+        config=config_class(model)() if config is None else config,
         source=absolute(source),
         signal=Image(1, 1, 1),
         fingerprint="",
         compute=ComputeSettings(),
         images=images,
-        labels=labels,
-        mirror=mirror,
-        batch=batch,
-        seed=seed,
-        pictures=pictures,
-        growing=growing,
         lr_schedule=lr_schedule and lr_schedule.until(images),
-        evaluate_every=evaluate_every,
-        best_metric=best_metric,
         codes_of=_folder(codes_of),
         first_stage=first,
+        **options,
     )
     dataset = open_source_of(settings, read_options, "train", progress)
     settings = replace(_read_as(settings, read_options, dataset.signal), fingerprint=dataset.fingerprint)
@@ -120,6 +99,14 @@ def new_settings(
     settings = replace(settings, compute=chosen)
     _try(settings, data)
     return settings
+
+
+def _read_alike(first: Settings | None, options: ReadOptions) -> ReadOptions:
+    """Return how the data of a prior are read: as those of the model whose codes it learns."""
+    if first is None:
+        return options
+    like = ReadOptions.like(first.signal, first.upscale or options.upscale)
+    return replace(like, hop=first.hop, name_pattern=options.name_pattern or first.name_pattern)
 
 
 def _read_as(settings: Settings, options: ReadOptions, signal: Signal) -> Settings:
@@ -309,99 +296,6 @@ def _copy_first(run: Run, codes_of: str) -> None:
     for model in (run.model, run.ema.model):
         assert isinstance(model, TwoStageModel)
         model.first_stage.load_state_dict(weights)
-
-
-def training_steps(
-    model: str,
-    source: str,
-    images: int,
-    out: str | Path,
-    *,
-    config: Any = None,
-    settings: Mapping[str, Any] | None = None,
-    compute: ComputeRequest | None = None,
-    progress: Progress = no_progress,
-    **options: Any,
-) -> Iterator[Status]:
-    """Train a model in a folder, or go on where an earlier call was stopped; yields a status at every step.
-
-    Args:
-        model: name of a model or a prior of the catalog.
-        source: name or path of the data.
-        images: examples to see in all, counting repetitions.
-        out: the run's folder.
-        config: settings of the model; None: its defaults, or those of the run in the folder.
-        settings: settings of the model by name, which replace those of `config`.
-        compute: device, precision, threads and compilation, of a run that begins.
-        progress: called while the data are read.
-        options: any other parameter of `new_settings`.
-
-    Raises:
-        UserError: if the folder holds another run, or for anything that cannot be trained.
-    """
-    config = _configured(model, config, settings or {})
-    return _training_steps(RunFolder(out), model, source, images, config, compute, progress, options)
-
-
-def _training_steps(
-    folder: RunFolder,
-    model: str,
-    source: str,
-    images: int,
-    config: Any,
-    compute: ComputeRequest | None,
-    progress: Progress,
-    options: dict[str, Any],
-) -> Iterator[Status]:
-    with folder.locked():
-        if folder.exists:
-            _check_same_run(folder, images, {"model": model, "source": source, "config": config, **options})
-            folder.update_config({"images": images})
-        else:
-            new = new_settings(model, source, images, config=config, compute=compute, progress=progress, **options)
-            new.write(folder)
-        yield from open_training(folder, progress).run_to_end()
-
-
-def _configured(model: str, config: Any, settings: Mapping[str, Any]) -> Any:
-    """Return a model's settings with some replaced; None if nothing is said about them.
-
-    Raises:
-        UserError: for a setting that the model does not have.
-    """
-    if not settings:
-        return config
-    config = config_class(model)() if config is None else config
-    known = [f.name for f in fields(config)]
-    for name in settings:
-        if name not in known:
-            raise UserError(f"{model} has no setting {name!r}; {nearest(name, known)}")
-    return replace(config, **settings)
-
-
-def _check_same_run(folder: RunFolder, images: int, requested: Mapping[str, Any]) -> None:
-    """Check that a folder holds the run that is requested, as far as that is said.
-
-    Raises:
-        UserError: naming what differs.
-    """
-    old = settings_of(folder)
-    expected = {name: value for name, value in requested.items() if value is not None and name != "read_options"}
-    expected |= {"source": absolute(requested["source"])}
-    expected |= {"codes_of": _folder(requested.get("codes_of", ""))}
-    read_options = requested.get("read_options")
-    if read_options is not None:
-        sample_rate = getattr(old.signal, "sample_rate", 1)
-        given = {f.name: getattr(read_options, f.name) for f in fields(read_options)}
-        given = {f.name: given[f.name] for f in fields(read_options) if given[f.name] != f.default}
-        lengths = {name: to_samples(given[name], sample_rate, name) for name in ("window", "hop") if name in given}
-        expected |= given | lengths
-    other = [f"{name} {getattr(old, name)}" for name, value in expected.items() if getattr(old, name) != value]
-    if other or images < old.images:
-        raise UserError(
-            f"{folder} holds a run of {', '.join(other) or f'{old.images:,} images'}, which is not what was asked for: "
-            f"choose another folder, or ask for the same"
-        )
 
 
 def _folder(codes_of: str | Path) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 
@@ -21,7 +21,7 @@ from anamorph.training.folder import RunFolder
 from anamorph.training.run import ComputeSettings
 from anamorph.training.session import TrainingPlan
 
-__all__ = ["Settings", "settings_of", "versions"]
+__all__ = ["RunOptions", "Settings", "settings_of", "versions"]
 
 OTHER_KEYS = ("format", "created", "versions", "resumed", "config")
 """Keys of config.json that are no plain settings; `config`, the settings of the model, is read apart."""
@@ -108,6 +108,19 @@ class Settings:
         """Write config.json of a new run."""
         created = datetime.now(UTC).isoformat(timespec="seconds")
         folder.write_config({**to_plain(self), "versions": versions(), "created": created})
+
+
+class RunOptions(TypedDict, total=False):
+    """The fields of `Settings` that may be given for a new run and have a default."""
+
+    labels: tuple[str, ...] | None
+    mirror: bool
+    batch: int
+    seed: int
+    pictures: tuple[int, ...] | None
+    growing: Growing | None
+    evaluate_every: int | None
+    best_metric: str
 
 
 def versions() -> dict[str, str]:
