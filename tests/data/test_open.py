@@ -272,7 +272,7 @@ def test_files_that_are_no_source_are_named(tmp_path: Path) -> None:
         pass
     for name, message in (
         ("x.zip", "damaged or no zip"),
-        ("x.txt", "no source of images or sounds"),
+        ("x.txt", "no dataset of images or sounds"),
         ("empty.zip", "no images in"),
     ):
         with pytest.raises(UserError, match=message):

@@ -107,7 +107,7 @@ def read_table(path: Path) -> Table:
         raise UserError(
             f"{path} has no array of images ([N, H, W], [N, H, W, C] or [N, C, H, W]); it has {shapes or 'nothing'}"
         )
-    pixels, notes = as_pixels(path, {chosen[0]: arrays[chosen[0]]})
+    pixels, notes = as_pixels(str(path), {chosen[0]: arrays[chosen[0]]})
     labels, values = {}, {}
     for name, array in arrays.items():
         if array.shape == (len(pixels),) and _labels(array):
@@ -121,7 +121,7 @@ def _labels(array: NDArray[Any]) -> bool:
 
 
 def _split_table(path: Path, arrays: Arrays) -> Table:
-    pixels, notes = as_pixels(path, {name: arrays[name] for name in ("x_train", "x_test") if name in arrays})
+    pixels, notes = as_pixels(str(path), {name: arrays[name] for name in ("x_train", "x_test") if name in arrays})
     test = len(arrays["x_train"]) if "x_test" in arrays else None
     ys = [arrays[name].reshape(-1) for name in ("y_train", "y_test") if name in arrays]
     if not ys:
@@ -142,14 +142,15 @@ def as_labels(name: str, values: NDArray[Any], class_names: NDArray[Any] | None 
     return Label(name, tuple(str(c) for c in classes)), places.reshape(-1).astype(np.int64)
 
 
-def as_pixels(path: Path, arrays: Arrays) -> tuple[Bytes, tuple[str, ...]]:
+def as_pixels(source: str, arrays: Arrays) -> tuple[Bytes, tuple[str, ...]]:
     """Arrays of images, one behind the other, as bytes [N, C, H, W]; and what was done to their values.
 
     One value means the same in all of them: how they are scaled follows from the lowest and the highest of all together.
     Raises: UserError for shapes or values that cannot be images, or arrays that do not go together.
     """
-    parts = [_channels_first(array, f"{path}: {name}") for name, array in arrays.items()]
-    where = f"{path}: {' and '.join(arrays)}"
+    prefix = f"{source}: " if source else ""
+    parts = [_channels_first(array, f"{prefix}{name}") for name, array in arrays.items()]
+    where = f"{prefix}{' and '.join(arrays)}"
     if not all(map(len, parts)):
         raise UserError(f"{where}: {next(name for name in arrays if not len(arrays[name]))} is empty")
     if len({part.shape[1:] for part in parts}) > 1:

@@ -24,6 +24,7 @@ from anamorph.core.progress import Progress, no_progress
 from anamorph.core.signal import Batch, Label, Signal
 from anamorph.core.space import Codes, Space, check_codes
 from anamorph.data.dataset import Dataset
+from anamorph.data.examples import Examples
 from anamorph.data.order import indices
 
 __all__ = ["CodeCounts", "CodeDataset", "encode_dataset"]
@@ -79,9 +80,15 @@ class CodeCounts:
         )
 
 
-@dataclass(frozen=True)
-class CodeDataset:
-    """A source of codes, in the order in which their images would come. signal: of the images."""
+@dataclass(frozen=True, repr=False)
+class CodeDataset(Examples):
+    """A dataset of codes, in the order of the images that they encode.
+
+    Attributes:
+        signal: size of the images.
+        values: the class of each example, by label.
+        usage: how often each code is used, one entry per space that has a vocabulary.
+    """
 
     signal: Signal
     codes: Codes
@@ -95,6 +102,9 @@ class CodeDataset:
     @property
     def size(self) -> int:
         return len(next(iter(self.codes.values())))
+
+    def __repr__(self) -> str:
+        return self._describe("CodeDataset", f"codes of {', '.join(self.codes)}")
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -122,7 +132,7 @@ def encode_dataset(model: Encodes, images: Dataset, folder: Path, progress: Prog
     for i, shard in enumerate(shards):
         if not _is_whole(shard, name):
             batch = plain.take(i * SHARD, min(SHARD, images.size - i * SHARD))
-            codes = encode_in_chunks(model, batch.signals.to(device))
+            codes = encode_in_chunks(model, batch.signals.to(device), batch.labels)
             check_codes(codes, spaces)
             tensors = {s.name: codes[s.name].to("cpu", _narrow(s.num_codes)) for s in spaces}
             tensors |= {LABEL + label: value.to(torch.int32) for label, value in batch.labels.items()}

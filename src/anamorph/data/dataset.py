@@ -1,9 +1,9 @@
-"""What sources of images and of sounds have in common: rows of something stored, labels, a split and an order."""
+"""The base of datasets of images and of sounds: stored rows, labels, a split and an order."""
 
 from __future__ import annotations
 
 import hashlib
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Self
 
@@ -13,17 +13,22 @@ from torch import Tensor
 
 from anamorph.core.errors import UserError, nearest
 from anamorph.core.signal import Batch, Label, Signal
+from anamorph.data.examples import Examples
 from anamorph.data.order import Integers
 
 __all__ = ["Dataset"]
 
 
-class Dataset(ABC):
-    """A source, as frozen dataclasses are one. Positions run over permutations of its rows, one per epoch; without a seed, over
-    the rows in order.
+class Dataset(Examples):
+    """A dataset of images or sounds; its subclasses are frozen dataclasses.
 
-    rows: those of what is stored that belong to this split. values: the labels' class per stored row. notes: what was done to
-    the originals, for the user to read.
+    Positions run over permutations of the rows, one per epoch; without a seed, over the rows in order.
+
+    Attributes:
+        rows: the stored examples that belong to this split.
+        values: the class of each stored example, by label.
+        seed: of the permutations.
+        notes: what was done to the originals, for the user to read.
     """
 
     name: str
@@ -39,30 +44,38 @@ class Dataset(ABC):
 
     @property
     @abstractmethod
-    def fingerprint(self) -> str: ...
+    def fingerprint(self) -> str:
+        """Name of the content and its order, wherever it is stored."""
 
     @abstractmethod
     def take(self, start: int, count: int, level: int = 0) -> Batch:
-        """The examples at positions start .. start + count - 1, halved `level` times; a function of its arguments alone."""
+        """Return the examples at positions start .. start + count - 1, halved `level` times.
+
+        The result depends on the arguments alone.
+        """
 
     @abstractmethod
     def in_order(self) -> Self:
-        """The same examples, in their own order and as they are: for measuring."""
+        """Return the same examples in their own order and unmirrored, as measurements need them."""
 
     @abstractmethod
     def shuffled(self) -> Self:
-        """The same examples as they are, in an order that is always the same: for looking at the first few."""
+        """Return the same examples unmirrored, in an order that is always the same: the first few are a fair selection."""
 
     @abstractmethod
     def with_labels(self, names: Sequence[str]) -> Self:
-        """The same examples with only these labels.
+        """Return the same examples with only these labels.
 
-        Raises: UserError for a label that the source does not have.
+        Raises:
+            UserError: for a label that the dataset does not have.
         """
 
     @property
     def size(self) -> int:
         return len(self.rows)
+
+    def __repr__(self) -> str:
+        return self._describe("Dataset", f"{self.signal.noun}s of {self.signal}")
 
     def _labels_named(self, names: Sequence[str]) -> tuple[Label, ...]:
         known = {label.name: label for label in self.labels}
@@ -74,10 +87,10 @@ class Dataset(ABC):
     def _labels_of(self, rows: Integers) -> dict[str, Tensor]:
         return {label.name: torch.from_numpy(self.values[label.name][rows]) for label in self.labels}
 
-    def _digest(self, *facts: object) -> str:
-        """Names these facts, the rows, and their labels."""
+    def _digest(self, *values: object) -> str:
+        """Hash these values, the rows, and their labels."""
         digest = hashlib.blake2b(digest_size=8)
-        digest.update(repr(facts).encode())
+        digest.update(repr(values).encode())
         digest.update(np.ascontiguousarray(self.rows).data)
         for label in self.labels:
             digest.update(np.ascontiguousarray(self.values[label.name]).data)

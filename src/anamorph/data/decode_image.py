@@ -1,4 +1,4 @@
-"""One image file to bytes of the wanted size and channels, whatever it is stored as; and what had to be done to it."""
+"""Decode one image, of whatever format and mode, to bytes of a given size and number of channels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,18 @@ from anamorph.core.signal import Image
 from anamorph.data.bounded_read import BadFile
 from anamorph.data.images import Bytes
 
-__all__ = ["LIMIT_MEGAPIXELS", "BadImage", "Survey", "decode", "fit", "is_image_name", "survey"]
+__all__ = [
+    "LIMIT_MEGAPIXELS",
+    "BadImage",
+    "Survey",
+    "decode",
+    "decode_picture",
+    "fit",
+    "fit_pixels",
+    "is_image_name",
+    "survey",
+    "survey_picture",
+]
 
 LIMIT_MEGAPIXELS = 89
 """Beyond it Pillow itself suspects a decompression bomb."""
@@ -66,8 +77,16 @@ def _open(file: IO[bytes]) -> Pillow.Image:
 
 
 def survey(file: IO[bytes]) -> Survey:
-    """Raises: BadImage if the file is no image, or too large a one."""
-    image = _open(file)
+    """Read the header of an image file.
+
+    Raises:
+        BadImage: if the file is no image, or too large a one.
+    """
+    return survey_picture(_open(file))
+
+
+def survey_picture(image: Pillow.Image) -> Survey:
+    """Return the size and kind of colour of a PIL image, without decoding it."""
     # A PNG may say behind its pixels how it is turned; they are not decoded to find out.
     turned = (image.format != "PNG" or "exif" in image.info) and _orientation(image) >= 5
     height, width = (image.width, image.height) if turned else (image.height, image.width)
@@ -82,58 +101,76 @@ def _orientation(image: Pillow.Image) -> int:
 
 
 def decode(file: IO[bytes], target: Image) -> tuple[Bytes, set[str]]:
-    """Bytes [C, H, W], and what was done to get there.
+    """Decode an image file to bytes [C, H, W], and say which conversions that took.
 
-    Raises: BadImage if the file is no image, is damaged, or is too large.
+    Raises:
+        BadImage: if the file is no image, is damaged, or is too large.
     """
     image = _open(file)
-    done: set[str] = set()
     try:
         if image.format == "JPEG":
             side = 2 * max(target.width, target.height)  # whichever way it will be turned
             image.draft(None, (side, side))
+    except Exception as error:
+        raise BadImage(f"damaged or cut short ({error})") from error
+    return decode_picture(image, target)
+
+
+def decode_picture(image: Pillow.Image, target: Image) -> tuple[Bytes, set[str]]:
+    """Convert a PIL image of any mode to bytes [C, H, W], and say which conversions that took.
+
+    Raises:
+        BadImage: if its file is damaged, or its values are not those of an image.
+    """
+    conversions: set[str] = set()
+    try:
         image.load()
         if getattr(image, "is_animated", False):
-            done.add("with several frames, of which the first is used")
+            conversions.add("with several frames, of which the first is used")
         if _orientation(image) > 1:
             image = ImageOps.exif_transpose(image)
-            done.add("turned upright by EXIF")
+            conversions.add("turned upright by EXIF")
     except Exception as error:
         raise BadImage(f"damaged or cut short ({error})") from error
     plain, more = _eight_bits(image)
-    return fit(plain, target, done | more)
+    return fit(plain, target, conversions | more)
 
 
-def fit(image: Pillow.Image, target: Image, done: set[str] | None = None) -> tuple[Bytes, set[str]]:
+def fit(image: Pillow.Image, target: Image, conversions: set[str] | None = None) -> tuple[Bytes, set[str]]:
     """An 8-bit image cut to the target's shape around its centre, resampled (Lanczos), in the target's channels [C, H, W]."""
-    done = set() if done is None else done
+    conversions = set() if conversions is None else conversions
     if target.channels > 1 and image.mode in GREY:
-        done.add("greyscale, repeated over RGB")
+        conversions.add("greyscale, repeated over RGB")
     elif target.channels == 1 and image.mode not in GREY:
-        done.add("with colour, reduced to grey")
+        conversions.add("with colour, reduced to grey")
     alpha = image.mode in ("LA", "RGBA", "PA", "La", "RGBa") or "transparency" in image.info
     if alpha:
         image = image.convert("RGBA")
     elif image.mode not in ("L", "RGB"):
-        done.add(f"converted from {image.mode}")
+        conversions.add(f"converted from {image.mode}")
         image = image.convert("L" if image.mode == "1" else "RGB")
     if alpha and target.channels != 4:
-        done.add("with transparency, laid on white")
+        conversions.add("with transparency, laid on white")
         image = Pillow.alpha_composite(Pillow.new("RGBA", image.size, "white"), image).convert("RGB")
-    image = _resample(image, target, done)
+    image = _resample(image, target, conversions)
     array = np.asarray(image.convert({1: "L", 3: "RGB", 4: "RGBA"}[target.channels]), np.uint8)
-    return np.atleast_3d(array).transpose(2, 0, 1), done
+    return np.atleast_3d(array).transpose(2, 0, 1), conversions
 
 
-def _resample(image: Pillow.Image, target: Image, done: set[str]) -> Pillow.Image:
+def fit_pixels(pixels: Bytes, target: Image) -> tuple[Bytes, set[str]]:
+    """Fit bytes [C, H, W] to the target as `fit` does."""
+    return fit(Pillow.fromarray(pixels.transpose(1, 2, 0) if len(pixels) > 1 else pixels[0]), target)
+
+
+def _resample(image: Pillow.Image, target: Image, conversions: set[str]) -> Pillow.Image:
     if image.size == (target.width, target.height):
         return image
     scale = min(image.width / target.width, image.height / target.height)
     width, height = scale * target.width, scale * target.height
     left, top = (image.width - width) / 2, (image.height - height) / 2
     if max(left, top) >= 0.5:
-        done.add("cropped around the centre")
-    done.add("resized")
+        conversions.add("cropped around the centre")
+    conversions.add("resized")
     premultiplied = image.convert("RGBa") if image.mode == "RGBA" else image
     size = (target.width, target.height)
     box = (left, top, left + width, top + height)
@@ -150,12 +187,12 @@ def _eight_bits(image: Pillow.Image) -> tuple[Pillow.Image, set[str]]:
     if not np.isfinite(values).all() or values.min(initial=0) < 0 or top > 65535:
         raise BadImage(f"its values run from {values.min():g} to {top:g}: wanted 0 to 1, 255 or 65535")
     if image.mode == "F" and top <= 1:
-        values, done = values * 255, "with values in 0..1, scaled to 8 bits"
+        values, conversion = values * 255, "with values in 0..1, scaled to 8 bits"
     elif image.mode.startswith("I;16") or top > 255:
-        values, done = values / 257, "of 16 bits, reduced to 8"
+        values, conversion = values / 257, "of 16 bits, reduced to 8"
     else:
-        done = "converted to 8 bits"
-    return Pillow.fromarray(np.round(values).astype(np.uint8)), {done}
+        conversion = "converted to 8 bits"
+    return Pillow.fromarray(np.round(values).astype(np.uint8)), {conversion}
 
 
 def require_decodable(channels: int) -> None:

@@ -59,7 +59,7 @@ class InMemory:
         return self.array[rows]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Images(Dataset):
     """A source of images. Positions run over permutations of its rows, one per epoch; without a seed, over the rows in order.
 

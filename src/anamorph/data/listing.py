@@ -9,7 +9,7 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Literal
@@ -23,7 +23,7 @@ from anamorph.data.decode_image import is_image_name
 from anamorph.data.decode_sound import is_sound_name
 from anamorph.data.order import Integers
 
-__all__ = ["Listing", "classes_of", "in_folder", "in_zip"]
+__all__ = ["Listing", "classes_of", "in_files", "in_folder", "in_zip"]
 
 LIMIT_BYTES = 512 << 20
 """One file's, unpacked."""
@@ -40,7 +40,7 @@ class Listing:
     """Image files or sound files, sorted by name: how to open each, and what distinguishes this content from another.
 
     open: raises BadFile or OSError for a file that cannot be read.
-    parts: "train" and "test" where the top folders are named so, else empty.
+    splits: "train" and "test" where the top folders are named so, else empty.
     """
 
     kind: Kind
@@ -49,7 +49,7 @@ class Listing:
     key: str
     labels: tuple[Label, ...] = ()
     values: Mapping[str, Integers] = field(default_factory=dict)
-    parts: Mapping[str, Integers] = field(default_factory=dict)
+    splits: Mapping[str, Integers] = field(default_factory=dict)
 
 
 def in_folder(root: Path) -> Listing:
@@ -84,6 +84,24 @@ def in_folder(root: Path) -> Listing:
         )
     facts = [(name, stats[name].st_size, stats[name].st_mtime_ns) for name in sorted(stats)]
     return _listing(root, facts, extras, lambda name: (root / name).open("rb"))
+
+
+def in_files(paths: Sequence[Path | str]) -> Listing:
+    """List image files, or sound files, in the order given; the folders below their common one are their labels.
+
+    Raises:
+        UserError: if a file is missing, or of a kind that is not read, or images and sounds are mixed.
+    """
+    files = [Path(path).expanduser().absolute() for path in paths]
+    for path in files:
+        if not path.is_file():
+            raise UserError(f"no such file: {path}")
+        if not _reads(path.name):
+            raise UserError(f"{path} is no image or sound file: convert it, or leave it out of the list")
+    root = Path(os.path.commonpath([path.parent for path in files]))
+    stats = [path.stat() for path in files]
+    facts = [(p.relative_to(root).as_posix(), s.st_size, s.st_mtime_ns) for p, s in zip(files, stats, strict=True)]
+    return _listing(root, facts, {}, lambda name: (root / name).open("rb"))
 
 
 def in_zip(path: Path) -> Listing:
@@ -167,13 +185,13 @@ def _listing(
     kind = _kind(source, names)
     # Two folders may hold equal names, sizes and times, but other pixels: copies keep times, and raw formats sizes.
     key = hashlib.blake2b(repr((str(root.resolve()), facts)).encode(), digest_size=16).hexdigest()
-    parts = _parts(names)
+    splits = _splits(names)
     if "dataset.json" in extras:
         labels = _from_json(source, names, extras["dataset.json"])
     elif extras:
         labels = _from_csv(source, names, _the_csv(source, extras))
     else:
-        labels = _from_folders(names, depth=1 if parts else 0)
+        labels = _from_folders(names, depth=1 if splits else 0)
     return Listing(
         kind,
         names,
@@ -181,14 +199,14 @@ def _listing(
         key,
         tuple(Label(name, classes) for name, (classes, _) in labels.items()),
         {name: values for name, (_, values) in labels.items()},
-        parts,
+        splits,
     )
 
 
 Labels = dict[str, tuple[tuple[str, ...], Integers]]
 
 
-def _parts(names: list[str]) -> dict[str, Integers]:
+def _splits(names: list[str]) -> dict[str, Integers]:
     tops = [name.split("/", 1)[0] if "/" in name else "" for name in names]
     held = {"test", "val", "valid", "validation"} & set(tops)
     if "train" not in tops or not held or set(tops) - held - {"train"}:

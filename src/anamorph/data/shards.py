@@ -43,7 +43,7 @@ class Item:
     """What a file was decoded to: an image [C, H, W], the windows [C, T] of a sound, or why it was not; and what was done."""
 
     values: Sequence[Values] | None
-    done: frozenset[str] = frozenset()
+    conversions: frozenset[str] = frozenset()
     problem: str = ""
 
 
@@ -64,7 +64,7 @@ class Shards:
         shape: list[int] = index["shape"]
         self.signal: Signal = Audio(shape[0], shape[1], index["rate"]) if "rate" in index else Image(*shape)
         self.fingerprint: str = index["fingerprint"]
-        self.kept = np.fromfile(folder / "kept", np.int64)
+        self.source_rows = np.fromfile(folder / "kept", np.int64)
         self.notes: dict[str, int] = index["notes"]
         self.problems: dict[str, str] = index["problems"]
         self._kind = _kind_of(self.signal)
@@ -72,7 +72,7 @@ class Shards:
         self._rows = len(self._maps[0])  # every shard but the last holds as many
 
     def __len__(self) -> int:
-        return len(self.kept)
+        return len(self.source_rows)
 
     @property
     def image(self) -> Image:
@@ -207,8 +207,8 @@ def _build(folder: Path, signal: Signal, items: Iterable[Item], names: list[str]
                 problems[names[row]] = item.problem
                 _check_limit(problems, len(names), signal.noun)
             else:
-                for done in item.done:
-                    notes[done] = notes.get(done, 0) + 1
+                for conversion in item.conversions:
+                    notes[conversion] = notes.get(conversion, 0) + 1
                 for value in item.values:
                     kept.append(row)
                     yield value

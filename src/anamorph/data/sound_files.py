@@ -44,23 +44,23 @@ def cut_windows(samples: PcmSamples, window: int, hop: int | None) -> tuple[list
     return [samples[:, start : start + window] for start in starts], False
 
 
-def read_sound_files(listing: Listing, wanted: ReadOptions, progress: Progress) -> StoredDataset:
+def read_sound_files(listing: Listing, options: ReadOptions, progress: Progress) -> StoredDataset:
     """The windows of a listing's files. Files, not windows, are held out: those of one recording sound alike.
 
     Raises: UserError if they cannot be read.
     """
     require_soundfile()
-    rate, notes = _own_rate(listing, wanted)
-    audio = wanted.audio(rate)
-    hop = wanted.hop_length(audio)
+    rate, notes = _own_rate(listing, options)
+    audio = options.audio(rate)
+    hop = options.hop_length(audio)
     shards = cached(f"sounds/{listing.key}/{hop}", audio, partial(_decoded, listing, audio, hop), listing.names, progress)
-    values = {name: value[shards.kept] for name, value in listing.values.items()}
-    held = np.isin(np.arange(len(listing.names)), listing.parts["test"]) if listing.parts else held_out(len(listing.names))
-    files = len(np.unique(shards.kept))
+    values = {name: value[shards.source_rows] for name, value in listing.values.items()}
+    held = np.isin(np.arange(len(listing.names)), listing.splits["test"]) if listing.splits else held_out(len(listing.names))
+    files = len(np.unique(shards.source_rows))
     if len(shards) > files:
         notes.append(f"cut into {len(shards):,} windows of {audio.samples:,} samples, from {files:,} files")
     notes += conversion_notes(shards, "sound")
-    return StoredDataset.of(shards, listing.labels, values, np.flatnonzero(held[shards.kept]), notes)
+    return StoredDataset.of(shards, listing.labels, values, np.flatnonzero(held[shards.source_rows]), notes)
 
 
 def _decoded(listing: Listing, audio: Audio, hop: int) -> Iterator[Item]:
@@ -81,10 +81,10 @@ def _decoded(listing: Listing, audio: Audio, hop: int) -> Iterator[Item]:
             yield from threads.map(one, listing.names[start : start + ahead])
 
 
-def _own_rate(listing: Listing, wanted: ReadOptions) -> tuple[int, list[str]]:
+def _own_rate(listing: Listing, options: ReadOptions) -> tuple[int, list[str]]:
     """The rate that a listing's files have in common, or the lowest, which all can be brought to without inventing anything."""
-    if wanted.sample_rate is not None:
-        return wanted.sample_rate, []
+    if options.sample_rate is not None:
+        return options.sample_rate, []
     rates = Counter(header.sample_rate for header in _surveyed(listing))
     lowest = min(rates)
     if len(rates) == 1:
@@ -114,7 +114,7 @@ def _surveyed(listing: Listing) -> list[SoundHeader]:
     return headers
 
 
-def read_fsdd(wanted: ReadOptions, progress: Progress) -> StoredDataset:
+def read_fsdd(options: ReadOptions, progress: Progress) -> StoredDataset:
     """The spoken digits, one window of each, with the official split: takes 0 to 4 of each digit and speaker are held out.
 
     Raises: UserError if they are not at hand, or are to be read at another rate or in two channels.
@@ -122,10 +122,10 @@ def read_fsdd(wanted: ReadOptions, progress: Progress) -> StoredDataset:
     path = locate("fsdd") / "fsdd_8k_int16.npz"
     facts = load_arrays(path, ("start", "length", "digit", "speaker", "take", "speaker_names", "sample_rate"))
     rate = int(facts["sample_rate"][0])
-    audio = wanted.audio(rate)
+    audio = options.audio(rate)
     if (audio.sample_rate, audio.channels) != (rate, 1):
         raise UserError(f"fsdd is read at {rate} Hz in one channel, as it is: leave out --sample-rate and --channels")
-    hop = None if wanted.hop is None else wanted.hop_length(audio)
+    hop = None if options.hop is None else options.hop_length(audio)
     length = facts["length"].astype(np.int64)
 
     def items() -> Iterator[Item]:
@@ -140,6 +140,6 @@ def read_fsdd(wanted: ReadOptions, progress: Progress) -> StoredDataset:
     shards = cached(f"fsdd/{stat.st_size}/{stat.st_mtime_ns}/{hop}", audio, items, names, progress)
     speakers = tuple(str(name) for name in facts["speaker_names"])
     labels = (Label("digit", tuple(str(i) for i in range(10))), Label("speaker", speakers))
-    values = {name: facts[name].astype(np.int64)[shards.kept] for name in ("digit", "speaker")}
-    test = np.flatnonzero(facts["take"][shards.kept] < 5)
+    values = {name: facts[name].astype(np.int64)[shards.source_rows] for name in ("digit", "speaker")}
+    test = np.flatnonzero(facts["take"][shards.source_rows] < 5)
     return StoredDataset.of(shards, labels, values, test, conversion_notes(shards, "clip"))

@@ -35,7 +35,7 @@ class Windows(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sounds(Dataset):
     """A source of sounds; see `Examples` for its fields."""
 
