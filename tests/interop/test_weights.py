@@ -64,7 +64,9 @@ def test_an_official_checkpoint_computes_what_the_official_code_does(golden: Pat
     for cutoff in (3, 8):
         close(model.decode(truncate(w, model.w_mean, 0.7, cutoff), "off"), f"image/trunc0.7_cutoff{cutoff}/noise_false")
     key = "image/trunc0.7_cutoff8/noise_true"
-    maps = {f"noise.{i}": t[f"{key}/randn/{i}"] for i in range(model.layers)}
+    sampled = [t[f"{key}/randn/{i}"] for i in range(model.layers)]
+    # The official code samples the first layer's noise once for the batch, since its constant input has no batch axis.
+    maps = {f"noise.{i}": noise.expand(len(t["z"]), *noise.shape[1:]) for i, noise in enumerate(sampled)}
     close(model.decode(truncate(w, model.w_mean, 0.7, 8) | maps), key)
     close(model.encode(t["img"])["w"][:, :1], "encode/Z")
     close(model.critic_logits(t["img"]), "encode/d")
