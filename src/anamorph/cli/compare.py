@@ -37,37 +37,22 @@ def main(words: Sequence[str]) -> int:
     options = parse(Compare, "compare", words)
 
     from anamorph.cli.stacked_progress import StackedProgress
-    from anamorph.evaluation.compare import Column, compare_runs, names_of
-    from anamorph.evaluation.comparison import markdown, write_comparison
-    from anamorph.evaluation.evaluate import chosen, evaluate
-    from anamorph.evaluation.evaluated_run import evaluated_run, open_for_evaluation
-    from anamorph.evaluation.networks import choose_networks
-    from anamorph.evaluation.report import write_report
+    from anamorph.evaluation.measure_runs import compare_runs
 
-    names, steps = names_of(options.runs), chosen(options.metrics)
     options.apply_threads()
-    columns, eyes = [], None
-    with options.computing(), StackedProgress() as tell:
-        for name, run in zip(names, options.runs, strict=True):
-            with tell("reading images") as progress:
-                model, data = open_for_evaluation(run, options.data, options.n, options.device, progress)
-            if eyes is None:
-                with tell("learning to look") as progress:
-                    eyes = choose_networks(options.features, data.train.source, data.held_out.source, progress).to(
-                        options.device
-                    )
-            subject = evaluated_run(run, data, eyes, options.n, options.seed, options.device, model)
-            note(f"{name}: {subject.images:,} of {subject.settings.images:,} images, against {data.split}")
-            record, looks = evaluate(subject, steps, tell, lambda text, name=name: note(f"{name}: {text}"))  # type: ignore[misc]
-            write_report(record, looks)
-            columns.append(Column(name, record, looks))
-    found = compare_runs(columns, options.seed)
-    paths = write_comparison(found, columns, options.out or Path("comparison"))
-    emit(
-        options.json,
-        markdown(found).split("\nHow each was taken")[0] + "\n".join(map(str, paths)),
-        paths=paths,
-        runs=found.names,
-        best={row.name: found.names[row.best] for row in found.rows if row.best is not None and row.certain},
-    )
+    with options.computing(), StackedProgress() as progress:
+        result = compare_runs(
+            options.runs,
+            data=options.data,
+            metrics=options.metrics,
+            features=options.features,
+            n=options.n,
+            seed=options.seed,
+            device=options.device,
+            progress=progress,
+            note=note,
+        )
+    paths = result.write(options.out or Path("comparison"))
+    text = f"{result}\n" + "\n".join(map(str, paths))
+    emit(options.json, text, paths=paths, runs=result.table.names, best=result.best)
     return 0

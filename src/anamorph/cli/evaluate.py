@@ -37,36 +37,20 @@ def main(words: Sequence[str]) -> int:
     options = parse(Evaluate, "evaluate", words)
 
     from anamorph.cli.stacked_progress import StackedProgress
-    from anamorph.evaluation.evaluate import chosen, evaluate
-    from anamorph.evaluation.evaluated_run import evaluated_run, open_for_evaluation
-    from anamorph.evaluation.networks import choose_networks
-    from anamorph.evaluation.report import plain_table, write_report
+    from anamorph.evaluation.measure_runs import evaluate_run
 
-    steps = chosen(options.metrics)
     options.apply_threads()
-    with options.computing(), StackedProgress() as tell:
-        with tell("reading images") as progress:
-            model, data = open_for_evaluation(options.run, options.source, options.n, options.device, progress)
-        for told in data.held_out.source.notes:
-            note(told)
-        with tell("learning to look") as progress:
-            eyes = choose_networks(options.features, data.train.source, data.held_out.source, progress).to(options.device)
-        subject = evaluated_run(options.run, data, eyes, options.n, options.seed, options.device, model)
-        note(
-            f"{subject.name}, {subject.settings.model} at {subject.images:,} of {subject.settings.images:,} images "
-            f"({subject.which} checkpoint), against {subject.n_real:,} of {data.split}; "
-            f"{', '.join(network.name for network in eyes.all)} looks"
+    with options.computing(), StackedProgress() as progress:
+        result = evaluate_run(
+            options.run,
+            data=options.source,
+            metrics=options.metrics,
+            features=options.features,
+            n=options.n,
+            seed=options.seed,
+            device=options.device,
+            progress=progress,
+            note=note,
         )
-        record, looks = evaluate(subject, steps, tell, note)
-        path = write_report(record, looks)
-    left = "\n".join(f"not measured: {name.replace('_', ' ')} ({why})" for name, why in record.left().items())
-    emit(
-        options.json,
-        f"{plain_table(record)}\n{left}\n{path}",
-        path=path,
-        subject=record.entry["subject"],
-        protocol=record.entry["protocol"],
-        measures={measure.name: measure for _, measure, _ in record.measures()},
-        left=record.left(),
-    )
+    emit(options.json, f"{result}\n{result.report}", **result.to_dict())
     return 0

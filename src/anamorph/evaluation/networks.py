@@ -70,7 +70,7 @@ class FeatureNetworks:
         """Each network once."""
         return list({network.fingerprint: network for network in (self.samples, self.neighbours, self.distance)}.values())
 
-    def place(self, network: FeatureNetwork) -> int:
+    def index(self, network: FeatureNetwork) -> int:
         """Where a network stands among all."""
         return [other.fingerprint for other in self.all].index(network.fingerprint)
 

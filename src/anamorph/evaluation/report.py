@@ -1,4 +1,4 @@
-"""The report of one run: the table, and what it looks like, in one file."""
+"""The report of one run: the table, and what it cache like, in one file."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ FIRST = (
 """Measures that stand above the others, of those that there are the first five."""
 
 
-def write_report(record: Record, looks: FeatureCache) -> Path:
+def write_report(record: Record, cache: FeatureCache) -> Path:
     """Write RUN/evaluation/report.html; returns its path."""
-    subject = looks.subject
+    subject = cache.subject
     facts = record.entry["subject"]
     seen = f"at {facts['images']:,} of {facts['of']:,} images ({facts['which']} checkpoint)"
     told = (
         f"{model_entry(facts['model']).title}, {seen}; {facts['parameters']:,} parameters; held against {subject.data.split}. "
-        f"Looked at by {_networks(looks)}. Seed {subject.seed}."
+        f"Looked at by {_networks(cache)}. Seed {subject.seed}."
     )
     heading = f"<h1>{escape(subject.name)}</h1><p class='soft'>{escape(told)}</p>"
     measures = list(record.measures())
     body = heading + _cards(measures) + section("Measures", _table(measures), _left(record), notes=TOLD)
-    body += _samples(record, looks) + _reconstructions(looks) + _ways(looks) + _latent(record) + _losses(looks)
+    body += _samples(record, cache) + _reconstructions(cache) + _ways(cache) + _latent(record) + _losses(cache)
     body += f"<footer>anamorph · {escape(subject.settings.model)} · weights {subject.weights}</footer>"
     path = RunFolder(subject.path).report
     with atomic_write(path) as temporary:
@@ -65,8 +65,8 @@ TOLD = (
 )
 
 
-def _networks(looks: FeatureCache) -> str:
-    return ", ".join(f"{network.name} ({network.resizer})" for network in looks.subject.networks.all)
+def _networks(cache: FeatureCache) -> str:
+    return ", ".join(f"{network.name} ({network.resizer})" for network in cache.subject.networks.all)
 
 
 Rows = Iterable[tuple[str, Measure, float | None]]
@@ -110,29 +110,29 @@ def _float(images: Tensor) -> Tensor:
     return images.float() / 127.5 - 1
 
 
-def _samples(record: Record, looks: FeatureCache) -> str:
-    subject = looks.subject
+def _samples(record: Record, cache: FeatureCache) -> str:
+    subject = cache.subject
     if not isinstance(subject.model, Samples) or not record.has("fid"):
         return ""
-    drawn = looks.samples["images"]
+    drawn = cache.samples["images"]
     wall = figure(
         picture(sprite(_float(drawn[:WALL]), ACROSS), "samples"),
         f"The first {min(WALL, len(drawn))} samples of seed {subject.seed}, not picked.",
     )
-    return section("Samples", wall, _nearest(record, looks, drawn), f'<div class="figures">{_copies(record)}</div>')
+    return section("Samples", wall, _nearest(record, cache, drawn), f'<div class="figures">{_copies(record)}</div>')
 
 
-def _nearest(record: Record, looks: FeatureCache, drawn: Tensor) -> str:
+def _nearest(record: Record, cache: FeatureCache, drawn: Tensor) -> str:
     """Of the first samples, the nearest training images."""
     rows = [int(i) for i in record.curve("memorisation", "nearest")[:ACROSS]]
     if not rows:
         return ""
-    train = looks.subject.data.train
+    train = cache.subject.data.train
     near = torch.cat([train.take(row, 1).signals for row in rows])
     pictures = f"<span>sample</span>{picture(sprite(_float(drawn[: len(rows)]), len(rows)), 'samples')}"
     pictures += f"<span>nearest</span>{picture(sprite(near, len(rows)), 'their nearest training images')}"
     caption = (
-        f"The first samples, and of {looks.subject.n_train:,} training images the nearest as the feature network sees them."
+        f"The first samples, and of {cache.subject.n_train:,} training images the nearest as the feature network sees them."
     )
     return figure(f'<div class="rows">{pictures}</div>', caption)
 
@@ -145,11 +145,11 @@ def _copies(record: Record) -> str:
     return figure(histogram(series, "distance to the nearest training image"), caption, "Distance to training images")
 
 
-def _reconstructions(looks: FeatureCache) -> str:
+def _reconstructions(cache: FeatureCache) -> str:
     """The best, the middle and the worst of those that were kept."""
-    if not isinstance(looks.subject.model, Encodes):
+    if not isinstance(cache.subject.model, Encodes):
         return ""
-    look = looks.reconstructions
+    look = cache.reconstructions
     kept = len(look["images"])
     order, count = look["mse"][:kept].argsort(), min(SHOWN, kept // 3 or 1)
     middle = kept // 2 - count // 2
@@ -168,14 +168,14 @@ def _reconstructions(looks: FeatureCache) -> str:
     return section("Reconstructions", f'<div class="figures">{"".join([*parts, spread])}</div>', notes=told)
 
 
-def _ways(looks: FeatureCache) -> str:
+def _ways(cache: FeatureCache) -> str:
     """Interpolations, as they were looked at."""
-    ways = looks.kept("ways")
+    ways = cache.saved("ways")
     if not ways:
         return ""
     images = ways["images"]
     strips = picture(sprite(_float(images.flatten(0, 1)), images.shape[1]), "interpolations")
-    ends = "held-out images" if isinstance(looks.subject.model, Encodes) else "samples"
+    ends = "held-out images" if isinstance(cache.subject.model, Encodes) else "samples"
     return section(
         "Interpolations",
         figure(f'<div class="scroll">{strips}</div>', f"Lines between the codes of {ends}, the first {len(images)} pairs."),
@@ -212,8 +212,8 @@ def losses(records: list[dict[str, Any]]) -> dict[str, dict[str, tuple[list[floa
     return found
 
 
-def _losses(looks: FeatureCache) -> str:
-    panels = losses(RunFolder(looks.subject.path).metrics())
+def _losses(cache: FeatureCache) -> str:
+    panels = losses(RunFolder(cache.subject.path).metrics())
     drawn = "".join(figure(lines(curves, "images seen"), title=phase) for phase, curves in panels.items())
     return section("While it was trained", f'<div class="figures">{drawn}</div>') if drawn else ""
 

@@ -10,7 +10,7 @@ from anamorph.features.moments import Moments
 from anamorph.metrics.frechet import frechet_bias, frechet_distance
 from anamorph.metrics.kernel import kernel_distance
 from anamorph.metrics.measure import Better, Measure
-from anamorph.metrics.neighbours import Memorization, mean_distance, memorisation, neighbour_scores
+from anamorph.metrics.neighbours import Memorisation, mean_distance, memorisation, neighbour_scores
 
 __all__ = ["copies", "diversity", "fid", "kid", "neighbours"]
 
@@ -64,7 +64,7 @@ def diversity(images: FeatureSet, progress: Progress = no_progress) -> Measure:
 
 def copies(
     train: FeatureSet, held: FeatureSet, generated: FeatureSet, progress: Progress = no_progress
-) -> tuple[Measure, Memorization]:
+) -> tuple[Measure, Memorisation]:
     """The chance that a generated image lies closer to the training set than a held-out one does: half is as it should be; and
     the distances and nearest images, to be looked at.
 
