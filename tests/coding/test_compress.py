@@ -72,11 +72,11 @@ MODELS: dict[str, Callable[[], TwoStageModel]] = {
 EVERY = pytest.mark.parametrize("name", MODELS)
 
 
-def made(first: str, config: object, law: str, prior: object) -> TwoStageModel:
+def made(first: str, config: object, distribution: str, prior: object) -> TwoStageModel:
     """With weights that say something: at the beginning, many are zero."""
     stage, _ = build(first, IMAGE, config, 0)
     assert isinstance(stage, Encodes)
-    model, _ = build_with_prior(law, stage, prior, 1)
+    model, _ = build_with_prior(distribution, stage, prior, 1)
     return stirred(model)
 
 

@@ -21,7 +21,7 @@ from anamorph.core.errors import UserError
 from anamorph.core.model import LatentModel
 from anamorph.core.signal import Image
 from anamorph.edit.truncate import truncate
-from anamorph.interop.import_alae import NETWORKS, places, read_alae
+from anamorph.interop.import_alae import NETWORKS, read_alae, tensor_targets
 from anamorph.interop.import_stylegan import official_names, read_stylegan
 from anamorph.interop.imported_run import write_run
 from anamorph.models.adversarial.stylegan import StyleGAN
@@ -214,7 +214,7 @@ def test_its_places_are_all_of_a_models_parameters() -> None:
     from anamorph.models.adversarial_autoencoders.stylealae import StyleALAEConfig
 
     model = StyleALAE(Image(3, 16, 16), StyleALAEConfig(w_dim=8, channel_base=64, channel_max=8))
-    assert {place.target for place in places(model).values()} >= set(model.parameters())
+    assert {place.target for place in tensor_targets(model).values()} >= set(model.parameters())
 
 
 CASES = ("committed", "r16_cond", "r16_rgba_map1", "r32_no_const", "r128_auto_fused")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from reciprocity import latent_measures, measures_of_pairs, reconstruction_measures
 from torch import Tensor
 
 from anamorph.core.config import to_plain
@@ -16,7 +17,6 @@ from anamorph.features.network import DistanceNetwork
 from anamorph.features.pixels import RawPixels
 from anamorph.metrics.frechet import frechet_of_features
 from anamorph.metrics.measure import Measure
-from anamorph.metrics.reciprocity import latent_measures, measures_of_pairs, reconstruction_measures
 from anamorph.metrics.reconstruction import latent_error, reconstruction_error
 from anamorph.metrics.samples import copies, diversity, fid, kid, neighbours
 from anamorph.metrics.similarity import ssim
