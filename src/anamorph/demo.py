@@ -75,8 +75,8 @@ def show_demo(folder: RunFolder) -> DemoResults:
     return DemoResults(_pictures(folder, model, held_out), _table(model, train, held_out))
 
 
-def _pictures(folder: RunFolder, model: ALAE, held: Dataset) -> dict[Path, str]:
-    x = held.take(0, 12).signals
+def _pictures(folder: RunFolder, model: ALAE, held_out: Dataset) -> dict[Path, str]:
+    x = held_out.take(0, 12).signals
     codes = model.encode(x)
     samples, reconstructions, interpolations = (
         folder.pictures / f"{name}.png" for name in ("samples", "reconstructions", "interpolations")
@@ -98,8 +98,8 @@ def _pictures(folder: RunFolder, model: ALAE, held: Dataset) -> dict[Path, str]:
     }
 
 
-def _table(model: ALAE, known: Dataset, held: Dataset) -> dict[str, tuple[str, str]]:
-    train, test = known.take(0, known.size), held.take(0, held.size)
+def _table(model: ALAE, dataset: Dataset, held_out: Dataset) -> dict[str, tuple[str, str]]:
+    train, test = dataset.take(0, dataset.size), held_out.take(0, held_out.size)
     classes, test_classes = train.labels["class"], test.labels["class"]
 
     def probes(codes: Tensor, test_codes: Tensor) -> tuple[float, float]:
@@ -108,7 +108,7 @@ def _table(model: ALAE, known: Dataset, held: Dataset) -> dict[str, tuple[str, s
 
     nn, svm = probes(model.encode(train.signals)["w"], model.encode(test.signals)["w"])
     pixel_nn, pixel_svm = probes(train.signals.flatten(1), test.signals.flatten(1))
-    errors = reconstruction_error(model, held, held.size) | latent_error(model, 1000, Seeded(0, "latent error"))
+    errors = reconstruction_error(model, held_out, held_out.size) | latent_error(model, 1000, Seeded(0, "latent error"))
     spread = float((test.signals - test.signals.mean(0)).square().mean())  # the error of always giving the mean image
     return {
         "reconstruction error |G(E(x)) - x|^2 per pixel": (

@@ -253,11 +253,11 @@ def test_the_sizes_that_images_had_are_told() -> None:
 
 
 def test_progress_is_of_places_and_rounds() -> None:
-    model, told = MODELS["vqvae2, pixelcnn"](), []
-    compress(model, images(20), joint=True, progress=lambda done, total: told.append((done, total)))
-    assert told[0][0] == 1
-    assert told[-1][0] == told[-1][1] == len(told)
-    assert len(told) % 2 == 0
+    model, calls = MODELS["vqvae2, pixelcnn"](), []
+    compress(model, images(20), joint=True, progress=lambda done, total: calls.append((done, total)))
+    assert calls[0][0] == 1
+    assert calls[-1][0] == calls[-1][1] == len(calls)
+    assert len(calls) % 2 == 0
 
 
 class Spoken(Encodes):

@@ -67,8 +67,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("runs")
     for name, config in CONFIGS.items():
         trained(root / name, name, 128, config)
-    law = PixelCNNConfig(width=8, layers=1, head_channels=8)
-    trained(root / "prior", "pixelcnn", 64, law, codes_of=str(root / "vqvae"))
+    prior = PixelCNNConfig(width=8, layers=1, head_channels=8)
+    trained(root / "prior", "pixelcnn", 64, prior, codes_of=str(root / "vqvae"))
     return root
 
 
@@ -188,13 +188,13 @@ def test_features_that_are_not_finite_or_all_alike_are_refused_and_the_rest_is_m
 
         value = 1.0
 
-    for value, told in ((1.0, "are the same"), (float("nan"), "not finite")):
+    for value, message in ((1.0, "are the same"), (float("nan"), "not finite")):
         model, data = open_for_evaluation(runs / "alae", None, N)
         blind = Blind()
         blind.value, blind.name = value, f"blind {value}"
         this = evaluated_run(runs / "alae", data, FeatureNetworks.same(blind), N, model=model)
         record, _ = evaluate(this, select_steps(["fid", "errors"]))
-        assert told in record.left()["fid"]
+        assert message in record.left()["fid"]
         assert any(m.name == "reconstruction_mse" for _, m, _ in record.measures())
 
 

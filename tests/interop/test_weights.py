@@ -84,8 +84,8 @@ def test_an_imported_run_samples_reconstructs_and_is_trained_further(
     assert main(["sample", run, "--psi", "0.7", "--cutoff", "7"]) == 2
     assert main(["sample", run, "--cutoff", "4"]) == 2
     assert main(["sample", run, "--psi", "nan"]) == 2
-    told = capsys.readouterr().err
-    assert all(text in told for text in ("has 6 layers of codes", "give --psi, too", "must be a finite number"))
+    error = capsys.readouterr().err
+    assert all(text in error for text in ("has 6 layers of codes", "give --psi, too", "must be a finite number"))
     assert main(["reconstruct", run, "seed:1", "seed:2"]) == 0
     capsys.readouterr()
     assert main(["reconstruct", run, "data:0"]) == 2
@@ -180,9 +180,9 @@ def test_all_that_does_not_fit_is_listed(tmp_path: Path) -> None:
     generator["decode_block.1.bias_1"] = torch.ones(1, 7, 1, 1)
     generator["decode_block.1.bias_2"] = generator["decode_block.1.bias_2"] * float("nan")
     torch.save(tree, tmp_path / "model.pth")
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as error:
         read_alae(tmp_path / "model.pth")
-    text = str(told.value)
+    text = str(error.value)
     assert "1 missing (generator.const)" in text
     assert "1 not known (generator.surplus 2)" in text
     assert "1 of another shape (generator.decode_block.1.bias_1 1x7x1x1, wanted" in text

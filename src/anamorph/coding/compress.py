@@ -85,11 +85,11 @@ def compress(
         checks = [_check_of(distributions, codes, group) for group in groups]
         lanes = [check % LANES if len(group) == 1 else 0 for group, check in zip(groups, checks, strict=True)]
         payloads = _write(distributions, codes, given, _rounds([len(g) for g in groups], lanes), len(groups), progress)
-    told = list(zip(*(given[space.name].tolist() for space in known.conditions), strict=True))
+    label_rows = list(zip(*(given[space.name].tolist() for space in known.conditions), strict=True))
     name = fingerprint(known)
     files = []
     for group, lane, payload, check in zip(groups, lanes, payloads, checks, strict=True):
-        rows, sizes = (tuple(tuple(table[i]) for i in group) if table else () for table in (told, originals))
+        rows, sizes = (tuple(tuple(table[i]) for i in group) if table else () for table in (label_rows, originals))
         files.append(pack(Packed(name, known.signal, len(group), lane, rows, sizes, payload, check)))
     return files
 
@@ -121,14 +121,14 @@ def decompress(
             distributions, given, _rounds([p.count for p in packed], [p.lane for p in packed]), packed, names, progress
         )
         ends = np.cumsum([0, *(p.count for p in packed)])
-        found = []
+        contents = []
         for one, name, start, end in zip(packed, names, ends, ends[1:], strict=False):
             group = list(range(start, end))
             if _check_of(distributions, codes, group) != one.check:
                 raise _arithmetic_error(name)
-            own, told = ({key: value[group] for key, value in part.items()} for part in (codes, given))
-            found.append(Unpacked(_decoded(known, own, told), own, told, one.originals))
-    return found
+            own, labels_of_file = ({key: value[group] for key, value in part.items()} for part in (codes, given))
+            contents.append(Unpacked(_decoded(known, own, labels_of_file), own, labels_of_file, one.originals))
+    return contents
 
 
 def reconstruct(model: LatentModel, x: Tensor, labels: Mapping[str, Tensor] | None = None) -> Tensor:

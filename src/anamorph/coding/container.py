@@ -25,7 +25,7 @@ class Packed:
     """Signals whose codes share one payload.
 
     lane: of the first; the others take the following ones by turns. labels: per signal, a class per label that the prior is
-    told. originals: per signal, the size that it had before it was fitted to the model; empty if they were as they are.
+    conditioned on. originals: per signal, its size before it was resized; empty if none was.
     check: CRC-32 of the codes.
     """
 

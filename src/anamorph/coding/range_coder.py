@@ -43,7 +43,7 @@ def frequencies(logits: Tensor) -> Frequencies:
 
 
 def _family() -> Any:
-    """Laws that are given with the numbers. perfect=False: fixed point by multiplying and rounding down, in a fixed order."""
+    """Return the coder's distributions, given with the numbers. perfect=False: fixed point, rounded down in a fixed order."""
     import constriction
 
     return constriction.stream.model.Categorical(perfect=False)
@@ -58,7 +58,7 @@ class Writer:
         self._coder, self._family = constriction.stream.queue.RangeEncoder(), _family()
 
     def write(self, ids: Ids, distributions: Frequencies) -> None:
-        """Some numbers [n], in 0 .. K - 1, under distributions [n, K]."""
+        """Encode numbers [n], in 0 .. K - 1, under distributions [n, K]."""
         self._coder.encode(ids, self._family, distributions)
 
     def finish(self) -> bytes:
@@ -88,7 +88,7 @@ class Reader:
         self._coder, self._family = constriction.stream.queue.RangeDecoder(words), _family()
 
     def read(self, distributions: Frequencies) -> Ids:
-        """Some numbers [n] under distributions [n, K].
+        """Decode numbers [n] under distributions [n, K].
 
         Raises: UserError if the bytes cannot be of numbers under these distributions.
         """

@@ -1,4 +1,4 @@
-"""Runs side by side: a row for every measure that was taken alike, and which differences are more than chance."""
+"""Compare runs: a row per measure and protocol, and which differences are more than chance."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class Column:
-    """A run: what was found of it, and what was seen."""
+    """A run of a comparison: its results, and the features and images they were computed from."""
 
     name: str
     record: Record
@@ -122,7 +122,7 @@ def compare_columns(columns: Sequence[Column], seed: int = 0) -> Comparison:
 
 
 def _with_best(row: Row, columns: Sequence[Column], seed: int) -> Row:
-    """With the best, and how far the others are from it."""
+    """Add the best run, and the intervals of the differences from it."""
     finite = {i: value for i, value in enumerate(row.values) if value is not None and math.isfinite(value.value)}
     if row.measure.better == "neither" or len(finite) < 2:
         return row

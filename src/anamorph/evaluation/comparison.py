@@ -124,7 +124,7 @@ def _page(comparison: Comparison, columns: Sequence[Column]) -> str:
     about = [column.record.entry["subject"] for column in columns]
     runs = ", ".join(f"{c.name} ({a['model']}, {a['images']:,} images)" for c, a in zip(columns, about, strict=True))
     networks = sorted({network.name for column in columns for network in column.cache.subject.networks.all})
-    summary = f"{runs}. {', '.join(networks)} look."
+    summary = f"{runs}. Feature networks: {', '.join(networks)}."
     heading = f"<h1>{' · '.join(map(escape, comparison.names))}</h1><p class='soft'>{escape(summary)}</p>"
     body = heading + section("At a glance", _overview(comparison)) + section("Measures", _table(comparison), notes=NOTES)
     body += _reconstructions(columns) + _samples(columns)
@@ -210,5 +210,5 @@ def _samples(columns: Sequence[Column]) -> str:
         for c in columns
         if isinstance(c.cache.subject.model, Samples) and c.record.has("fid")
     ]
-    told = f"The first {DRAWN} of seed {columns[0].cache.subject.seed}, not picked."
-    return section("Samples", f'<div class="figures">{"".join(parts)}</div>' if parts else "", notes=told)
+    notes = f"The first {DRAWN} of seed {columns[0].cache.subject.seed}, not picked."
+    return section("Samples", f'<div class="figures">{"".join(parts)}</div>' if parts else "", notes=notes)

@@ -35,7 +35,7 @@ FIRST = (
     "perplexity",
     "mig",
 )
-"""Measures that stand above the others, of those that there are the first five."""
+"""The report begins with the first five of these measures that the run has."""
 
 
 def write_report(record: Record, cache: FeatureCache) -> Path:
@@ -43,13 +43,13 @@ def write_report(record: Record, cache: FeatureCache) -> Path:
     subject = cache.subject
     facts = record.entry["subject"]
     seen = f"at {facts['images']:,} of {facts['of']:,} images ({facts['which']} checkpoint)"
-    told = (
-        f"{model_entry(facts['model']).title}, {seen}; {facts['parameters']:,} parameters; held against {subject.data.split}. "
-        f"Looked at by {_networks(cache)}. Seed {subject.seed}."
+    summary = (
+        f"{model_entry(facts['model']).title}, {seen}; {facts['parameters']:,} parameters; compared with {subject.data.split}. "
+        f"Feature networks: {_networks(cache)}. Seed {subject.seed}."
     )
-    heading = f"<h1>{escape(subject.name)}</h1><p class='soft'>{escape(told)}</p>"
+    heading = f"<h1>{escape(subject.name)}</h1><p class='soft'>{escape(summary)}</p>"
     measures = list(record.measures())
-    body = heading + _cards(measures) + section("Measures", _table(measures), _left(record), notes=TOLD)
+    body = heading + _cards(measures) + section("Measures", _table(measures), _left(record), notes=NOTES)
     body += _samples(record, cache) + _reconstructions(cache) + _ways(cache) + _latent(record) + _losses(cache)
     body += f"<footer>anamorph · {escape(subject.settings.model)} · weights {subject.weights}</footer>"
     path = RunFolder(subject.path).report
@@ -58,7 +58,7 @@ def write_report(record: Record, cache: FeatureCache) -> Path:
     return path
 
 
-TOLD = (
+NOTES = (
     "± is one standard error over images. The column of the data says what training images have in place of samples: no model "
     "can be expected to do better. A name in brackets is the feature network's: such a number can only be compared with others "
     "by the same network."
@@ -101,7 +101,7 @@ def _table(measures: Rows) -> str:
 
 
 def _left(record: Record) -> str:
-    """What was not measured, and why."""
+    """List what was not measured, and why."""
     lines = "".join(f"<li>{escape(name.replace('_', ' '))}: {escape(why)}</li>" for name, why in record.left().items())
     return f"<details><summary>Not measured, and why</summary><ul class='soft'>{lines}</ul></details>" if lines else ""
 
@@ -149,23 +149,23 @@ def _reconstructions(cache: FeatureCache) -> str:
     """The best, the middle and the worst of those that were kept."""
     if not isinstance(cache.subject.model, Encodes):
         return ""
-    look = cache.reconstructions
-    kept = len(look["images"])
-    order, count = look["mse"][:kept].argsort(), min(SHOWN, kept // 3 or 1)
+    entry = cache.reconstructions
+    kept = len(entry["images"])
+    order, count = entry["mse"][:kept].argsort(), min(SHOWN, kept // 3 or 1)
     middle = kept // 2 - count // 2
     parts = []
     for name, rows in (("best", order[:count]), ("middle", order[middle : middle + count]), ("worst", order[-count:])):
         pairs = "".join(
-            f"<span>{what}</span>{picture(sprite(_float(look[key][rows]), len(rows)), f'{name}: {what}')}"
+            f"<span>{what}</span>{picture(sprite(_float(entry[key][rows]), len(rows)), f'{name}: {what}')}"
             for what, key in (("original", "originals"), ("again", "images"))
         )
-        errors = look["mse"][rows]
+        errors = entry["mse"][rows]
         parts.append(
             figure(f'<div class="rows">{pairs}</div>', f"MSE {float(errors.min()):.3g} to {float(errors.max()):.3g}", name)
         )
-    spread = figure(histogram({"": look["mse"].tolist()}, "MSE of an image"), title="Errors")
-    told = f"By the error of their pixels, among {kept:,} held-out images."
-    return section("Reconstructions", f'<div class="figures">{"".join([*parts, spread])}</div>', notes=told)
+    spread = figure(histogram({"": entry["mse"].tolist()}, "MSE of an image"), title="Errors")
+    notes = f"By the error of their pixels, among {kept:,} held-out images."
+    return section("Reconstructions", f'<div class="figures">{"".join([*parts, spread])}</div>', notes=notes)
 
 
 def _ways(cache: FeatureCache) -> str:
@@ -219,7 +219,7 @@ def _losses(cache: FeatureCache) -> str:
 
 
 def plain_table(record: Record) -> str:
-    """All measures as text, in columns."""
+    """Format all measures as text, in columns."""
     rows = [(g, title(m), value_of(m), arrow(m), "" if data is None else number(data)) for g, m, data in record.measures()]
     if not rows:
         return "nothing could be measured"

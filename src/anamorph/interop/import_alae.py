@@ -12,7 +12,7 @@ from anamorph.catalog import build
 from anamorph.core.errors import UserError
 from anamorph.core.signal import Image
 from anamorph.interop.imported_run import Imported
-from anamorph.interop.load_tensors import MOST_BLOCKS, TensorTarget, as_is, build_on_meta, converted_tensors, load_tensors
+from anamorph.interop.load_tensors import MAX_BLOCKS, TensorTarget, as_is, build_on_meta, converted_tensors, load_tensors
 from anamorph.interop.pickles import read_pickle
 from anamorph.models.adversarial_autoencoders.stylealae import StyleALAE, StyleALAEConfig
 
@@ -137,8 +137,8 @@ def _sizes(path: Path, tensors: Mapping[str, Tensor]) -> tuple[Image, StyleALAEC
             tensors["discriminator.from_rgb.0.from_rgb.weight"],
         )
         most = tensors[f"discriminator.encode_block.{blocks - 1}.conv_2.weight"].shape[0]
-        if not 2 <= blocks <= MOST_BLOCKS or not all((w_dim, channels, most, start.shape[0])):
-            raise IndexError(f"between 2 and {MOST_BLOCKS} blocks of some size")
+        if not 2 <= blocks <= MAX_BLOCKS or not all((w_dim, channels, most, start.shape[0])):
+            raise IndexError(f"between 2 and {MAX_BLOCKS} blocks of some size")
     except (KeyError, IndexError) as error:
         raise UserError(f"{path} is no StyleALAE: its networks lack {error}") from error
     layers = [

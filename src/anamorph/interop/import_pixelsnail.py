@@ -86,7 +86,7 @@ def read_priors(paths: Sequence[Path], codes_of: str) -> Imported:
 
 
 def read_pixelsnail(path: Path, space: Space, given: Sequence[Space]) -> PixelSNAIL:
-    """The law of a space of codes, given another, from a checkpoint: a state dict, bare or under "model".
+    """Read the prior over a space of codes, given another, from a checkpoint: a state dict, bare or under "model".
 
     Raises: UserError if the file is damaged, unsafe, or of another model, or of codes that are not these.
     """
@@ -104,7 +104,7 @@ def read_pixelsnail(path: Path, space: Space, given: Sequence[Space]) -> PixelSN
 def _check(path: Path, tensors: Mapping[str, Tensor], space: Space, given: Sequence[Space]) -> None:
     vocabulary = tensors["horizontal.conv.conv.weight_v"].shape[1]
     if vocabulary != space.num_codes:
-        raise UserError(f"{path} is a law of codes 0..{vocabulary - 1}, and these are {space}")
+        raise UserError(f"{path} is a prior over codes 0..{vocabulary - 1}, expected {space}")
     conditioned = "cond_resnet.blocks.0.conv.weight_v" in tensors
     if conditioned != any(s.shape for s in given):
         level = (

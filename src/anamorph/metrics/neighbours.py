@@ -26,7 +26,7 @@ DECIDED = 3
 @dataclass(frozen=True)
 class NeighbourScores:
     """precision: the share of generated images among real ones. recall: of real ones among generated ones. density: how many
-    real balls a generated image lies in, over k (1 is what the real law itself has). coverage: the share of real balls that
+    real balls a generated image lies in, over k (1 for real images). coverage: the share of real balls that
     some generated image lies in."""
 
     precision: float
@@ -127,9 +127,9 @@ class Memorisation:
 def memorisation(train: Tensor, held: Tensor, generated: Tensor, progress: Progress = no_progress) -> Memorisation:
     """Whether generated images [M, D] lie closer to training images [N, D] than held-out ones [H, D] do.
 
-    Raises: UserError for fewer than 20 held-out or generated images, for which chance has no normal law, or bad features.
+    Raises: UserError for fewer than 20 held-out or generated images, for which the normal approximation fails, or bad features.
     """
-    why = "by fewer, copies cannot be told from chance"
+    why = "with fewer, copies cannot be distinguished from chance"
     check_features(held, "held-out images", 20, why)
     check_features(generated, "generated images", 20, why)
     distances, index = nearest_neighbours(torch.cat([generated, held]), train, 1, progress)
