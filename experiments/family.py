@@ -17,7 +17,7 @@ from anamorph.core.files import read_json, write_json
 from anamorph.core.model import Encodes, Samples
 from anamorph.core.stage import Growing
 from anamorph.data.open import ReadOptions
-from anamorph.evaluation.compare import Column, Comparison, compare_runs
+from anamorph.evaluation.compare import Column, Comparison, compare_columns
 from anamorph.evaluation.comparison import markdown, write_comparison
 from anamorph.evaluation.evaluate import evaluate
 from anamorph.evaluation.evaluated_run import evaluated_run, open_for_evaluation
@@ -140,7 +140,7 @@ def family_comparison(
         columns = _measured(family, out / place, n, features, say, stop)
         if columns is None:
             return False
-        found = compare_runs(columns)
+        found = compare_columns(columns)
         write_comparison(found, columns, out / place)
         _picture(family, columns, out / f"{place}.png")
         (out / f"{place}.md").write_text(_text(place, family, columns, found, minutes), encoding="utf-8")
@@ -293,11 +293,11 @@ def _text(place: str, family: Family, columns: Sequence[Column], found: Comparis
         "|---|---|---|---|",
     ]
     for column in columns:
-        runs = [column.looks.subject.path.parent / str(i) for i in range(len(family.entrants[column.name].legs))]
+        runs = [column.cache.subject.path.parent / str(i) for i in range(len(family.entrants[column.name].legs))]
         budgets = [read_json(run / "budget.json") for run in runs]
         images = " + ".join(f"{budget['images']:,}" for budget in budgets)
         spent = number(sum(budget["cpu_seconds"] for budget in budgets) / 60)
-        size = column.looks.subject.model.signal
+        size = column.cache.subject.model.signal
         lines.append(f"| {column.name} | {images} | {size.shape[-2]}x{size.shape[-1]} | {spent} |")
     picture = f"![The same held-out images by every model, and samples]({place}.png)"
     return "\n".join([*lines, "", markdown(found), "", picture, "", family.credit, ""])
@@ -307,9 +307,9 @@ def _picture(family: Family, columns: Sequence[Column], path: Path) -> None:
     """The first held-out images, what every model makes of them, and what it draws."""
     rows: list[Row] = []
     drawn: list[Row] = []
-    size = columns[0].looks.subject.data.held_out.source.signal
+    size = columns[0].cache.subject.data.held_out.source.signal
     for column in columns:
-        looks = column.looks
+        looks = column.cache
         model = looks.subject.model
         if model.signal != size:  # it has not grown to full size in its minutes
             continue

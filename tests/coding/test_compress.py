@@ -72,11 +72,11 @@ MODELS: dict[str, Callable[[], TwoStageModel]] = {
 EVERY = pytest.mark.parametrize("name", MODELS)
 
 
-def made(first: str, config: object, law: str, prior: object) -> TwoStageModel:
+def made(first: str, config: object, distribution: str, prior: object) -> TwoStageModel:
     """With weights that say something: at the beginning, many are zero."""
     stage, _ = build(first, IMAGE, config, 0)
     assert isinstance(stage, Encodes)
-    model, _ = build_with_prior(law, stage, prior, 1)
+    model, _ = build_with_prior(distribution, stage, prior, 1)
     return stirred(model)
 
 
@@ -151,14 +151,16 @@ def test_payloads_are_as_long_as_the_prior_says(name: str) -> None:
         assert 8 * len(unpack(file).payload) <= bits + 9
 
 
-@pytest.mark.parametrize("law", ["pixelcnn", "pixelsnail"])
-def test_pixels_come_back_exactly(law: str) -> None:
-    """Without loss, over every value that there is."""
-    signal = Image(1 if law == "pixelsnail" else 3, 4, 6)
-    model, _ = build_with_prior(law, Pixels(signal), CNN if law == "pixelcnn" else SNAIL, 0)
+@pytest.mark.parametrize("prior", ["pixelcnn", "pixelsnail"])
+def test_pixels_come_back_exactly(prior: str) -> None:
+    """Lossless, for each of the 256 values of a pixel."""
+    signal = Image(1 if prior == "pixelsnail" else 3, 4, 6)
+    model, _ = build_with_prior(prior, Pixels(signal), CNN if prior == "pixelcnn" else SNAIL, 0)
     stirred(model)
-    values = torch.arange(256).byte().view(-1, 1, 1, 1)
-    assert torch.equal(as_written(model.decode(model.encode(to_signal(values.numpy())))), values.movedim(1, -1)[:, :, :, 0])
+    values = torch.arange(256).byte().view(-1, 1, 1, 1).expand(-1, *signal.shape).contiguous()
+    every_value = to_signal(values.numpy())
+    assert torch.equal(as_written(model.decode(model.encode(every_value))), as_written(every_value))
+    assert torch.equal(model.encode(every_value)["pixels"], values.long())
     x = images(20, 3, signal)
     for together in (False, True):
         files = compress(model, x, joint=together)
@@ -251,11 +253,11 @@ def test_the_sizes_that_images_had_are_told() -> None:
 
 
 def test_progress_is_of_places_and_rounds() -> None:
-    model, told = MODELS["vqvae2, pixelcnn"](), []
-    compress(model, images(20), joint=True, progress=lambda done, total: told.append((done, total)))
-    assert told[0][0] == 1
-    assert told[-1][0] == told[-1][1] == len(told)
-    assert len(told) % 2 == 0
+    model, calls = MODELS["vqvae2, pixelcnn"](), []
+    compress(model, images(20), joint=True, progress=lambda done, total: calls.append((done, total)))
+    assert calls[0][0] == 1
+    assert calls[-1][0] == calls[-1][1] == len(calls)
+    assert len(calls) % 2 == 0
 
 
 class Spoken(Encodes):

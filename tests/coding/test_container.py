@@ -78,7 +78,7 @@ def test_every_shorter_or_longer_file_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "message"),
     [
         (b"", "no file of"),
         (b"\x89PNG\r\n\x1a\n" + bytes(50), "no file of"),
@@ -86,8 +86,8 @@ def test_every_shorter_or_longer_file_is_refused() -> None:
         (b"anam" + bytes([VERSION + 1]) + bytes(50), f"of version {VERSION + 1} of the format"),
     ],
 )
-def test_other_files_are_refused(data: bytes, told: str) -> None:
-    with pytest.raises(UserError, match=re.escape(told)):
+def test_other_files_are_refused(data: bytes, message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
         unpack(data)
 
 

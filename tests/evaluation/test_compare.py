@@ -11,7 +11,7 @@ import torch
 
 from anamorph.core.errors import UserError
 from anamorph.core.random import Seeded
-from anamorph.evaluation.compare import Column, Row, compare_runs, names_of
+from anamorph.evaluation.compare import Column, Row, compare_columns, names_of
 from anamorph.evaluation.comparison import latex, markdown
 from anamorph.evaluation.standard_errors import bootstrap_difference, jackknife, jackknifed, mean_error, of_share
 from anamorph.metrics.measure import Measure
@@ -39,23 +39,23 @@ def fid(value: float, error: float | None = 1.0, n: int = 100) -> Measure:
 
 
 def test_a_difference_within_its_error_is_no_win() -> None:
-    row = compare_runs(columns(Kept([fid(10)]), Kept([fid(11)]), Kept([fid(30)]))).rows[0]
+    row = compare_columns(columns(Kept([fid(10)]), Kept([fid(11)]), Kept([fid(30)]))).rows[0]
     assert row.best == 0
     assert not row.certain
     assert [row.mark(i) for i in range(3)] == ["tie", "tie", ""]
-    clear = compare_runs(columns(Kept([fid(10)]), Kept([fid(20)]))).rows[0]
+    clear = compare_columns(columns(Kept([fid(10)]), Kept([fid(20)]))).rows[0]
     assert [clear.mark(i) for i in range(2)] == ["best", ""]
     assert clear.others[1] == pytest.approx((10 - 2.262 * 2**0.5, 10 + 2.262 * 2**0.5))
 
 
 def test_without_an_error_nothing_is_won() -> None:
-    row = compare_runs(columns(Kept([fid(10, None)]), Kept([fid(99, None)]))).rows[0]
+    row = compare_columns(columns(Kept([fid(10, None)]), Kept([fid(99, None)]))).rows[0]
     assert [row.mark(i) for i in range(2)] == ["first", ""]
     assert not row.certain
 
 
 def test_numbers_taken_differently_have_rows_of_their_own() -> None:
-    found = compare_runs(columns(Kept([fid(10)]), Kept([fid(1, n=200)])))
+    found = compare_columns(columns(Kept([fid(10)]), Kept([fid(1, n=200)])))
     assert len(found.rows) == 2
     assert all(row.best is None for row in found.rows)
 
@@ -67,11 +67,11 @@ def test_measures_of_the_same_images_are_compared_in_pairs() -> None:
         Measure("reconstruction_mse", float(torch.tensor(v).mean()), "", "low", {"images": 200}, error=0.7)
         for v in (better, worse)
     ]
-    row = compare_runs(
+    row = compare_columns(
         columns(*(Kept([m], {"reconstruction_mse": v}) for m, v in zip(measures, (better, worse), strict=True)))
     ).rows[0]
     assert row.certain  # every image is 0.2 worse, though images differ by 10
-    unpaired = compare_runs(columns(*(Kept([m]) for m in measures))).rows[0]
+    unpaired = compare_columns(columns(*(Kept([m]) for m in measures))).rows[0]
     assert not unpaired.certain
 
 
@@ -95,7 +95,7 @@ def test_errors_are_those_of_known_laws() -> None:
 
 
 def test_tables_say_what_they_should() -> None:
-    found = compare_runs(columns(Kept([fid(10)]), Kept([fid(20)])))
+    found = compare_columns(columns(Kept([fid(10)]), Kept([fid(20)])))
     text = markdown(found)
     assert "| FID [seer] ↓ | **10 ± 1** | 20 ± 1 | 0.5 |" in text
     assert "100 samples; none; held out" in text
@@ -104,9 +104,9 @@ def test_tables_say_what_they_should() -> None:
 
 def test_signs_that_end_a_cell_are_written_so_that_they_do_not() -> None:
     error = Measure("latent_error", 1.0, "", "low", {"samples": 9})
-    line = markdown(compare_runs(columns(Kept([error]), Kept([error])))).splitlines()[2]
+    line = markdown(compare_columns(columns(Kept([error]), Kept([error])))).splitlines()[2]
     assert line.replace(r"\|", "").count("|") == 5
-    assert r"\textbar E(G(w)) - w\textbar" in latex(compare_runs(columns(Kept([error]), Kept([error]))))
+    assert r"\textbar E(G(w)) - w\textbar" in latex(compare_columns(columns(Kept([error]), Kept([error]))))
 
 
 def test_names_are_as_short_as_they_can_be(tmp_path: Path) -> None:
@@ -121,6 +121,6 @@ def test_names_are_as_short_as_they_can_be(tmp_path: Path) -> None:
 
 def test_a_row_without_a_better_has_no_best() -> None:
     copies = [Measure("copies", value, "", "neither", {"samples": 9}) for value in (0.1, 0.5)]
-    row = compare_runs(columns(*(Kept([m]) for m in copies))).rows[0]
+    row = compare_columns(columns(*(Kept([m]) for m in copies))).rows[0]
     assert isinstance(row, Row)
     assert not any(row.mark(i) for i, _ in itertools.product(range(2), [0]))

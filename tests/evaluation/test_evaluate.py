@@ -17,8 +17,8 @@ from anamorph.core.files import read_json
 from anamorph.core.model import LatentModel
 from anamorph.core.signal import Image
 from anamorph.data.images import Images, InMemory
-from anamorph.evaluation import feature_cache as looking
-from anamorph.evaluation.evaluate import chosen, evaluate
+from anamorph.evaluation import feature_cache
+from anamorph.evaluation.evaluate import evaluate, select_steps
 from anamorph.evaluation.evaluated_run import EvaluatedRun, evaluated_run, evaluation_data, open_for_evaluation
 from anamorph.evaluation.networks import FeatureNetworks, choose_networks, known_networks, train_network
 from anamorph.evaluation.record import Record
@@ -67,8 +67,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("runs")
     for name, config in CONFIGS.items():
         trained(root / name, name, 128, config)
-    law = PixelCNNConfig(width=8, layers=1, head_channels=8)
-    trained(root / "prior", "pixelcnn", 64, law, codes_of=str(root / "vqvae"))
+    prior = PixelCNNConfig(width=8, layers=1, head_channels=8)
+    trained(root / "prior", "pixelcnn", 64, prior, codes_of=str(root / "vqvae"))
     return root
 
 
@@ -111,7 +111,7 @@ def test_what_is_measured_follows_from_what_a_model_can(name: str, runs: Path, m
 
 
 def test_every_image_is_decoded_once_and_an_interrupted_evaluation_goes_on(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(looking, "PART", 32)
+    monkeypatch.setattr(feature_cache, "PART", 32)
     this = subject(runs / "alae", 100)
     decoded: list[int] = []
     count(this.model, decoded, monkeypatch)
@@ -121,13 +121,13 @@ def test_every_image_is_decoded_once_and_an_interrupted_evaluation_goes_on(runs:
             raise KeyboardInterrupt
         return whole(looks, start, count)
 
-    whole: Callable[..., looking.CacheEntry] = looking.FeatureCache._draw
-    monkeypatch.setattr(looking.FeatureCache, "_draw", broken)
-    steps = chosen(["samples", "errors", "reciprocity"])
+    whole: Callable[..., feature_cache.CacheEntry] = feature_cache.FeatureCache._sample
+    monkeypatch.setattr(feature_cache.FeatureCache, "_sample", broken)
+    steps = select_steps(["samples", "errors", "reciprocity"])
     with pytest.raises(KeyboardInterrupt):
         evaluate(this, steps)
     assert sum(decoded) == 64
-    monkeypatch.setattr(looking.FeatureCache, "_draw", whole)
+    monkeypatch.setattr(feature_cache.FeatureCache, "_sample", whole)
     record, _ = evaluate(this, steps)
     assert sum(decoded) == 200  # 100 samples, 100 reconstructions
     evaluate(this, steps)
@@ -148,7 +148,7 @@ def count(model: LatentModel, decoded: list[int], monkeypatch: pytest.MonkeyPatc
 
 def test_results_are_the_same_when_they_are_read_again(runs: Path) -> None:
     this = subject(runs / "autoencoder")
-    steps = chosen(["errors"])
+    steps = select_steps(["errors"])
     first, _ = evaluate(this, steps)
     again = Record(this)
     assert [(m, d) for _, m, d in first.measures()] == [(m, d) for _, m, d in again.measures()]
@@ -161,22 +161,22 @@ def test_results_are_the_same_when_they_are_read_again(runs: Path) -> None:
 
 def test_a_run_that_goes_on_is_measured_anew(tmp_path: Path) -> None:
     trained(tmp_path, "autoencoder", 64, CONFIGS["autoencoder"])
-    first, _ = evaluate(subject(tmp_path), chosen(["errors"]))
+    first, _ = evaluate(subject(tmp_path), select_steps(["errors"]))
     trained(tmp_path, "autoencoder", 128, CONFIGS["autoencoder"])
     this = subject(tmp_path)
     assert this.images == 128
-    second, _ = evaluate(this, chosen(["errors"]))
+    second, _ = evaluate(this, select_steps(["errors"]))
     assert first.key != second.key
     assert list(read_json(second.path)["entries"]) == [second.key]
 
 
 def test_what_cannot_be_measured_says_why(runs: Path) -> None:
     few = subject(runs / "alae", 8)
-    record, _ = evaluate(few, chosen(["fid", "memorisation"]))
+    record, _ = evaluate(few, select_steps(["fid", "memorisation"]))
     assert "8 images are too few for a FID over 8 features: at least 9" in record.left()["fid"]
     assert "at least 20 are needed" in record.left()["memorisation"]
     with pytest.raises(UserError, match="no measure 'fidd': did you mean 'fid'"):
-        chosen(["fidd"])
+        select_steps(["fidd"])
     with pytest.raises(UserError, match="at least 2 images"):
         subject(runs / "alae", 1)
 
@@ -188,13 +188,13 @@ def test_features_that_are_not_finite_or_all_alike_are_refused_and_the_rest_is_m
 
         value = 1.0
 
-    for value, told in ((1.0, "are the same"), (float("nan"), "not finite")):
+    for value, message in ((1.0, "are the same"), (float("nan"), "not finite")):
         model, data = open_for_evaluation(runs / "alae", None, N)
         blind = Blind()
         blind.value, blind.name = value, f"blind {value}"
         this = evaluated_run(runs / "alae", data, FeatureNetworks.same(blind), N, model=model)
-        record, _ = evaluate(this, chosen(["fid", "errors"]))
-        assert told in record.left()["fid"]
+        record, _ = evaluate(this, select_steps(["fid", "errors"]))
+        assert message in record.left()["fid"]
         assert any(m.name == "reconstruction_mse" for _, m, _ in record.measures())
 
 
@@ -203,14 +203,14 @@ def test_labels_that_are_missing_or_of_one_class_leave_out_what_needs_them(runs:
     np.save(tmp_path / "plain.npy", generator.integers(0, 255, (200, 8, 8), dtype=np.uint8))
     this = subject(runs / "alae", 15, str(tmp_path / "plain.npy"))
     assert "200" not in this.data.split
-    record, _ = evaluate(this, chosen(["probes", "factors"]))
+    record, _ = evaluate(this, select_steps(["probes", "factors"]))
     assert "no labels of two classes" in record.left()["probes"]
     assert "fewer than two factors" in record.left()["factors"]
 
 
 def test_known_factors_are_measured(tmp_path: Path) -> None:
     trained(tmp_path, "autoencoder", 64, AutoencoderConfig(z_dim=4, width=8), "shapes", (8, 8))
-    record, _ = evaluate(subject(tmp_path, 400), chosen(["known-factors"]))
+    record, _ = evaluate(subject(tmp_path, 400), select_steps(["known-factors"]))
     found = {measure.name: measure for _, measure, _ in record.measures()}
     assert {"mig", "sap", "dci_disentanglement", "factor_vae"} == found.keys() - {"dci_completeness", "dci_informativeness"}
     assert "shape scale angle x y colour" in found["mig"].protocol
@@ -218,18 +218,18 @@ def test_known_factors_are_measured(tmp_path: Path) -> None:
 
 def test_every_label_is_probed_but_one_of_a_single_class(tmp_path: Path) -> None:
     trained(tmp_path, "autoencoder", 64, AutoencoderConfig(z_dim=4, width=8), "shapes", (8, 8))
-    record, looks = evaluate(subject(tmp_path, 60), chosen(["probes"]))
+    record, looks = evaluate(subject(tmp_path, 60), select_steps(["probes"]))
     found = {measure.name: measure for _, measure, _ in record.measures()}
     labels = ("shape", "scale", "angle", "x", "y", "colour")
     assert found.keys() == {f"{probe}_accuracy_{label}" for probe in ("1nn", "5nn", "svm", "logistic") for label in labels}
     assert "1-NN probe, colour" in plain_table(record)
     looks.encoded["label.scale"].fill_(2)
-    (step,) = chosen(["probes"])
+    (step,) = select_steps(["probes"])
     alone = step.run(looks)
     assert {measure.name for measure in alone.measures} == found.keys() - {
         f"{probe}_accuracy_scale" for probe in ("1nn", "5nn", "svm", "logistic")
     }
-    assert alone.notes == ("no probes of scale: all images that were looked at are of one class",)
+    assert alone.notes == ("no probes of scale: all encoded images are of one class",)
 
 
 def test_a_growing_model_is_held_against_images_of_its_level(runs: Path) -> None:
@@ -261,10 +261,10 @@ def test_the_network_of_a_source_is_trained_once_and_named(monkeypatch: pytest.M
 
 
 def test_costs_of_real_and_of_whole_codes_never_share_a_row(runs: Path) -> None:
-    record, _ = evaluate(subject(runs / "prior"), chosen(["code_cost", "reciprocity"]))
+    record, _ = evaluate(subject(runs / "prior"), select_steps(["code_cost", "reciprocity"]))
     found = {measure.name: measure for _, measure, _ in record.measures()}
     assert found["nats_per_code_cost"].settings["codes"] == found["codes_found"].settings["codes"] == "16 of 11"
-    record, _ = evaluate(subject(runs / "alae"), chosen(["reciprocity"]))
+    record, _ = evaluate(subject(runs / "alae"), select_steps(["reciprocity"]))
     assert next(m for _, m, _ in record.measures() if m.name == "latent_error").settings == {"numbers": 5}
 
 
@@ -275,7 +275,7 @@ def test_the_key_names_all_that_decides_a_number(runs: Path) -> None:
 
 
 def test_the_data_are_looked_at_once_for_all_runs(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    steps = chosen(["fid", "inception_score", "memorisation"])
+    steps = select_steps(["fid", "inception_score", "memorisation"])
     evaluate(subject(runs / "alae", 64), steps)
     seen: list[int] = []
     look = Seer.forward
@@ -291,7 +291,7 @@ def test_the_data_are_looked_at_once_for_all_runs(runs: Path, monkeypatch: pytes
 
 def test_a_damaged_part_is_taken_again(runs: Path) -> None:
     this = subject(runs / "autoencoder", 40)
-    steps = chosen(["errors"])
+    steps = select_steps(["errors"])
     first, looks = evaluate(this, steps)
     wanted = first.curve("errors", "reconstruction_mse")
     part = next(looks.folder.glob("reconstructions-*"))

@@ -1,4 +1,4 @@
-"""Runs measured while they are trained; the best checkpoint is kept by a chosen measure, and it is told where it is used."""
+"""Runs measured while they are trained; the best checkpoint is kept by a chosen measure, and commands say so."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def test_what_would_run_something_is_refused_by_name(tmp_path: Path, how: str, f
 
 
 @pytest.mark.parametrize(
-    ("program", "told"),
+    ("program", "message"),
     [
         (b"\x80\x02cposix\nsystem\nX\x04\x00\x00\x00true\x85R.", "asks for posix.system"),
         (b"\x80\x02c__builtin__\neval\nX\x01\x00\x00\x001\x85R.", "asks for __builtin__.eval"),
@@ -114,10 +114,10 @@ def test_what_would_run_something_is_refused_by_name(tmp_path: Path, how: str, f
     ],
     ids=lambda value: value[:24] if isinstance(value, str) else "",
 )
-def test_programs_are_refused(tmp_path: Path, program: bytes, told: str) -> None:
+def test_programs_are_refused(tmp_path: Path, program: bytes, message: str) -> None:
     path = tmp_path / "program.pkl"
     path.write_bytes(program)
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         read_pickle(path)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from anamorph.cli.main import main
 from anamorph.core.errors import UserError
 from anamorph.core.model import Encodes, HasPrior
-from anamorph.interop.import_pixelsnail import places, read_priors
+from anamorph.interop.import_pixelsnail import read_priors, tensor_targets
 from anamorph.interop.import_vqvae2 import read_vqvae2
 from anamorph.models.autoregressive.pixelsnail import PixelSNAIL, PixelSNAILConfig
 from anamorph.models.two_stage import ChainedPrior, TwoStageModel
@@ -57,7 +57,7 @@ def prior_files(folder: Path, first: Path) -> tuple[list[Path], list[PixelSNAIL]
     nets = [PixelSNAIL([top], [], coarse), PixelSNAIL([bottom], [top], fine)]
     paths = [folder / "top.pt", folder / "bottom.pt"]
     for path, net in zip(paths, nets, strict=True):
-        tensors = {name: place.target.detach().clone() for name, place in places(net).items()}
+        tensors = {name: place.target.detach().clone() for name, place in tensor_targets(net).items()}
         tensors["background"] = net.position
         torch.save({"model": tensors, "args": argparse.Namespace(lr=3e-4, hier="top")}, path)
     return paths, nets
@@ -104,7 +104,7 @@ def test_priors_of_its_codes_draw_and_are_trained_further(
 def test_spoiled_checkpoints_are_opened_or_refused_and_nothing_else(first: Path, tmp_path: Path) -> None:
     random, path, refused = np.random.default_rng(0), tmp_path / "file.pt", 0
     paths, (top, _) = prior_files(tmp_path, first)
-    whole = [state(), {name: place.target.detach() for name, place in places(top).items()}]
+    whole = [state(), {name: place.target.detach() for name, place in tensor_targets(top).items()}]
     for turn in range(60):
         tree: dict[str, Any] = dict(whole[turn % 2])
         name = list(tree)[random.integers(len(tree))]

@@ -21,7 +21,7 @@ from anamorph.core.errors import UserError
 from anamorph.core.model import LatentModel
 from anamorph.core.signal import Image
 from anamorph.edit.truncate import truncate
-from anamorph.interop.import_alae import NETWORKS, places, read_alae
+from anamorph.interop.import_alae import NETWORKS, read_alae, tensor_targets
 from anamorph.interop.import_stylegan import official_names, read_stylegan
 from anamorph.interop.imported_run import write_run
 from anamorph.models.adversarial.stylegan import StyleGAN
@@ -64,7 +64,9 @@ def test_an_official_checkpoint_computes_what_the_official_code_does(golden: Pat
     for cutoff in (3, 8):
         close(model.decode(truncate(w, model.w_mean, 0.7, cutoff), "off"), f"image/trunc0.7_cutoff{cutoff}/noise_false")
     key = "image/trunc0.7_cutoff8/noise_true"
-    maps = {f"noise.{i}": t[f"{key}/randn/{i}"] for i in range(model.layers)}
+    sampled = [t[f"{key}/randn/{i}"] for i in range(model.layers)]
+    # The official code samples the first layer's noise once for the batch, since its constant input has no batch axis.
+    maps = {f"noise.{i}": noise.expand(len(t["z"]), *noise.shape[1:]) for i, noise in enumerate(sampled)}
     close(model.decode(truncate(w, model.w_mean, 0.7, 8) | maps), key)
     close(model.encode(t["img"])["w"][:, :1], "encode/Z")
     close(model.critic_logits(t["img"]), "encode/d")
@@ -82,8 +84,8 @@ def test_an_imported_run_samples_reconstructs_and_is_trained_further(
     assert main(["sample", run, "--psi", "0.7", "--cutoff", "7"]) == 2
     assert main(["sample", run, "--cutoff", "4"]) == 2
     assert main(["sample", run, "--psi", "nan"]) == 2
-    told = capsys.readouterr().err
-    assert all(text in told for text in ("has 6 layers of codes", "give --psi, too", "must be a finite number"))
+    error = capsys.readouterr().err
+    assert all(text in error for text in ("has 6 layers of codes", "give --psi, too", "must be a finite number"))
     assert main(["reconstruct", run, "seed:1", "seed:2"]) == 0
     capsys.readouterr()
     assert main(["reconstruct", run, "data:0"]) == 2
@@ -178,9 +180,9 @@ def test_all_that_does_not_fit_is_listed(tmp_path: Path) -> None:
     generator["decode_block.1.bias_1"] = torch.ones(1, 7, 1, 1)
     generator["decode_block.1.bias_2"] = generator["decode_block.1.bias_2"] * float("nan")
     torch.save(tree, tmp_path / "model.pth")
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as error:
         read_alae(tmp_path / "model.pth")
-    text = str(told.value)
+    text = str(error.value)
     assert "1 missing (generator.const)" in text
     assert "1 not known (generator.surplus 2)" in text
     assert "1 of another shape (generator.decode_block.1.bias_1 1x7x1x1, wanted" in text
@@ -212,7 +214,7 @@ def test_its_places_are_all_of_a_models_parameters() -> None:
     from anamorph.models.adversarial_autoencoders.stylealae import StyleALAEConfig
 
     model = StyleALAE(Image(3, 16, 16), StyleALAEConfig(w_dim=8, channel_base=64, channel_max=8))
-    assert {place.target for place in places(model).values()} >= set(model.parameters())
+    assert {place.target for place in tensor_targets(model).values()} >= set(model.parameters())
 
 
 CASES = ("committed", "r16_cond", "r16_rgba_map1", "r32_no_const", "r128_auto_fused")

@@ -55,9 +55,9 @@ def test_mutual_information_by_hand() -> None:
     """Two numbers: one tells a fair coin through a channel that errs once in five times, the other nothing."""
     factor = torch.tensor([0, 1]).repeat(200)
     heard = torch.where(torch.arange(400) // 2 % 5 == 0, 1 - factor, factor)
-    told = math.log(2) + 0.2 * math.log(0.2) + 0.8 * math.log(0.8)
+    information = math.log(2) + 0.2 * math.log(0.2) + 0.8 * math.log(0.8)
     codes = torch.stack([heard, torch.arange(400) // 2 % 2], 1).double()
-    assert mutual_information_gap(codes, factor[:, None]) == pytest.approx(told / math.log(2), rel=1e-6)
+    assert mutual_information_gap(codes, factor[:, None]) == pytest.approx(information / math.log(2), rel=1e-6)
 
 
 def test_a_factor_told_twice_has_no_lead() -> None:

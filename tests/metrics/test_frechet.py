@@ -93,8 +93,8 @@ def test_bias_is_what_two_samples_of_one_law_lie_apart() -> None:
     found = [
         frechet_of_features(normal(300, 12, seed=2 * i) * scale, normal(500, 12, seed=2 * i + 1) * scale) for i in range(20)
     ]
-    law = Moments.of(normal(20000, 12, seed=99) * scale)
-    assert frechet_bias(law, 300, 500) == pytest.approx(sum(found) / 20, rel=0.1)
+    moments = Moments.of(normal(20000, 12, seed=99) * scale)
+    assert frechet_bias(moments, 300, 500) == pytest.approx(sum(found) / 20, rel=0.1)
 
 
 def test_bad_features_are_refused() -> None:

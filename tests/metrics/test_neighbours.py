@@ -77,9 +77,9 @@ def test_the_smallest_of_rows_that_come_in_blocks(columns: int) -> None:
 
 def test_progress_ends_at_its_total(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks, "SIDE", 32)
-    told: list[tuple[int, int]] = []
-    neighbour_scores(normal(100, 3), normal(70, 3, seed=1), progress=lambda done, total: told.append((done, total)))
-    assert told == [(i + 1, 10 + 6 + 12) for i in range(28)]
+    calls: list[tuple[int, int]] = []
+    neighbour_scores(normal(100, 3), normal(70, 3, seed=1), progress=lambda done, total: calls.append((done, total)))
+    assert calls == [(i + 1, 10 + 6 + 12) for i in range(28)]
 
 
 def test_equal_sets_and_disjoint_ones_and_lost_modes() -> None:

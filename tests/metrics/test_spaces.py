@@ -66,9 +66,9 @@ def test_separability_of_both_spaces_or_of_the_one_there_is() -> None:
 def test_probes_read_what_is_there_and_not_what_is_not() -> None:
     classes = torch.arange(300) % 3
     codes = torch.eye(3)[classes].view(300, 1, 3) + 0.1 * torch.randn(300, 1, 3)
-    told = probes(codes[:200], classes[:200], codes[200:], classes[200:], "digit", "test")
-    assert [m.name for m in told] == ["1nn_accuracy", "5nn_accuracy", "svm_accuracy", "logistic_accuracy"]
-    assert all(m.value == 1 for m in told)
+    measures = probes(codes[:200], classes[:200], codes[200:], classes[200:], "digit", "test")
+    assert [m.name for m in measures] == ["1nn_accuracy", "5nn_accuracy", "svm_accuracy", "logistic_accuracy"]
+    assert all(m.value == 1 for m in measures)
     noise = torch.randn(300, 3)
     assert all(m.value < 0.6 for m in probes(noise[:200], classes[:200], noise[200:], classes[200:], "digit"))
     with pytest.raises(UserError, match="two classes"):

@@ -14,8 +14,8 @@ from anamorph.core.recipe import Phase
 from anamorph.core.signal import Batch, Image
 from anamorph.core.stage import Constant, Stage
 from anamorph.edit.truncate import truncate
-from anamorph.interop.import_alae import places
-from anamorph.interop.load_tensors import Place, load_tensors
+from anamorph.interop.import_alae import tensor_targets
+from anamorph.interop.load_tensors import TensorTarget, load_tensors
 from anamorph.models.adversarial_autoencoders.stylealae import Encoder, StyleALAE, StyleALAEConfig, recipe
 from anamorph.nn.mapping_network import mix_styles
 from anamorph.nn.resample import fade_in
@@ -43,7 +43,7 @@ class Loaded:
 
     case: Case
     model: StyleALAE
-    places: dict[str, Place]
+    tensor_targets: dict[str, TensorTarget]
 
     @property
     def depth(self) -> int:
@@ -70,7 +70,7 @@ def load(name: str) -> Loaded:
         w_dim=c["latent"], mapping_layers=c["mapping_layers"], channel_base=c["startf"] * side, channel_max=c["maxf"]
     )
     model = StyleALAE(Image(c["channels"], side, side), config)
-    found = {_renamed(key): place for key, place in places(model).items()}
+    found = {_renamed(key): place for key, place in tensor_targets(model).items()}
     weights = {key.removeprefix("param/"): t for key, t in case.tensors.items() if key.startswith("param/")}
     load_tensors(found, {key: t for key, t in weights.items() if not key.endswith("blur.weight")}, name)
     return Loaded(case, model, found)
@@ -188,7 +188,7 @@ def test_losses_and_gradients_agree(name: str, tag: str) -> None:
         at.close(outcome.total(), key)
         by_parameter: dict[Tensor, Tensor | None] = dict(zip(phase.parameters, found, strict=True))
         norms = at.case.facts["grad_norms"][key]
-        for parameter_name, place in at.places.items():
+        for parameter_name, place in at.tensor_targets.items():
             if place.target in by_parameter:
                 gradient = by_parameter[place.target]
                 norm = 0.0 if gradient is None else float(gradient.double().norm())
@@ -247,7 +247,7 @@ def test_training_iterations_agree(name: str, tag: str) -> None:
             at.case.close(outcome.total().float(), f"{key}/{LOSSES[phase.name]}", atol=1e-5)
         at.case.close(model.w_mean["w"].float(), f"{key}/dlatent_avg", atol=5e-6)
         far = total = 0
-        for parameter_name, place in at.places.items():
+        for parameter_name, place in at.tensor_targets.items():
             if f"{key}/after/{parameter_name}" in t and isinstance(place.target, nn.Parameter):
                 wanted = place.converted(t[f"{key}/after/{parameter_name}"])
                 assert wanted is not None
@@ -264,20 +264,22 @@ def ablated(name: str, reads: str) -> tuple[Case, Encoder, float]:
     side = 2 ** (c["layer_count"] + 1)
     config = StyleALAEConfig(w_dim=c["latent_size"], channel_base=c["startf"] * side, channel_max=c["maxf"])
     encoder: Any = Encoder(Image(c["channels"], side, side), config, reads)
-    found: dict[str, Place] = {}
+    found: dict[str, TensorTarget] = {}
     for kind in ("weight", "bias"):
         for i, from_rgb in enumerate(encoder.from_rgb):
-            found[f"from_rgb.{i}.from_rgb.{kind}"] = Place(getattr(from_rgb, kind))
+            found[f"from_rgb.{i}.from_rgb.{kind}"] = TensorTarget(getattr(from_rgb, kind))
         for i, block in enumerate(encoder.blocks):
             layers = {"dense": block.dense, "style_1": block.read_1, "style_2": block.read_2}
-            found |= {f"encode_block.{i}.{n}.{kind}": Place(getattr(layer, kind)) for n, layer in layers.items() if layer}
+            found |= {
+                f"encode_block.{i}.{n}.{kind}": TensorTarget(getattr(layer, kind)) for n, layer in layers.items() if layer
+            }
         if encoder.last is not None:
-            found[f"fc2.{kind}"] = Place(getattr(encoder.last, kind))
+            found[f"fc2.{kind}"] = TensorTarget(getattr(encoder.last, kind))
     for i, block in enumerate(encoder.blocks):
         for number, conv in ((1, block.conv), (2, block.down)):
             if conv is not None:
-                found[f"encode_block.{i}.conv_{number}.weight"] = Place(conv.weight)
-                found[f"encode_block.{i}.bias_{number}"] = Place(conv.bias)
+                found[f"encode_block.{i}.conv_{number}.weight"] = TensorTarget(conv.weight)
+                found[f"encode_block.{i}.bias_{number}"] = TensorTarget(conv.bias)
     start = f"{name}/param/"
     theirs = {key.removeprefix(start): t for key, t in case.tensors.items() if key.startswith(start)}
     load_tensors(found, {key: t for key, t in theirs.items() if key in found}, name)
@@ -336,7 +338,7 @@ def test_the_average_follows_as_the_originals(name: str) -> None:
             average = EMA(at.model, half_life=10_000)
             followed = {id(its): mine for its, mine in zip(at.model.parameters(), average.model.parameters(), strict=True)}
             with torch.no_grad():
-                for key, place in at.places.items():
+                for key, place in at.tensor_targets.items():
                     if f"ema/{tag}/before/{key}" in t:
                         before = place.converted(t[f"ema/{tag}/before/{key}"])
                         after = place.converted(t.get(f"train/{tag}/it{last}/after/{key}", t[f"param/{key}"]))
@@ -345,7 +347,7 @@ def test_the_average_follows_as_the_originals(name: str) -> None:
                         followed[id(place.target)].copy_(before)
                         place.target.copy_(after)
             average.update(average.weight(batch, seen=10**9))
-            for key, place in at.places.items():
+            for key, place in at.tensor_targets.items():
                 if f"ema/{tag}/batch{batch}/after/{key}" in t:
                     wanted = place.converted(t[f"ema/{tag}/batch{batch}/after/{key}"])
                     torch.testing.assert_close(followed[id(place.target)], wanted, atol=1e-6, rtol=0)

@@ -14,8 +14,8 @@ from anamorph.core.random import Replay
 from anamorph.core.signal import Batch, Image
 from anamorph.core.stage import Stage
 from anamorph.edit.truncate import truncate
-from anamorph.interop.import_stylegan import discriminator_places, generator_places
-from anamorph.interop.load_tensors import Place, load_tensors
+from anamorph.interop.import_stylegan import discriminator_targets, generator_targets
+from anamorph.interop.load_tensors import TensorTarget, load_tensors
 from anamorph.losses.penalty import wasserstein_penalty
 from anamorph.models.adversarial.stylegan import StyleGAN, StyleGANConfig, recipe
 from anamorph.nn.equalized import lr_multipliers_of
@@ -34,7 +34,7 @@ class Loaded:
 
     case: Case
     model: StyleGAN
-    places: dict[str, Place]
+    tensor_targets: dict[str, TensorTarget]
 
     def close(self, got: Tensor, key: str) -> None:
         noise = max(self.case.facts["fp32_err"].get(key, 0.0), 2e-7 * max(1.0, self.case.facts["max_abs"].get(key, 1.0)))
@@ -74,8 +74,8 @@ def load(name: str) -> Loaded:
     c = case.facts["config"]
     side = c["resolution"]
     model = StyleGAN(Image(c["image_channels"], side, side), config(case.facts))
-    found = {f"G.{key}": place for key, place in generator_places(model).items()}
-    found |= {f"D.{key}": place for key, place in discriminator_places(model).items()}
+    found = {f"G.{key}": place for key, place in generator_targets(model).items()}
+    found |= {f"D.{key}": place for key, place in discriminator_targets(model).items()}
     load_tensors(found, {key: t for key, t in case.tensors.items() if key in found}, name)
     return Loaded(case, model, found)
 
@@ -152,7 +152,7 @@ def test_losses_and_gradients_agree(name: str) -> None:
         outcome, found = compute_gradients(phase, batch, Stage(0, n), Replay(draws), ComputeSettings())
         assert float(outcome.total()) == pytest.approx(float(t[key].mean()), rel=1e-5)
         by_parameter: dict[Tensor, Tensor | None] = dict(zip(phase.parameters, found, strict=True))
-        for parameter_name, place in at.places.items():
+        for parameter_name, place in at.tensor_targets.items():
             wanted = t.get(f"grad.{parameter_name}")
             if parameter_name.startswith(net) and wanted is not None:
                 gradient = by_parameter[place.target]

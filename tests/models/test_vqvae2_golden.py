@@ -11,8 +11,8 @@ import torch
 from anamorph.core.random import Seeded
 from anamorph.core.signal import Batch, Image
 from anamorph.core.stage import Stage
-from anamorph.interop.import_vqvae2 import _sizes, places
-from anamorph.interop.load_tensors import Place, load_tensors
+from anamorph.interop.import_vqvae2 import _sizes, tensor_targets
+from anamorph.interop.load_tensors import TensorTarget, load_tensors
 from anamorph.models.quantized.vqvae2 import VQVAE2, recipe
 from anamorph.training.gradients import compute_gradients, route
 from anamorph.training.run import ComputeSettings
@@ -29,11 +29,11 @@ def model_of(case: Case) -> VQVAE2:
     state = {name.removeprefix("state."): t for name, t in case.tensors.items() if name.startswith("state.")}
     _, config = _sizes("the case", state, tuple(x.shape[2:]))  # type: ignore[arg-type]
     model = VQVAE2(Image(x.shape[1], *x.shape[2:]), replace(config, learning_rate=3e-4))
-    load_tensors(places(model), state, "the case")
+    load_tensors(tensor_targets(model), state, "the case")
     return model
 
 
-def own(value: torch.Tensor, place: Place) -> torch.Tensor:
+def own(value: torch.Tensor, place: TensorTarget) -> torch.Tensor:
     """A tensor of the case as ours."""
     found = place.converted(value)
     assert found is not None
@@ -60,7 +60,7 @@ def test_running_codebooks_agree(load: Any, name: str) -> None:
     """Two forward passes in training: losses belong to the codebook before its update."""
     case = load(name)
     model, t = model_of(case), case.tensors
-    at = places(model)
+    at = tensor_targets(model)
     for step in range(2):
         found = model.quantize(t["input.train_x"][step], Seeded(0, "unused"))
         case.close(torch.stack([q.commitment_loss for q in found]).sum().view(1), f"output.ema.step{step}.latent_loss", ATOL)
@@ -75,7 +75,7 @@ def test_running_codebooks_agree(load: Any, name: str) -> None:
 def test_two_training_steps_agree(load: Any, name: str) -> None:
     case = load(name)
     model, t = model_of(case), case.tensors
-    made, at = recipe(model), places(model)
+    made, at = recipe(model), tensor_targets(model)
     (phase,) = made.phases
     for step in range(2):
         outcome, found = compute_gradients(

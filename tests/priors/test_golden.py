@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from anamorph.core.space import Codes, Space
-from anamorph.interop.import_pixelsnail import _sizes, places
+from anamorph.interop.import_pixelsnail import _sizes, tensor_targets
 from anamorph.interop.load_tensors import load_tensors
 from anamorph.models.autoregressive.common import Autoregressive
 from anamorph.models.autoregressive.pixelcnn import PixelCNN, PixelCNNConfig
@@ -87,7 +87,7 @@ def pixelsnail(case: Case) -> PixelSNAIL:
         given = [Space("top", (1, *case.tensors["input.condition"].shape[1:]), c["n_class"])]
     del state["background"]
     net = PixelSNAIL([grid], given, _sizes(Path("the case"), state))
-    load_tensors(places(net), state, "the case")
+    load_tensors(tensor_targets(net), state, "the case")
     return net
 
 

@@ -44,37 +44,22 @@ def main(words: Sequence[str]) -> int:
     check_at_least(2, n=options.n)
 
     from anamorph.cli.stacked_progress import StackedProgress
-    from anamorph.evaluation.compare import Column, compare_runs, names_of
-    from anamorph.evaluation.comparison import markdown, write_comparison
-    from anamorph.evaluation.evaluate import chosen, evaluate
-    from anamorph.evaluation.evaluated_run import evaluated_run, open_for_evaluation
-    from anamorph.evaluation.networks import choose_networks
-    from anamorph.evaluation.report import write_report
+    from anamorph.evaluation.measure_runs import compare_runs
 
-    names, steps = names_of(options.runs), chosen(options.metrics)
     options.apply_threads()
-    columns, networks = [], None
-    with options.computing(), StackedProgress() as report:
-        for name, run in zip(names, options.runs, strict=True):
-            with report("reading images") as progress:
-                model, data = open_for_evaluation(run, options.data, options.n, options.device, progress)
-            if networks is None:
-                with report("preparing feature networks") as progress:
-                    networks = choose_networks(options.features, data.train.source, data.held_out.source, progress).to(
-                        options.device
-                    )
-            evaluated = evaluated_run(run, data, networks, options.n, options.seed, options.device, model)
-            note(f"{name}: {evaluated.images:,} of {evaluated.settings.images:,} images, against {data.split}")
-            record, cache = evaluate(evaluated, steps, report, lambda text, name=name: note(f"{name}: {text}"))  # type: ignore[misc]
-            write_report(record, cache)
-            columns.append(Column(name, record, cache))
-    comparison = compare_runs(columns, options.seed)
-    paths = write_comparison(comparison, columns, options.out or Path("comparison"))
-    emit(
-        options.json,
-        markdown(comparison).split("\nHow each was taken")[0] + "\n".join(map(str, paths)),
-        paths=paths,
-        runs=comparison.names,
-        best={row.name: comparison.names[row.best] for row in comparison.rows if row.best is not None and row.certain},
-    )
+    with options.computing(), StackedProgress() as progress:
+        result = compare_runs(
+            options.runs,
+            data=options.data,
+            metrics=options.metrics,
+            features=options.features,
+            n=options.n,
+            seed=options.seed,
+            device=options.device,
+            progress=progress,
+            note=note,
+        )
+    paths = result.write(options.out or Path("comparison"))
+    text = f"{result}\n" + "\n".join(map(str, paths))
+    emit(options.json, text, paths=paths, runs=result.table.names, best=result.best)
     return 0

@@ -42,36 +42,20 @@ def main(words: Sequence[str]) -> int:
     check_at_least(2, n=options.n)
 
     from anamorph.cli.stacked_progress import StackedProgress
-    from anamorph.evaluation.evaluate import chosen, evaluate
-    from anamorph.evaluation.evaluated_run import evaluated_run, open_for_evaluation
-    from anamorph.evaluation.networks import choose_networks
-    from anamorph.evaluation.report import plain_table, write_report
+    from anamorph.evaluation.measure_runs import evaluate_run
 
-    steps = chosen(options.metrics)
     options.apply_threads()
-    with options.computing(), StackedProgress() as report:
-        with report("reading images") as progress:
-            model, data = open_for_evaluation(options.run, options.source, options.n, options.device, progress)
-        for text in data.held_out.source.notes:
-            note(text)
-        with report("preparing feature networks") as progress:
-            networks = choose_networks(options.features, data.train.source, data.held_out.source, progress).to(options.device)
-        evaluated = evaluated_run(options.run, data, networks, options.n, options.seed, options.device, model)
-        note(
-            f"{evaluated.name}, {evaluated.settings.model} at {evaluated.images:,} of {evaluated.settings.images:,} images "
-            f"({evaluated.which} checkpoint), against {evaluated.n_real:,} of {data.split}; "
-            f"features by {', '.join(network.name for network in networks.all)}"
+    with options.computing(), StackedProgress() as progress:
+        result = evaluate_run(
+            options.run,
+            data=options.source,
+            metrics=options.metrics,
+            features=options.features,
+            n=options.n,
+            seed=options.seed,
+            device=options.device,
+            progress=progress,
+            note=note,
         )
-        record, cache = evaluate(evaluated, steps, report, note)
-        path = write_report(record, cache)
-    omitted = "\n".join(f"not measured: {name.replace('_', ' ')} ({why})" for name, why in record.left().items())
-    emit(
-        options.json,
-        f"{plain_table(record)}\n{omitted}\n{path}",
-        path=path,
-        subject=record.entry["subject"],
-        protocol=record.entry["protocol"],
-        measures={measure.name: measure for _, measure, _ in record.measures()},
-        left=record.left(),
-    )
+    emit(options.json, f"{result}\n{result.report}", **result.to_dict())
     return 0

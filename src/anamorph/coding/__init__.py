@@ -1,1 +1,1 @@
-"""Signals as small files, and back: a model's codes, coded under the law that it has of them."""
+"""Compress signals to small files: a model's codes, entropy-coded under its prior."""

@@ -1,5 +1,4 @@
-"""The file format: what it takes to know what a payload is, of which model, and that it is whole. docs/compression.md has its
-bytes."""
+"""The format of compressed files: a header that names the model, the payload, and checksums. See docs/compression.md."""
 
 from __future__ import annotations
 
@@ -7,18 +6,17 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from anamorph.coding.model_identity import FINGERPRINT_BYTES
 from anamorph.core.errors import UserError
 from anamorph.core.signal import Audio, Image, Signal
 
-__all__ = ["FINGERPRINT", "VERSION", "Packed", "pack", "unpack"]
+__all__ = ["VERSION", "Packed", "pack", "unpack"]
 
 MAGIC, VERSION = b"anam", 1
-FINGERPRINT = 8
-"""Bytes that name a model."""
 CHECK = 4
-"""Bytes of a checksum."""
-MOST = 1 << 20
-"""Signals in a file."""
+"""Bytes per checksum."""
+MAX_SIGNALS = 1 << 20
+"""Signals per file, at most."""
 KINDS: tuple[type[Signal], ...] = (Image, Audio)
 
 
@@ -27,7 +25,7 @@ class Packed:
     """Signals whose codes share one payload.
 
     lane: of the first; the others take the following ones by turns. labels: per signal, a class per label that the prior is
-    told. originals: per signal, the size that it had before it was fitted to the model; empty if they were as they are.
+    conditioned on. originals: per signal, its size before it was resized; empty if none was.
     check: CRC-32 of the codes.
     """
 
@@ -42,7 +40,7 @@ class Packed:
 
     @property
     def header_bytes(self) -> int:
-        """What the file is longer than its payload."""
+        """Bytes of the file beside its payload."""
         return len(pack(self)) - len(self.payload)
 
 
@@ -61,35 +59,36 @@ def pack(packed: Packed) -> bytes:
 
 
 def unpack(data: bytes, name: str = "this") -> Packed:
-    """What a file says.
+    """Parse a file.
 
-    Raises: UserError, which begins with the file's name, if it is none of ours, of a newer version, cut short or altered.
+    Raises:
+        UserError: if it is another kind of file, of a newer version, cut short or altered.
     """
     if data[: len(MAGIC)] != MAGIC:
-        raise UserError(f"{name} is no file of `anamorph compress`")
+        raise UserError(f"{name} is not a file of `anamorph compress` or `anamorph.compress`")
     version = data[len(MAGIC)] if len(data) > len(MAGIC) else 0
     if version > VERSION:
-        raise UserError(f"{name} is of version {version} of the format, and up to {VERSION} is known here: update anamorph")
+        raise UserError(f"{name} has version {version} of the format, expected at most {VERSION}: update anamorph")
     if version != VERSION or zlib.crc32(data[:-CHECK]).to_bytes(CHECK, "little") != data[-CHECK:]:
-        raise UserError(f"{name} is damaged or cut short: its checksum does not agree; copy it again")
+        raise UserError(f"{name} is damaged or cut short: its checksum is wrong; copy it again")
     try:
         return _read(data[len(MAGIC) + 1 : -CHECK])
     except (IndexError, ValueError, TypeError) as error:
-        raise UserError(f"{name} is not written as the format is: {error}") from error
+        raise UserError(f"{name} does not follow the format: {error}") from error
 
 
 def _read(body: bytes) -> Packed:
-    """What is between the version and the last checksum."""
-    numbers = _Numbers(body, FINGERPRINT)
+    """Parse the bytes between the version and the last checksum."""
+    numbers = _Numbers(body, FINGERPRINT_BYTES)
     kind = KINDS[numbers.next(len(KINDS) - 1)]
     signal = kind(*(numbers.next(1 << 32) for _ in range(3)))
-    count, lane = numbers.next(MOST), numbers.next(255)
+    count, lane = numbers.next(MAX_SIGNALS), numbers.next(255)
     labels, originals = (tuple(_rows(numbers, count)) for _ in range(2))
     size = numbers.next(1 << 40)
     payload, rest = body[numbers.at : numbers.at + size], body[numbers.at + size :]
     if count < 1 or len(payload) != size or len(rest) != CHECK:
         raise ValueError(f"{count} signals in {len(body) - numbers.at} bytes")
-    return Packed(body[:FINGERPRINT], signal, count, lane, labels, originals, payload, int.from_bytes(rest, "little"))
+    return Packed(body[:FINGERPRINT_BYTES], signal, count, lane, labels, originals, payload, int.from_bytes(rest, "little"))
 
 
 def _sizes(signal: Signal) -> tuple[int, int, int]:
@@ -99,7 +98,7 @@ def _sizes(signal: Signal) -> tuple[int, int, int]:
 
 
 def _table(rows: tuple[tuple[int, ...], ...]) -> list[int]:
-    """Its width, and its rows one after the other; rows of no numbers are no rows."""
+    """Return the width of a table, followed by its rows; a table of width 0 has no rows."""
     return [len(rows[0]) if rows else 0, *(value for row in rows for value in row)]
 
 
@@ -109,7 +108,7 @@ def _rows(numbers: _Numbers, count: int) -> Iterable[tuple[int, ...]]:
 
 
 def _varint(value: int) -> bytes:
-    """Seven bits at a time, the lowest first; the eighth says that there are more."""
+    """Encode a number as LEB128: seven bits per byte, the lowest first."""
     parts = bytearray()
     while value > 127:
         parts.append(128 | value & 127)

@@ -21,18 +21,20 @@ Described = tuple[str, str, dict[str, Any]]
 
 
 def fingerprint(model: TwoStageModel) -> bytes:
-    """The weights and settings of both stages of a model, as 8 bytes.
+    """Return a fingerprint of the weights and settings of both stages, 8 bytes.
 
     A setting at its default is left out, so that a setting that is added later changes no fingerprint.
     """
     described = [
-        (name, type(module).__name__, _unusual(config)) for name, module in model.named_modules() if (config := _config(module))
+        (name, type(module).__name__, _changed_settings(config))
+        for name, module in model.named_modules()
+        if (config := _config(module))
     ]
     return _digest(model, fingerprint_of(model), described)
 
 
 def older_fingerprints(model: TwoStageModel) -> list[bytes]:
-    """What older versions called the same model, so that their files still open."""
+    """Return the fingerprints that older versions gave this model, so that their files still open."""
     described = [
         (format_1_tensor(f"{name}.").removesuffix("."), *format_1_config(type(module).__name__, config))
         for name, module in model.named_modules()
@@ -53,7 +55,7 @@ def _config(module: Any) -> Any:
     return config if dataclasses.is_dataclass(config) else None
 
 
-def _unusual(config: Any) -> dict[str, Any]:
+def _changed_settings(config: Any) -> dict[str, Any]:
     """The settings that are not at their defaults."""
     values = {f.name: (getattr(config, f.name), f.default) for f in dataclasses.fields(config)}
     return {name: to_plain(value) for name, (value, default) in values.items() if value != default}

@@ -1,7 +1,7 @@
-"""Whole numbers as bytes, and back, each under a law of its own: a range coder.
+"""A range coder: whole numbers as bytes and back, each under its own distribution.
 
 Martin 1979, "Range encoding: an algorithm for removing redundancy from a digitised message"; the coder itself is constriction's
-(Bamler 2022, arXiv:2201.01741). Laws are whole numbers, too, so that both sides compute with exactly the same ones.
+(Bamler 2022, arXiv:2201.01741). Frequencies are whole numbers, so that both sides use exactly the same ones.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from anamorph.core.errors import UserError
 __all__ = ["TOTAL", "Frequencies", "Ids", "Reader", "Writer", "frequencies"]
 
 TOTAL = 1 << 24
-"""What the frequencies of a law add up to: the most that single precision holds exactly, and the coder's own precision."""
+"""Sum of a distribution's frequencies: the largest whole number exact in float32, and the coder's precision."""
 WORD, STATE = 32, 64
-"""Bits that the coder writes at a time, and that it has not yet decided on."""
+"""Bits per word written, and bits of the coder's state."""
 
 Frequencies = NDArray[np.float32]
 """Whole numbers [n, K] from 1 on, each row of which adds up to TOTAL."""
@@ -27,10 +27,12 @@ Ids = NDArray[np.int32]
 
 
 def frequencies(logits: Tensor) -> Frequencies:
-    """Whole numbers [n, K], at least 1 and TOTAL together, in the proportions of logits [n, K].
+    """Convert logits [n, K] to frequencies [n, K] of at least 1 that sum to TOTAL.
 
-    What rounding leaves over goes to the largest, the first one of equals.
-    Raises: UserError if a logit is not finite.
+    The remainder of rounding goes to the largest frequency, the first one of equals.
+
+    Raises:
+        UserError: if a logit is not finite.
     """
     shares = logits.double().softmax(1).numpy()
     if not np.isfinite(shares).all():
@@ -41,23 +43,23 @@ def frequencies(logits: Tensor) -> Frequencies:
 
 
 def _family() -> Any:
-    """Laws that are given with the numbers. perfect=False: fixed point by multiplying and rounding down, in a fixed order."""
+    """Return the coder's distributions, given with the numbers. perfect=False: fixed point, rounded down in a fixed order."""
     import constriction
 
     return constriction.stream.model.Categorical(perfect=False)
 
 
 class Writer:
-    """Takes numbers one after the other."""
+    """Encodes numbers."""
 
     def __init__(self) -> None:
         import constriction
 
         self._coder, self._family = constriction.stream.queue.RangeEncoder(), _family()
 
-    def write(self, ids: Ids, laws: Frequencies) -> None:
-        """Some numbers [n], in 0 .. K - 1, under laws [n, K]."""
-        self._coder.encode(ids, self._family, laws)
+    def write(self, ids: Ids, distributions: Frequencies) -> None:
+        """Encode numbers [n], in 0 .. K - 1, under distributions [n, K]."""
+        self._coder.encode(ids, self._family, distributions)
 
     def finish(self) -> bytes:
         """Bytes that a `Reader` gets the numbers back from; it takes what is missing behind them for zeros.
@@ -77,7 +79,7 @@ class Writer:
 
 
 class Reader:
-    """Gives back the numbers that a `Writer` has taken, asked for in the same order under the same laws."""
+    """Decodes the numbers of a `Writer`, in the same order and under the same distributions."""
 
     def __init__(self, data: bytes) -> None:
         import constriction
@@ -85,13 +87,13 @@ class Reader:
         words = np.frombuffer(data.ljust(-(-len(data) // 4) * 4, b"\0"), ">u4").astype(np.uint32)
         self._coder, self._family = constriction.stream.queue.RangeDecoder(words), _family()
 
-    def read(self, laws: Frequencies) -> Ids:
-        """Some numbers [n] under laws [n, K].
+    def read(self, distributions: Frequencies) -> Ids:
+        """Decode numbers [n] under distributions [n, K].
 
-        Raises: UserError if the bytes cannot be of numbers under these laws.
+        Raises: UserError if the bytes cannot be of numbers under these distributions.
         """
         try:
-            ids: Ids = self._coder.decode(self._family, laws)
+            ids: Ids = self._coder.decode(self._family, distributions)
         except (AssertionError, ValueError) as error:
-            raise UserError("these bytes were not written under these laws") from error
+            raise UserError("these bytes were not written under these distributions") from error
         return ids

@@ -1,4 +1,4 @@
-"""Runs side by side: a row for every measure that was taken alike, and which differences are more than chance."""
+"""Compare runs: a row per measure and protocol, and which differences are more than chance."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from anamorph.evaluation.record import Record
 from anamorph.evaluation.standard_errors import WIDE, bootstrap_difference
 from anamorph.metrics.measure import Measure
 
-__all__ = ["Column", "Comparison", "Interval", "Row", "compare_runs", "names_of"]
+__all__ = ["Column", "Comparison", "Interval", "Row", "compare_columns", "names_of"]
 
 Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Column:
-    """A run: what was found of it, and what was seen."""
+    """A run of a comparison: its results, and the features and images they were computed from."""
 
     name: str
     record: Record
-    looks: FeatureCache
+    cache: FeatureCache
 
 
 @dataclass(frozen=True)
@@ -91,50 +91,50 @@ def names_of(runs: Sequence[Path]) -> list[str]:
 
     Raises: UserError if there are fewer than two, or one is named twice.
     """
-    whole = [run.resolve().parts for run in runs]
+    parts_of_paths = [run.resolve().parts for run in runs]
     if len(runs) < 2:
-        raise UserError("a comparison needs at least two runs: anamorph compare RUN RUN")
-    if len(set(whole)) < len(whole):
+        raise UserError(f"a comparison needs at least two runs, got {len(runs)}")
+    if len(set(parts_of_paths)) < len(parts_of_paths):
         raise UserError("a run is named twice: name each once")
-    for count in range(1, max(len(parts) for parts in whole) + 1):
-        names = ["/".join(parts[-count:]) for parts in whole]
+    for count in range(1, max(len(parts) for parts in parts_of_paths) + 1):
+        names = ["/".join(parts[-count:]) for parts in parts_of_paths]
         if len(set(names)) == len(names):
             break
     return names
 
 
-def compare_runs(columns: Sequence[Column], seed: int = 0) -> Comparison:
+def compare_columns(columns: Sequence[Column], seed: int = 0) -> Comparison:
     """A row for each measure and protocol: numbers that were taken differently never share one."""
-    found: dict[tuple[str, str], dict[int, Measure]] = {}
+    measures: dict[tuple[str, str], dict[int, Measure]] = {}
     groups: dict[tuple[str, str], str] = {}
     data: dict[tuple[str, str], float | None] = {}
     for i, column in enumerate(columns):
         for group, measure, baseline in column.record.measures():
             key = (measure.name, measure.protocol)
-            found.setdefault(key, {})[i] = measure
+            measures.setdefault(key, {})[i] = measure
             groups[key], data[key] = group, baseline
     rows = []
-    for key, by_run in found.items():
+    for key, by_run in measures.items():
         values = tuple(by_run.get(i) for i in range(len(columns)))
-        rows.append(_judged(Row(groups[key], key[0], key[1], values, data[key]), columns, seed))
+        rows.append(_with_best(Row(groups[key], key[0], key[1], values, data[key]), columns, seed))
     rows.sort(key=lambda row: GROUPS_IN_ORDER.index(row.group))
     return Comparison(tuple(column.name for column in columns), tuple(rows))
 
 
-def _judged(row: Row, columns: Sequence[Column], seed: int) -> Row:
-    """With the best, and how far the others are from it."""
-    there = {i: value for i, value in enumerate(row.values) if value is not None and math.isfinite(value.value)}
-    if row.measure.better == "neither" or len(there) < 2:
+def _with_best(row: Row, columns: Sequence[Column], seed: int) -> Row:
+    """Add the best run, and the intervals of the differences from it."""
+    finite = {i: value for i, value in enumerate(row.values) if value is not None and math.isfinite(value.value)}
+    if row.measure.better == "neither" or len(finite) < 2:
         return row
     sign = 1 if row.measure.better == "high" else -1
-    best = max(there, key=lambda i: sign * there[i].value)
-    others = {i: _difference(row, i, best, columns, seed) for i in there if i != best}
+    best = max(finite, key=lambda i: sign * finite[i].value)
+    others = {i: _difference(row, i, best, columns, seed) for i in finite if i != best}
     return Row(row.group, row.name, row.protocol, row.values, row.data, best, others)
 
 
 def _difference(row: Row, i: int, best: int, columns: Sequence[Column], seed: int) -> Interval | None:
     """Of a measure of images, over the same images drawn again; of others, from both errors."""
-    curves = [_of_images(columns[j].record, row.name) for j in (i, best)]
+    curves = [_values_per_image(columns[j].record, row.name) for j in (i, best)]
     if curves[0] and len(curves[0]) == len(curves[1]):
         return bootstrap_difference(torch.tensor(curves[0]), torch.tensor(curves[1]), Seeded(seed, "bootstrap", row.name))
     a, b = row.values[i], row.values[best]
@@ -144,6 +144,6 @@ def _difference(row: Row, i: int, best: int, columns: Sequence[Column], seed: in
     return middle - wide, middle + wide
 
 
-def _of_images(record: Record, name: str) -> list[float]:
+def _values_per_image(record: Record, name: str) -> list[float]:
     """The values of each image that a measure is the mean of, if it is one."""
     return record.curve("errors", name) or record.curve("distance", name)

@@ -1,4 +1,4 @@
-"""A run evaluated: every step that it can have, each kept when it is done, so that what was interrupted goes on."""
+"""Evaluate a run step by step. Each result is saved at once, so that an interrupted evaluation continues."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ from anamorph.evaluation.latent_steps import latent_steps, likelihood_steps
 from anamorph.evaluation.record import Record
 from anamorph.evaluation.steps import EvaluationStep, reconstruction_steps, sample_steps
 
-__all__ = ["chosen", "evaluate", "every_step"]
+__all__ = ["all_steps", "evaluate", "select_steps"]
 
 
-def every_step() -> list[EvaluationStep]:
+def all_steps() -> list[EvaluationStep]:
+    """Return every step, in the order of the report."""
     return [*sample_steps(), *reconstruction_steps(), *latent_steps(), *likelihood_steps()]
 
 
-def chosen(names: Sequence[str]) -> list[EvaluationStep]:
-    """The steps of these names, or of these groups; all, if none is named.
+def select_steps(names: Sequence[str]) -> list[EvaluationStep]:
+    """Return the steps of these names or groups; all steps, if none is named.
 
-    Raises: UserError for a name that is neither.
+    Raises:
+        UserError: for a name that is neither a step nor a group.
     """
-    steps = every_step()
+    steps = all_steps()
     groups = {step.group.replace(" ", "-") for step in steps}
     for name in names:
         if name not in groups and name not in {step.name for step in steps}:
@@ -35,33 +37,35 @@ def chosen(names: Sequence[str]) -> list[EvaluationStep]:
 def evaluate(
     subject: EvaluatedRun,
     steps: Sequence[EvaluationStep] | None = None,
-    tell: StepProgress = no_step_progress,
-    say: Callable[[str], None] = lambda text: None,
+    progress: StepProgress = no_step_progress,
+    note: Callable[[str], None] = lambda text: None,
 ) -> tuple[Record, FeatureCache]:
-    """What the steps find of a subject; those that were taken before are not taken again, and one that cannot be taken says
-    why. Written to RUN/evaluation/evaluation.json after every step."""
-    record, looks = Record(subject), FeatureCache(subject, tell)
-    looks.sweep()
-    steps = chosen(()) if steps is None else steps
-    with tell("measures") as progress:
+    """Measure a run step by step. Results of an earlier call are reused; a step that cannot be taken is kept with its reason.
+
+    RUN/evaluation/evaluation.json is written after every step.
+    """
+    record, cache = Record(subject), FeatureCache(subject, progress)
+    cache.remove_stale()
+    steps = select_steps(()) if steps is None else steps
+    with progress("measures") as count:
         for done, step in enumerate(steps):
-            progress(done, len(steps))
+            count(done, len(steps))
             if not record.has(step.name):
-                _take(step, record, looks, say)
-    return record, looks
+                _measure(step, record, cache, note)
+    return record, cache
 
 
-def _take(step: EvaluationStep, record: Record, looks: FeatureCache, say: Callable[[str], None]) -> None:
-    began, why = time.monotonic(), step.unsupported(looks.subject)
-    if why:
-        record.leave(step.name, step.group, why)
+def _measure(step: EvaluationStep, record: Record, cache: FeatureCache, note: Callable[[str], None]) -> None:
+    start, reason = time.monotonic(), step.unsupported(cache.subject)
+    if reason:
+        record.leave(step.name, step.group, reason)
         return
     try:
-        found = step.run(looks)
+        results = step.run(cache)
     except UserError as error:
         record.leave(step.name, step.group, str(error))
-        say(f"{step.name.replace('_', ' ')} is left out: {error}")
+        note(f"{step.name.replace('_', ' ')} was not measured: {error}")
         return
-    for note in found.notes:
-        say(note)
-    record.add(step.name, step.group, found, time.monotonic() - began)
+    for text in results.notes:
+        note(text)
+    record.add(step.name, step.group, results, time.monotonic() - start)

@@ -1,4 +1,4 @@
-"""What is evaluated: a run's model as it is now, the data that it is held against, and the networks that look."""
+"""The input of an evaluation: a run's model, the data that it is compared with, and the feature networks."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ __all__ = [
 ]
 
 EDITION = 1
-"""Of what measures are and how they are taken; results of another are not kept."""
+"""Version of the measures and their protocols; results of another version are not reused."""
 MIN_HELD_OUT = 1000
-"""Fewer held-out images than this, and than are asked for, are too few to stand for the data."""
+"""Fewer held-out images than this, and than requested, are marked as few in the protocol."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class EvaluatedRun:
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """All that decides the numbers but the model."""
+        """Everything but the model that determines the results."""
         return {
             "held": self.data.held_out.fingerprint,
             "train": self.data.train.fingerprint,
@@ -133,7 +133,7 @@ class EvaluatedRun:
 
     @property
     def key(self) -> str:
-        """Names the model and all that decides its numbers."""
+        """Identifies the model and everything else that determines the results."""
         text = json.dumps({"weights": self.weights, **self.protocol}, sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
@@ -149,9 +149,9 @@ def evaluation_data(
         train, held = (images_of(open_data(settings, split, progress)) for split in ("train", "test"))
         apart = has_held_out(settings)
     else:
-        wanted, asked = ReadOptions.like(require_image(settings.signal, "evaluating")), split_of(source)[1]
-        parts = [images_of(open_source(source, wanted, split=split, progress=progress)) for split in ("train", "test")]
-        (train, held), apart = parts, asked is None
+        options, requested_split = ReadOptions.like(require_image(settings.signal, "evaluating")), split_of(source)[1]
+        parts = [images_of(open_source(source, options, split=split, progress=progress)) for split in ("train", "test")]
+        (train, held), apart = parts, requested_split is None
     train, held = train.shuffled(), held.shuffled()
     name = f"{held.name}, {held.signal.at(level).height}x{held.signal.at(level).width}"
     if not apart:
@@ -179,7 +179,7 @@ def evaluated_run(
     Raises: UserError if it is no run, or images are of another size than its own.
     """
     if n < 2:
-        raise UserError(f"measures are taken over at least 2 images, got --n {n}: 10,000 make them stable")
+        raise UserError(f"measures need at least 2 images, got n={n} (--n): 10,000 make them stable")
     folder = RunFolder(run)
     settings = settings_of(folder)
     model = load(run, device) if model is None else model
@@ -211,7 +211,7 @@ def open_for_evaluation(
 
 
 def describe_run(subject: EvaluatedRun) -> Mapping[str, Any]:
-    """What is to be known of a subject, as JSON has it."""
+    """Describe a run for evaluation.json."""
     return {
         "run": str(subject.path),
         "name": subject.name,

@@ -1,4 +1,4 @@
-"""What is seen of a model, each image decoded once: features, codes, errors and some images, a part at a time, kept."""
+"""The features, codes, errors and images that measures are computed from. Each image is decoded once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,17 @@ from torch import Tensor
 
 from anamorph.core.errors import UserError
 from anamorph.core.files import read_tensors, write_tensors
-from anamorph.core.model import Encodes, HasMapping, HasNoise, Samples, chunk_size, require
+from anamorph.core.model import (
+    Encodes,
+    HasMapping,
+    HasNoise,
+    LatentModel,
+    Samples,
+    chunk_size,
+    code_space,
+    code_spaces,
+    require,
+)
 from anamorph.core.progress import Progress, no_progress
 from anamorph.core.random import Seeded
 from anamorph.core.space import Codes, Space
@@ -37,132 +47,137 @@ __all__ = [
 ]
 
 StepProgress = Callable[[str], AbstractContextManager[Progress]]
-"""Told what comes now, gives somebody to tell how far it is."""
+"""Given the name of a piece of work, returns a context manager that yields a function of (done, total)."""
 CacheEntry = dict[str, Tensor]
+"""Tensors by name, each with one row per image."""
 
 PART = 500
-"""Images between two files: what an interruption loses at most."""
-SHOWN_VALUES = 1 << 26
-"""Pixels that are kept to be shown."""
-MOST_CODE = 8192
-"""Numbers of a code that are kept."""
+"""Images per file: the most that an interruption loses."""
+MAX_IMAGE_VALUES = 1 << 26
+"""Pixel values saved for the report."""
+MAX_CODE_SIZE = 8192
+"""Codes of more values than this are not saved."""
 
 
-def no_step_progress(what: str) -> AbstractContextManager[Progress]:
-    """Tells nobody."""
+def no_step_progress(task: str) -> AbstractContextManager[Progress]:
+    """Report no progress."""
     return nullcontext(no_progress)
 
 
 class FeatureCache:
-    """What is seen of a subject: each look is taken when it is first asked for, and kept."""
+    """What measures of a run are computed from. Each entry is computed on first access and saved in the run's folder."""
 
-    def __init__(self, subject: EvaluatedRun, tell: StepProgress = no_step_progress) -> None:
-        self.subject, self.tell = subject, tell
+    def __init__(self, subject: EvaluatedRun, progress: StepProgress = no_step_progress) -> None:
+        self.subject, self.progress = subject, progress
         self.folder = subject.folder / "looks" / subject.key
 
     @cached_property
     def samples(self) -> CacheEntry:
-        """Of n samples: features.K by each network, chance.LABEL of classes, their code and z, code_error where there is an
-        encoder, and images as bytes of the first ones."""
-        return self._taken("drawing samples", "samples", self.subject.n, self._draw)
+        """Entries of n samples: features.K per network, chance.LABEL (class probabilities), code, z, and the first images.
+
+        With an encoder also code_error or code_found.
+        """
+        return self._computed("sampling", "samples", self.subject.n, self._sample)
 
     @cached_property
     def reconstructions(self) -> CacheEntry:
-        """Of held-out images put through encoder and decoder: features.K, mse, ssim, distance; code, usage.SPACE; label.NAME;
-        and as bytes images and originals of the first ones."""
-        return self._taken("reconstructing", "reconstructions", self.subject.n_real, self._reconstruct)
+        """Entries of reconstructed held-out images: features.K, mse, ssim, distance, code, usage.SPACE, label.NAME.
+
+        The first images and originals are kept as bytes.
+        """
+        return self._computed("reconstructing", "reconstructions", self.subject.n_real, self._reconstruct)
 
     @cached_property
     def encoded(self) -> CacheEntry:
-        """Of training images: their code, and label.NAME."""
-        return self._taken("encoding", "encoded", self.subject.n_train, self._encode)
+        """Entries of training images: code and label.NAME."""
+        return self._computed("encoding", "encoded", self.subject.n_train, self._encode)
 
     @cached_property
-    def real(self) -> list[Tensor]:
+    def real_features(self) -> list[Tensor]:
         """Features of held-out images by each network."""
-        return [look["features"] for look in self.real_seen]
+        return [entry["features"] for entry in self.real_outputs]
 
     @cached_property
-    def real_seen(self) -> list[CacheEntry]:
-        """What each network sees in held-out images: features, and chance.LABEL of classes, if it knows some."""
-        return self._kept(self.subject.data.held_out, self.subject.n_real)
+    def real_outputs(self) -> list[CacheEntry]:
+        """Outputs of each network for held-out images: features, and chance.LABEL if it is a classifier."""
+        return self._outputs_for(self.subject.data.held_out, self.subject.n_real)
 
     @cached_property
-    def known(self) -> list[Tensor]:
+    def train_features(self) -> list[Tensor]:
         """Features of training images by each network."""
-        return [look["features"] for look in self._kept(self.subject.data.train, self.subject.n_train)]
+        return [entry["features"] for entry in self._outputs_for(self.subject.data.train, self.subject.n_train)]
 
-    def _kept(self, source: DownsampledSource, n: int) -> list[CacheEntry]:
-        found = []
+    def _outputs_for(self, source: DownsampledSource, n: int) -> list[CacheEntry]:
+        outputs = []
         for network in self.subject.networks.all:
-            with self.tell(f"looking at {source.name}") as progress:
-                found.append(cached_features(source, n, network, progress, self.subject.device))
-        return found
+            with self.progress(f"features of {source.name}") as progress:
+                outputs.append(cached_features(source, n, network, progress, self.subject.device))
+        return outputs
 
-    def _taken(self, what: str, name: str, n: int, look: Callable[[int, int], CacheEntry]) -> CacheEntry:
-        """A look from its parts; those that are not there yet are taken now, each a function of its place alone."""
+    def _computed(self, task: str, name: str, n: int, compute: Callable[[int, int], CacheEntry]) -> CacheEntry:
+        """Join an entry from its saved parts; missing parts are computed now, each a function of its position alone."""
         parts = []
-        with self.tell(what) as progress, torch.no_grad():
+        with self.progress(task) as progress, torch.no_grad():
             for start in range(0, n, PART):
                 count = min(PART, n - start)
                 path = self.folder / f"{name}-{start:07d}.safetensors"
-                part = _whole(path)
+                part = _read_entry(path)
                 if part is None:
-                    part = look(start, count)
+                    part = compute(start, count)
                     write_tensors(path, part, {})
                 parts.append(part)
                 progress(start + count, n)
         return _joined(parts)
 
     @property
-    def _shown(self) -> int:
-        """How many images are kept to be shown."""
-        return max(64, SHOWN_VALUES // math.prod(self.subject.model.signal.shape))
+    def _max_images(self) -> int:
+        """How many images are saved for the report."""
+        return max(64, MAX_IMAGE_VALUES // math.prod(self.subject.model.signal.shape))
 
-    def _seen(self, images: Tensor) -> CacheEntry:
-        found = {}
+    def _network_outputs(self, images: Tensor) -> CacheEntry:
+        outputs = {}
         for i, network in enumerate(self.subject.networks.all):
-            found[f"features.{i}"] = network(images).float().cpu()
+            outputs[f"features.{i}"] = network(images).float().cpu()
         classifier = self.subject.networks.classifier
         if isinstance(classifier, ClassifierNetwork):
-            found |= {f"chance.{name}": p.float().cpu() for name, p in classifier.probabilities(images).items()}
-        return found
+            outputs |= {f"chance.{name}": p.float().cpu() for name, p in classifier.probabilities(images).items()}
+        return outputs
 
-    def _draw(self, start: int, count: int) -> CacheEntry:
+    def _sample(self, start: int, count: int) -> CacheEntry:
         subject, parts = self.subject, []
-        drawer = require(subject.model, Samples, "samples")
+        sampler = require(subject.model, Samples, "samples")
         device = subject.device
         random = Seeded(subject.seed, "samples", start, device=device)
         labels = self._classes(start, count)
-        z = random.normal(count, *drawer.z_space.shape) if isinstance(drawer, HasMapping) else None
+        z = random.normal(count, *sampler.z_space.shape) if isinstance(sampler, HasMapping) else None
         codes = (
-            drawer.map(z, labels)
-            if isinstance(drawer, HasMapping) and z is not None
-            else drawer.sample_codes(count, random, labels)
+            sampler.map(z, labels)
+            if isinstance(sampler, HasMapping) and z is not None
+            else sampler.sample_codes(count, random, labels)
         )
         step = chunk_size(subject.model)
         for first in range(0, count, step):
             some = {name: code[first : first + step] for name, code in codes.items()}
-            x = drawer.decode(some, random if isinstance(drawer, HasNoise) else "fixed").float()
-            part = self._seen(quantise_8bit(x)) | self._images("images", x, start + first)
-            if isinstance(drawer, Encodes):
-                part |= _missed(drawer.spaces, some, drawer.encode(x))
+            x = sampler.decode(some, random if isinstance(sampler, HasNoise) else "fixed").float()
+            part = self._network_outputs(quantise_8bit(x)) | self._images("images", x, start + first)
+            if isinstance(sampler, Encodes):
+                part |= _code_errors(sampler, some, sampler.encode(x))
             parts.append(part)
         found = _joined(parts)
         found |= {} if z is None else {"z": z.flatten(1).cpu()}
-        return found | _code(drawer.spaces, codes)
+        return found | _code(sampler, codes)
 
     def _classes(self, start: int, count: int) -> dict[str, Tensor] | None:
-        """Of the classes that a model is told, as many of each as held-out images have."""
-        wanted, held = self.subject.model.classes, self.subject.data.held_out
-        there = {label.name: len(label.classes) for label in held.labels}
-        if not wanted or any(there.get(name) != classes for name, classes in wanted.items()):
+        """Return the labels of held-out images as conditions; None if the model has none, or they are of other classes."""
+        classes, held = self.subject.model.classes, self.subject.data.held_out
+        known = {label.name: len(label.classes) for label in held.labels}
+        if not classes or any(known.get(name) != count for name, count in classes.items()):
             return None
         labels = held.take(start, count).labels
-        return {name: labels[name] for name in wanted}
+        return {name: labels[name] for name in classes}
 
     def _images(self, name: str, x: Tensor, at: int) -> CacheEntry:
-        count = min(len(x), self._shown - at)
+        count = min(len(x), self._max_images - at)
         return {name: as_bytes(x[:count])} if count > 0 else {}
 
     def _reconstruct(self, start: int, count: int) -> CacheEntry:
@@ -174,14 +189,19 @@ class FeatureCache:
             batch = subject.data.held_out.take(first, min(step, start + count - first)).to(device)
             x = batch.signals
             codes = encoder.encode(x)
-            again = encoder.decode(codes).float().clamp(-1, 1)
-            shown = quantise_8bit(again)
-            part = self._seen(shown) | {"mse": mse(again, x).cpu()} | _structure(again, x) | _usage(encoder.spaces, codes)
-            part |= _code(encoder.spaces, codes) | {f"label.{name}": value.cpu() for name, value in batch.labels.items()}
+            reconstruction = encoder.decode(codes).float().clamp(-1, 1)
+            rounded = quantise_8bit(reconstruction)
+            part = (
+                self._network_outputs(rounded)
+                | {"mse": mse(reconstruction, x).cpu()}
+                | _structural_similarity(reconstruction, x)
+                | _usage(encoder, codes)
+            )
+            part |= _code(encoder, codes) | {f"label.{name}": value.cpu() for name, value in batch.labels.items()}
             network = subject.networks.distance
             if isinstance(network, DistanceNetwork):
-                part["distance"] = network.distance(shown, x).float().cpu()
-            parts.append(part | self._images("images", again, first) | self._images("originals", x, first))
+                part["distance"] = network.distance(rounded, x).float().cpu()
+            parts.append(part | self._images("images", reconstruction, first) | self._images("originals", x, first))
         return _joined(parts)
 
     def _encode(self, start: int, count: int) -> CacheEntry:
@@ -191,26 +211,26 @@ class FeatureCache:
         for first in range(start, start + count, step):
             batch = self.subject.data.train.take(first, min(step, start + count - first)).to(device)
             labels = {f"label.{name}": value.cpu() for name, value in batch.labels.items()}
-            parts.append(_code(encoder.spaces, encoder.encode(batch.signals)) | labels)
+            parts.append(_code(encoder, encoder.encode(batch.signals)) | labels)
         return _joined(parts)
 
-    def keep(self, name: str, look: CacheEntry) -> None:
-        """Keep what is to be shown."""
-        write_tensors(self.folder / f"{name}.safetensors", look, {})
+    def save(self, name: str, entry: CacheEntry) -> None:
+        """Save an entry for the report."""
+        write_tensors(self.folder / f"{name}.safetensors", entry, {})
 
-    def kept(self, name: str) -> CacheEntry:
-        """What was kept to be shown; nothing, if there is nothing."""
-        return _whole(self.folder / f"{name}.safetensors") or {}
+    def saved(self, name: str) -> CacheEntry:
+        """Return an entry saved for the report; empty if there is none."""
+        return _read_entry(self.folder / f"{name}.safetensors") or {}
 
-    def sweep(self) -> None:
-        """Remove what was kept of the same run as it was earlier."""
+    def remove_stale(self) -> None:
+        """Remove the entries of earlier weights or settings of this run."""
         for other in self.folder.parent.glob("*"):
             if other != self.folder:
                 shutil.rmtree(other, ignore_errors=True)
 
 
-def _whole(path: Path) -> CacheEntry | None:
-    """What was kept in a file; None if it is not there, or damaged, so that it is to be found again."""
+def _read_entry(path: Path) -> CacheEntry | None:
+    """What was kept in a file; None if it is not there, or damaged, so that it is to be found reconstruction."""
     try:
         return read_tensors(path)[0]
     except UserError:
@@ -218,60 +238,66 @@ def _whole(path: Path) -> CacheEntry | None:
 
 
 def _joined(parts: list[CacheEntry]) -> CacheEntry:
-    """Parts one after the other; of what only the first ones have, those."""
+    """Concatenate parts; a tensor that only the first parts have is kept from those."""
     names = dict.fromkeys(name for part in parts for name in part)
     return {name: torch.cat([part[name] for part in parts if name in part]) for name in names}
 
 
 def as_bytes(x: Tensor) -> Tensor:
+    """Round images in [-1, 1] to bytes."""
     return (x.cpu() * 127.5 + 128).floor().clamp(0, 255).to(torch.uint8)
 
 
-def _structure(again: Tensor, x: Tensor) -> CacheEntry:
-    """ssim, and ms_ssim over as many scales as fit, if that is more than one."""
-    found = {"ssim": ssim(again, x).cpu()} if min(x.shape[2:]) >= smallest_side(1) else {}
+def _structural_similarity(reconstruction: Tensor, x: Tensor) -> CacheEntry:
+    """Compute ssim, and ms_ssim over as many scales as fit, if that is more than one."""
+    found = {"ssim": ssim(reconstruction, x).cpu()} if min(x.shape[2:]) >= smallest_side(1) else {}
     scales = scales_of(min(x.shape[2:]))
-    return found | ({"ms_ssim": ms_ssim(again, x, scales).cpu()} if scales > 1 else {})
+    return found | ({"ms_ssim": ms_ssim(reconstruction, x, scales).cpu()} if scales > 1 else {})
 
 
 def scales_of(side: int) -> int:
-    """Over how many scales the structure of an image can be compared; at most five."""
+    """Return over how many scales, at most five, MS-SSIM of images with this shorter side is defined."""
     return sum(side >= smallest_side(scales) for scales in range(1, 6))
 
 
 def code_vectors(space: Space, code: Tensor) -> Tensor:
-    """A real code [B, *shape] as vectors [B, D]; of layers that are all alike, one."""
+    """Flatten a real code [B, *shape] to vectors [B, D]; of layers that are all equal, only one is kept."""
     if space.layered and bool((code == code[:, :1]).all()):
         code = code[:, 0]
     return code.flatten(1).float().cpu()
 
 
-def _code(spaces: tuple[Space, ...], codes: Codes) -> CacheEntry:
-    """The first code that cannot be done without, if it is real and not too large."""
-    space = next(space for space in spaces if not space.optional)
-    if space.num_codes is not None or math.prod(space.shape) > MOST_CODE:
+def _code(model: LatentModel, codes: Codes) -> CacheEntry:
+    """Return the code of the space that tools edit, if it is real and not too large."""
+    space = code_space(model)
+    if not space.is_real or space.name not in codes or math.prod(space.shape) > MAX_CODE_SIZE:
         return {}
     return {"code": code_vectors(space, codes[space.name])}
 
 
-def _missed(spaces: tuple[Space, ...], wanted: Codes, found: Codes) -> CacheEntry:
-    """code_error: |E(G(w)) - w| of each; or code_found: the share of its whole numbers that are found again."""
-    needed = [space for space in spaces if not space.optional and space.name in wanted]
-    if all(space.num_codes is None for space in needed):
-        pairs = [(code_vectors(s, wanted[s.name]), code_vectors(s, found[s.name])) for s in needed]
-        return {"code_error": (torch.cat([a for a, _ in pairs], 1) - torch.cat([b for _, b in pairs], 1)).norm(dim=1)}
-    same = [(found[s.name] == wanted[s.name]).flatten(1).float().cpu() for s in needed if s.num_codes is not None]
-    return {"code_found": torch.cat(same, 1).mean(1)}
+def _code_errors(model: LatentModel, sampled: Codes, encoded: Codes) -> CacheEntry:
+    """Compare sampled codes with those encoded from their images, over the latent spaces that both have.
+
+    code_error: |E(G(w)) - w| of each, over real spaces; code_found: the share of equal codes, over discrete ones.
+    """
+    spaces = [space for space in code_spaces(model) if space.name in sampled and space.name in encoded]
+    real = [space for space in spaces if space.is_real]
+    discrete = [space for space in spaces if not space.is_real]
+    errors: CacheEntry = {}
+    if real:
+        a, b = (torch.cat([code_vectors(s, codes[s.name]) for s in real], 1) for codes in (sampled, encoded))
+        errors["code_error"] = (a - b).norm(dim=1)
+    if discrete:
+        equal = [(encoded[s.name] == sampled[s.name]).flatten(1).float().cpu() for s in discrete]
+        errors["code_found"] = torch.cat(equal, 1).mean(1)
+    return errors
 
 
-def _usage(spaces: tuple[Space, ...], codes: Codes) -> CacheEntry:
-    """How often each whole number of a space is used, [1, vocabulary]."""
-    found = {}
-    for space in spaces:
-        if space.num_codes is not None and not space.optional:
-            counts = torch.bincount(codes[space.name].flatten().long().cpu(), minlength=space.num_codes)
-            found[f"usage.{space.name}"] = counts[None]
-    return found
+def _usage(model: LatentModel, codes: Codes) -> CacheEntry:
+    """Count the use of each code of a discrete latent space, [1, num_codes] per space."""
+    spaces = [space for space in code_spaces(model) if space.num_codes is not None and space.name in codes]
+    counts = {s.name: torch.bincount(codes[s.name].flatten().long().cpu(), minlength=s.num_codes or 0) for s in spaces}
+    return {f"usage.{name}": value[None] for name, value in counts.items()}
 
 
 def cached_features(
@@ -281,13 +307,15 @@ def cached_features(
     progress: Progress = no_progress,
     device: torch.device | str = "cpu",
 ) -> CacheEntry:
-    """What a network sees in the first n images of a source, found once and kept in the user's cache: features, and
-    chance.LABEL of classes, if it knows some."""
+    """Return the outputs of a network for the first n images of a source, saved in the user's cache.
+
+    These are features, and chance.LABEL (class probabilities) if it is a classifier.
+    """
     name = hashlib.blake2b(f"{source.fingerprint} {network.fingerprint} {n}".encode(), digest_size=8).hexdigest()
     path = _cache() / f"{name}.safetensors"
-    there = _whole(path)
-    if there is not None:
-        return there
+    saved = _read_entry(path)
+    if saved is not None:
+        return saved
     parts: list[CacheEntry] = []
     with torch.no_grad():
         for start in range(0, n, PART):

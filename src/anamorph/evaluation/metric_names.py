@@ -1,4 +1,4 @@
-"""What measures are called for people, and what they say, in a line each."""
+"""The title and a one-line explanation of each measure."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ __all__ = ["GROUPS_IN_ORDER", "arrow", "error_of", "explanation", "number", "tit
 
 GROUPS_IN_ORDER = ("samples", "reconstructions", "latent space", "known factors", "likelihood")
 
-_WORDS = {
-    "fid": ("FID", "how far the law of samples is from that of held-out images"),
+_TITLES = {
+    "fid": ("FID", "distance between the distributions of samples and of held-out images"),
     "kid": ("KID", "the same by a kernel, without a bias, but with more noise"),
     "inception_score": ("Inception score", "how sure a classifier is of samples, and over how many classes they spread"),
     "precision": ("Precision", "the share of samples that lie among real images"),
@@ -23,24 +23,24 @@ _WORDS = {
     "reconstruction_mse": ("MSE", "mean squared error of pixels in [-1, 1]"),
     "reconstruction_psnr": ("PSNR", "the same as a signal-to-noise ratio"),
     "image_error": ("|G(E(x)) - x|", "the length of the difference of images"),
-    "reconstruction_ssim": ("SSIM", "likeness of structure; 1 for equal images"),
-    "reconstruction_ms_ssim": ("MS-SSIM", "likeness of structure over several scales"),
+    "reconstruction_ssim": ("SSIM", "similarity of structure; 1 for equal images"),
+    "reconstruction_ms_ssim": ("MS-SSIM", "similarity of structure over several scales"),
     "feature_distance": ("Feature distance", "how far reconstructions are as the network sees them; about 1 for unlike images"),
-    "lpips": ("LPIPS", "a distance of images fitted to what people say"),
-    "fid_of_reconstructions": ("FID of reconstructions", "how far the law of reconstructions is from that of images"),
-    "latent_error": ("|E(G(w)) - w|", "how far a code is from what is found in its image"),
+    "lpips": ("LPIPS", "a distance of images fitted to human judgements"),
+    "fid_of_reconstructions": ("FID of reconstructions", "distance between the distributions of reconstructions and of images"),
+    "latent_error": ("|E(G(w)) - w|", "distance between a code and the encoding of its image"),
     "latent_error_relative": ("|E(G(w)) - w|, relative", "as a share of how far codes are from their mean"),
-    "codes_found": ("Codes found again", "the share of drawn codes that the encoder finds in their image"),
+    "codes_found": ("Codes recovered", "the share of sampled codes that the encoder recovers from their image"),
     "ppl": ("Path length", "how far images move per step between two codes"),
-    "separability": ("Separability", "what planes in the latent space leave open of classes; 1 is nothing"),
+    "separability": ("Separability", "uncertainty of classes given linear separators in the latent space; 1 is none"),
     "straightness": ("Straightness", "of interpolations, as the network sees them; 1 is straight"),
     "evenness": ("Evenness", "of their steps; 1 if all are alike"),
     "1nn_accuracy": ("1-NN probe", "held-out images whose nearest code is of their class"),
     "5nn_accuracy": ("5-NN probe", "held-out images whose five nearest codes are mostly of their class"),
-    "svm_accuracy": ("Linear SVM probe", "held-out images whose class a plane tells"),
-    "logistic_accuracy": ("Logistic probe", "held-out images whose class a logistic regression tells"),
-    "codes_used": ("Codes in use", "of the vocabulary, by held-out images"),
-    "perplexity": ("Perplexity", "how many codes there would be if all were used alike"),
+    "svm_accuracy": ("Linear SVM probe", "held-out images classified correctly by a linear SVM"),
+    "logistic_accuracy": ("Logistic probe", "held-out images classified correctly by a logistic regression"),
+    "codes_used": ("Codes in use", "of all codes, by held-out images"),
+    "perplexity": ("Perplexity", "the effective number of codes, if all were used equally"),
     "active_units": ("Active units", "numbers of a code that vary with the image"),
     "mig": ("MIG", "by how much one number of a code leads in telling a factor"),
     "dci_disentanglement": ("DCI: disentanglement", "whether each number matters for one factor"),
@@ -55,19 +55,19 @@ _WORDS = {
     "nats_exact": ("log p(x)", "the log-likelihood"),
     "nats_bound": ("log p(x), at least", "a lower bound of the log-likelihood"),
     "bits_per_value": ("Bits per value", "what a pixel's colour costs"),
-    "nats_per_code": ("Nats per code", "what a code costs under the law that draws it"),
+    "nats_per_code": ("Nats per code", "what a code costs under the prior"),
 }
 
 
 def _known(name: str) -> str:
-    """The longest beginning of a name that there are words for."""
-    return max((known for known in _WORDS if name == known or name.startswith(f"{known}_")), key=len, default="")
+    """Return the longest prefix of a name that has a title."""
+    return max((known for known in _TITLES if name == known or name.startswith(f"{known}_")), key=len, default="")
 
 
 def title(measure: Measure) -> str:
     """What a measure is called, with what tells it from its siblings, and its network unless that is the standard one."""
     known = _known(measure.name)
-    words = _WORDS[known][0] if known else measure.name
+    words = _TITLES[known][0] if known else measure.name
     rest = measure.name.removeprefix(known).strip("_").replace("_", " ") if known else ""
     network = measure.label.removeprefix(measure.name)
     return f"{words}{', ' + rest if rest else ''}{' ' + network if network else ''}"
@@ -75,16 +75,16 @@ def title(measure: Measure) -> str:
 
 def explanation(measure: Measure) -> str:
     known = _known(measure.name)
-    return _WORDS[known][1] if known else ""
+    return _TITLES[known][1] if known else ""
 
 
 def arrow(measure: Measure) -> str:
-    """Which way is better."""
+    """Return an arrow in the direction that is better."""
     return {"low": "↓", "high": "↑", "neither": ""}[measure.better]
 
 
 def number(value: float, error: float | None = None) -> str:
-    """A value with as many digits as its error leaves meaning, or four."""
+    """Format a value with as many digits as its error leaves significant, or four."""
     if not math.isfinite(value):
         return str(value)
     digits = 4
@@ -97,12 +97,12 @@ def number(value: float, error: float | None = None) -> str:
 
 
 def error_of(measure: Measure) -> str:
-    """The standard error behind a value; nothing, if it has none."""
+    """Format the standard error; empty if there is none."""
     if measure.error is None:
         return ""
     return f" ± {float(f'{measure.error:.2g}'):,.0f}" if measure.error >= 10 else f" ± {measure.error:.2g}"
 
 
 def value_of(measure: Measure) -> str:
-    """The value, with its standard error and its unit."""
+    """Format the value with its standard error and unit."""
     return f"{number(measure.value, measure.error)}{error_of(measure)}{' ' + measure.unit if measure.unit else ''}"

@@ -1,4 +1,4 @@
-"""Which feature networks look at a source's images: known ones by name, or a compact one that is trained on them and kept."""
+"""Feature networks for a source's images: known ones by name, or a compact one that is trained on them and saved."""
 
 from __future__ import annotations
 
@@ -45,13 +45,18 @@ BUILT_IN = {
     "pixels-pca": "the 64 directions in which the pixels of the source vary most",
 }
 HELD = 2000
-"""Held-out images on which a classifier is told to be right how often."""
+"""Held-out images for the accuracy of a classifier."""
 
 
 @dataclass(frozen=True)
 class FeatureNetworks:
-    """The networks that look. samples: for distances between laws, and classes. neighbours: for precision, recall and their
-    like. distance: for how far an image is from another."""
+    """The feature networks of an evaluation.
+
+    Args:
+        samples: for distances between distributions, and classes.
+        neighbours: for precision, recall, density, coverage, diversity and copies.
+        distance: for distances of images, path length and smoothness.
+    """
 
     samples: FeatureNetwork
     neighbours: FeatureNetwork
@@ -70,7 +75,7 @@ class FeatureNetworks:
         """Each network once."""
         return list({network.fingerprint: network for network in (self.samples, self.neighbours, self.distance)}.values())
 
-    def place(self, network: FeatureNetwork) -> int:
+    def index(self, network: FeatureNetwork) -> int:
         """Where a network stands among all."""
         return [other.fingerprint for other in self.all].index(network.fingerprint)
 
@@ -110,18 +115,18 @@ def choose_networks(name: str, train: Images, held: Images, progress: Progress =
         return FeatureNetworks.same(
             fit_principal(train, min(64, train.size - 1, network_image(train.signal).num_values), progress=progress)
         )
-    there = known_networks()
-    if name not in there:
-        raise UserError(f"no feature network {name!r}: {nearest(name, ['auto', *BUILT_IN, *there, *BACKBONE_OF])}")
-    return FeatureNetworks.same(read_network(Path(there[name]["path"]))[0])
+    known = known_networks()
+    if name not in known:
+        raise UserError(f"no feature network {name!r}: {nearest(name, ['auto', *BUILT_IN, *known, *BACKBONE_OF])}")
+    return FeatureNetworks.same(read_network(Path(known[name]["path"]))[0])
 
 
 def _auto(train: Images, held: Images, progress: Progress) -> FeatureNetworks:
     """The standard networks whose files are at hand and that can see images of this size; else a compact one."""
     wanted = {"samples": "inception-v3-fid", "neighbours": "vgg16-torchvision-fc2", "distance": "lpips-vgg16"}
     small = min(train.signal.height, train.signal.width) < SMALLEST["vgg16"]
-    there = {role: name for role, name in wanted.items() if has_published_files(name) and not (role == "distance" and small)}
-    found = {role: read_published(name, published_folder()) for role, name in there.items()}
+    known = {role: name for role, name in wanted.items() if has_published_files(name) and not (role == "distance" and small)}
+    found = {role: read_published(name, published_folder()) for role, name in known.items()}
     if len(found) < len(wanted):
         own = _of_source(train, held, progress)
         found = {role: found.get(role, own) for role in wanted}
@@ -160,7 +165,7 @@ def train_network(
     """A compact network trained on a source, with its labels where it has some, and kept under its name; and what is noted of
     it: the fingerprint of its images, how many it saw, and, of a classifier, how often it is right on held-out ones.
 
-    Raises: UserError if there are no images to learn from.
+    Raises: UserError if known are no images to learn from.
     """
     name = name or _title(train)
     taught = any(len(label.classes) > 1 for label in train.labels)
@@ -224,7 +229,7 @@ def add_published(name: str, file: Path) -> Path:
 
 
 def fetch_published(name: str) -> list[Path]:
-    """The published files of a standard network, fetched to where they are kept if they are not there, and checked.
+    """The published files of a standard network, fetched to where they are kept if they are not known, and checked.
 
     Raises: UserError telling where to put them, if they cannot be fetched or are not what was published.
     """

@@ -1,4 +1,4 @@
-"""What was found of a run, kept as it is found: evaluation.json, written whole or not at all."""
+"""The results of a run, saved step by step in evaluation.json."""
 
 from __future__ import annotations
 
@@ -37,30 +37,30 @@ class Record:
     def has(self, step: str) -> bool:
         return step in self.entry["steps"]
 
-    def add(self, step: str, group: str, found: StepResults, seconds: float) -> None:
-        """Keep what a step has found."""
-        self._keep(step, group, found, "", seconds)
+    def add(self, step: str, group: str, results: StepResults, seconds: float) -> None:
+        """Save the results of a step."""
+        self._keep(step, group, results, "", seconds)
 
     def leave(self, step: str, group: str, why: str) -> None:
-        """Keep that a step was not taken, and why."""
+        """Save that a step was not taken, and why."""
         self._keep(step, group, StepResults([]), why, 0.0)
 
-    def _keep(self, step: str, group: str, found: StepResults, why: str, seconds: float) -> None:
+    def _keep(self, step: str, group: str, results: StepResults, why: str, seconds: float) -> None:
         self.entry["steps"][step] = {
             "group": group,
             "why_not": why,
             "seconds": round(seconds, 2),
             "measures": [
-                asdict(measure) | {"label": measure.label, "protocol": measure.protocol} for measure in found.measures
+                asdict(measure) | {"label": measure.label, "protocol": measure.protocol} for measure in results.measures
             ],
-            "data": dict(found.data),
-            "curves": {name: [_short(v) for v in values] for name, values in found.curves.items()},
-            "notes": list(found.notes),
+            "data": dict(results.data),
+            "curves": {name: [_short(v) for v in values] for name, values in results.curves.items()},
+            "notes": list(results.notes),
         }
         write_json(self.path, self.all)
 
-    def found(self, step: str) -> Mapping[str, Any]:
-        """What a step has found, as JSON has it."""
+    def results_of(self, step: str) -> Mapping[str, Any]:
+        """Return the results of a step, as JSON has them."""
         result: Mapping[str, Any] = self.entry["steps"][step]
         return result
 
@@ -78,13 +78,13 @@ class Record:
         return {name: step["why_not"] for name, step in self.entry["steps"].items() if step["why_not"]}
 
     def curve(self, step: str, name: str) -> list[float]:
-        """Values that were kept to be shown; none, if there are none."""
+        """Return values saved for charts; empty if there are none."""
         values: list[float] = self.entry["steps"].get(step, {}).get("curves", {}).get(name, [])
         return values
 
 
 def _short(value: float) -> float | int:
-    """Six digits are enough to be shown."""
+    """Round to six digits, enough for a chart."""
     return value if isinstance(value, int) else float(f"{value:.6g}")
 
 
@@ -92,7 +92,7 @@ def _read(path: Path) -> dict[str, Any]:
     """Raises: UserError if the file is of a newer format."""
     if not path.is_file():
         return {"format": FORMAT, "latest": "", "entries": {}}
-    found: dict[str, Any] = read_json(path)
-    if not isinstance(found, dict) or found.get("format") != FORMAT:
-        raise UserError(f"{path} is not as this version writes it: remove it, and evaluate the run anew")
-    return found
+    results: dict[str, Any] = read_json(path)
+    if not isinstance(results, dict) or results.get("format") != FORMAT:
+        raise UserError(f"{path} has an unknown format: update anamorph, or remove the file and evaluate again")
+    return results

@@ -1,4 +1,4 @@
-"""The report of one run: the table, and what it looks like, in one file."""
+"""The report of one run: the table, and what it cache like, in one file."""
 
 from __future__ import annotations
 
@@ -35,22 +35,22 @@ FIRST = (
     "perplexity",
     "mig",
 )
-"""Measures that stand above the others, of those that there are the first five."""
+"""The report begins with the first five of these measures that the run has."""
 
 
-def write_report(record: Record, looks: FeatureCache) -> Path:
+def write_report(record: Record, cache: FeatureCache) -> Path:
     """Write RUN/evaluation/report.html; returns its path."""
-    subject = looks.subject
+    subject = cache.subject
     facts = record.entry["subject"]
     seen = f"at {facts['images']:,} of {facts['of']:,} images ({facts['which']} checkpoint)"
-    told = (
-        f"{model_entry(facts['model']).title}, {seen}; {facts['parameters']:,} parameters; held against {subject.data.split}. "
-        f"Looked at by {_networks(looks)}. Seed {subject.seed}."
+    summary = (
+        f"{model_entry(facts['model']).title}, {seen}; {facts['parameters']:,} parameters; compared with {subject.data.split}. "
+        f"Feature networks: {_networks(cache)}. Seed {subject.seed}."
     )
-    heading = f"<h1>{escape(subject.name)}</h1><p class='soft'>{escape(told)}</p>"
+    heading = f"<h1>{escape(subject.name)}</h1><p class='soft'>{escape(summary)}</p>"
     measures = list(record.measures())
-    body = heading + _cards(measures) + section("Measures", _table(measures), _left(record), notes=TOLD)
-    body += _samples(record, looks) + _reconstructions(looks) + _ways(looks) + _latent(record) + _losses(looks)
+    body = heading + _cards(measures) + section("Measures", _table(measures), _left(record), notes=NOTES)
+    body += _samples(record, cache) + _reconstructions(cache) + _ways(cache) + _latent(record) + _losses(cache)
     body += f"<footer>anamorph · {escape(subject.settings.model)} · weights {subject.weights}</footer>"
     path = RunFolder(subject.path).report
     with atomic_write(path) as temporary:
@@ -58,15 +58,15 @@ def write_report(record: Record, looks: FeatureCache) -> Path:
     return path
 
 
-TOLD = (
+NOTES = (
     "± is one standard error over images. The column of the data says what training images have in place of samples: no model "
     "can be expected to do better. A name in brackets is the feature network's: such a number can only be compared with others "
     "by the same network."
 )
 
 
-def _networks(looks: FeatureCache) -> str:
-    return ", ".join(f"{network.name} ({network.resizer})" for network in looks.subject.networks.all)
+def _networks(cache: FeatureCache) -> str:
+    return ", ".join(f"{network.name} ({network.resizer})" for network in cache.subject.networks.all)
 
 
 Rows = Iterable[tuple[str, Measure, float | None]]
@@ -101,7 +101,7 @@ def _table(measures: Rows) -> str:
 
 
 def _left(record: Record) -> str:
-    """What was not measured, and why."""
+    """List what was not measured, and why."""
     lines = "".join(f"<li>{escape(name.replace('_', ' '))}: {escape(why)}</li>" for name, why in record.left().items())
     return f"<details><summary>Not measured, and why</summary><ul class='soft'>{lines}</ul></details>" if lines else ""
 
@@ -110,29 +110,29 @@ def _float(images: Tensor) -> Tensor:
     return images.float() / 127.5 - 1
 
 
-def _samples(record: Record, looks: FeatureCache) -> str:
-    subject = looks.subject
+def _samples(record: Record, cache: FeatureCache) -> str:
+    subject = cache.subject
     if not isinstance(subject.model, Samples) or not record.has("fid"):
         return ""
-    drawn = looks.samples["images"]
+    drawn = cache.samples["images"]
     wall = figure(
         picture(sprite(_float(drawn[:WALL]), ACROSS), "samples"),
         f"The first {min(WALL, len(drawn))} samples of seed {subject.seed}, not picked.",
     )
-    return section("Samples", wall, _nearest(record, looks, drawn), f'<div class="figures">{_copies(record)}</div>')
+    return section("Samples", wall, _nearest(record, cache, drawn), f'<div class="figures">{_copies(record)}</div>')
 
 
-def _nearest(record: Record, looks: FeatureCache, drawn: Tensor) -> str:
+def _nearest(record: Record, cache: FeatureCache, drawn: Tensor) -> str:
     """Of the first samples, the nearest training images."""
     rows = [int(i) for i in record.curve("memorisation", "nearest")[:ACROSS]]
     if not rows:
         return ""
-    train = looks.subject.data.train
+    train = cache.subject.data.train
     near = torch.cat([train.take(row, 1).signals for row in rows])
     pictures = f"<span>sample</span>{picture(sprite(_float(drawn[: len(rows)]), len(rows)), 'samples')}"
     pictures += f"<span>nearest</span>{picture(sprite(near, len(rows)), 'their nearest training images')}"
     caption = (
-        f"The first samples, and of {looks.subject.n_train:,} training images the nearest as the feature network sees them."
+        f"The first samples, and of {cache.subject.n_train:,} training images the nearest as the feature network sees them."
     )
     return figure(f'<div class="rows">{pictures}</div>', caption)
 
@@ -145,37 +145,37 @@ def _copies(record: Record) -> str:
     return figure(histogram(series, "distance to the nearest training image"), caption, "Distance to training images")
 
 
-def _reconstructions(looks: FeatureCache) -> str:
+def _reconstructions(cache: FeatureCache) -> str:
     """The best, the middle and the worst of those that were kept."""
-    if not isinstance(looks.subject.model, Encodes):
+    if not isinstance(cache.subject.model, Encodes):
         return ""
-    look = looks.reconstructions
-    kept = len(look["images"])
-    order, count = look["mse"][:kept].argsort(), min(SHOWN, kept // 3 or 1)
+    entry = cache.reconstructions
+    kept = len(entry["images"])
+    order, count = entry["mse"][:kept].argsort(), min(SHOWN, kept // 3 or 1)
     middle = kept // 2 - count // 2
     parts = []
     for name, rows in (("best", order[:count]), ("middle", order[middle : middle + count]), ("worst", order[-count:])):
         pairs = "".join(
-            f"<span>{what}</span>{picture(sprite(_float(look[key][rows]), len(rows)), f'{name}: {what}')}"
+            f"<span>{what}</span>{picture(sprite(_float(entry[key][rows]), len(rows)), f'{name}: {what}')}"
             for what, key in (("original", "originals"), ("again", "images"))
         )
-        errors = look["mse"][rows]
+        errors = entry["mse"][rows]
         parts.append(
             figure(f'<div class="rows">{pairs}</div>', f"MSE {float(errors.min()):.3g} to {float(errors.max()):.3g}", name)
         )
-    spread = figure(histogram({"": look["mse"].tolist()}, "MSE of an image"), title="Errors")
-    told = f"By the error of their pixels, among {kept:,} held-out images."
-    return section("Reconstructions", f'<div class="figures">{"".join([*parts, spread])}</div>', notes=told)
+    spread = figure(histogram({"": entry["mse"].tolist()}, "MSE of an image"), title="Errors")
+    notes = f"By the error of their pixels, among {kept:,} held-out images."
+    return section("Reconstructions", f'<div class="figures">{"".join([*parts, spread])}</div>', notes=notes)
 
 
-def _ways(looks: FeatureCache) -> str:
+def _ways(cache: FeatureCache) -> str:
     """Interpolations, as they were looked at."""
-    ways = looks.kept("ways")
+    ways = cache.saved("ways")
     if not ways:
         return ""
     images = ways["images"]
     strips = picture(sprite(_float(images.flatten(0, 1)), images.shape[1]), "interpolations")
-    ends = "held-out images" if isinstance(looks.subject.model, Encodes) else "samples"
+    ends = "held-out images" if isinstance(cache.subject.model, Encodes) else "samples"
     return section(
         "Interpolations",
         figure(f'<div class="scroll">{strips}</div>', f"Lines between the codes of {ends}, the first {len(images)} pairs."),
@@ -212,14 +212,14 @@ def losses(records: list[dict[str, Any]]) -> dict[str, dict[str, tuple[list[floa
     return found
 
 
-def _losses(looks: FeatureCache) -> str:
-    panels = losses(RunFolder(looks.subject.path).metrics())
+def _losses(cache: FeatureCache) -> str:
+    panels = losses(RunFolder(cache.subject.path).metrics())
     drawn = "".join(figure(lines(curves, "images seen"), title=phase) for phase, curves in panels.items())
     return section("While it was trained", f'<div class="figures">{drawn}</div>') if drawn else ""
 
 
 def plain_table(record: Record) -> str:
-    """All measures as text, in columns."""
+    """Format all measures as text, in columns."""
     rows = [(g, title(m), value_of(m), arrow(m), "" if data is None else number(data)) for g, m, data in record.measures()]
     if not rows:
         return "nothing could be measured"

@@ -12,11 +12,11 @@ from anamorph.catalog import build
 from anamorph.core.errors import UserError
 from anamorph.core.signal import Image
 from anamorph.interop.imported_run import Imported
-from anamorph.interop.load_tensors import MOST_BLOCKS, Place, as_is, build_on_meta, converted_tensors, load_tensors
+from anamorph.interop.load_tensors import MAX_BLOCKS, TensorTarget, as_is, build_on_meta, converted_tensors, load_tensors
 from anamorph.interop.pickles import read_pickle
 from anamorph.models.adversarial_autoencoders.stylealae import StyleALAE, StyleALAEConfig
 
-__all__ = ["NETWORKS", "places", "read_alae"]
+__all__ = ["NETWORKS", "read_alae", "tensor_targets"]
 
 NETWORKS = {"mapping_tl": "D", "mapping_fl": "F", "generator": "G", "discriminator": "E"}
 """The file's names of the paper's networks; the averaged ones have _s behind them."""
@@ -24,21 +24,21 @@ FUSED = 128
 """From this side on, the original's resizing convolutions are fused, and G's are stored with their inputs first."""
 
 
-def places(model: StyleALAE) -> dict[str, Place]:
+def tensor_targets(model: StyleALAE) -> dict[str, TensorTarget]:
     """Where the tensors of a file's networks belong, by "network.name"."""
-    found: dict[str, Place] = {}
+    found: dict[str, TensorTarget] = {}
     mapping, critic, synthesis, encoder = _modules(model)
     for kind in ("weight", "bias"):
         for i, layer in enumerate(mapping.net.layers):
-            found[f"mapping_fl.map_blocks.{i}.fc.{kind}"] = Place(getattr(layer, kind))
+            found[f"mapping_fl.map_blocks.{i}.fc.{kind}"] = TensorTarget(getattr(layer, kind))
         *inner, last = critic.layers
         for i, layer in enumerate(inner):
-            found[f"mapping_tl.map_blocks.{i}.{kind}"] = Place(getattr(layer, kind))
-        found[f"mapping_tl.map_blocks.{len(inner)}.{kind}"] = Place(getattr(last, kind), _logit)
+            found[f"mapping_tl.map_blocks.{i}.{kind}"] = TensorTarget(getattr(layer, kind))
+        found[f"mapping_tl.map_blocks.{len(inner)}.{kind}"] = TensorTarget(getattr(last, kind), _logit)
         for i, (to_rgb, from_rgb) in enumerate(zip(synthesis.to_rgb, encoder.from_rgb, strict=True)):
-            found[f"generator.to_rgb.{i}.to_rgb.{kind}"] = Place(getattr(to_rgb, kind))
-            found[f"discriminator.from_rgb.{i}.from_rgb.{kind}"] = Place(getattr(from_rgb, kind))
-    return found | _generator(model) | _encoder(model) | {"dlatent_avg.buff": Place(model.w_mean_tracker.mean)}
+            found[f"generator.to_rgb.{i}.to_rgb.{kind}"] = TensorTarget(getattr(to_rgb, kind))
+            found[f"discriminator.from_rgb.{i}.from_rgb.{kind}"] = TensorTarget(getattr(from_rgb, kind))
+    return found | _generator(model) | _encoder(model) | {"dlatent_avg.buff": TensorTarget(model.w_mean_tracker.mean)}
 
 
 def _modules(model: StyleALAE) -> tuple[Any, Any, Any, Any]:
@@ -51,18 +51,18 @@ def _logit(value: Tensor) -> Tensor:
     return value[len(value) // 2 :][:1]
 
 
-def _generator(model: StyleALAE) -> dict[str, Place]:
+def _generator(model: StyleALAE) -> dict[str, TensorTarget]:
     _, _, synthesis, _ = _modules(model)
-    found = {"generator.const": Place(synthesis.constant)}
+    found = {"generator.const": TensorTarget(synthesis.constant)}
     for i, layer in enumerate(synthesis.layers):
         block, number = f"generator.decode_block.{i // 2}", i % 2 + 1
-        found[f"{block}.bias_{number}"] = Place(layer.bias)
-        found[f"{block}.noise_weight_{number}"] = Place(layer.noise_weight)
+        found[f"{block}.bias_{number}"] = TensorTarget(layer.bias)
+        found[f"{block}.noise_weight_{number}"] = TensorTarget(layer.noise_weight)
         for kind in ("weight", "bias"):
-            found[f"{block}.style_{number}.{kind}"] = Place(getattr(layer.style, kind))
+            found[f"{block}.style_{number}.{kind}"] = TensorTarget(getattr(layer.style, kind))
         if layer.conv is not None:
             fused = layer.upsamples and 4 << i // 2 >= FUSED
-            found[f"{block}.conv_{number}.weight"] = Place(layer.conv.weight, _inputs_first if fused else as_is)
+            found[f"{block}.conv_{number}.weight"] = TensorTarget(layer.conv.weight, _inputs_first if fused else as_is)
     return found
 
 
@@ -70,16 +70,16 @@ def _inputs_first(value: Tensor) -> Tensor:
     return value.transpose(0, 1)
 
 
-def _encoder(model: StyleALAE) -> dict[str, Place]:
-    found: dict[str, Place] = {}
+def _encoder(model: StyleALAE) -> dict[str, TensorTarget]:
+    found: dict[str, TensorTarget] = {}
     *_, encoder = _modules(model)
     for i, block in enumerate(encoder.blocks):
         here = f"discriminator.encode_block.{i}"
         for number, (conv, read) in enumerate(((block.conv, block.read_1), (block.down, block.read_2)), 1):
-            found[f"{here}.conv_{number}.weight"] = Place(conv.weight)
-            found[f"{here}.bias_{number}"] = Place(conv.bias)
+            found[f"{here}.conv_{number}.weight"] = TensorTarget(conv.weight)
+            found[f"{here}.bias_{number}"] = TensorTarget(conv.bias)
             for kind in ("weight", "bias"):
-                found[f"{here}.style_{number}.{kind}"] = Place(getattr(read, kind))
+                found[f"{here}.style_{number}.{kind}"] = TensorTarget(getattr(read, kind))
     return found
 
 
@@ -92,22 +92,24 @@ def read_alae(path: Path) -> Imported:
     models = tree.get("models") if isinstance(tree, Mapping) else None
     if not isinstance(models, Mapping):
         held = f"it holds {', '.join(map(str, tree))[:200]}" if isinstance(tree, Mapping) else "it holds no dict"
-        raise UserError(f"{path} is no checkpoint of ALAE's: wanted the networks under 'models', and {held}")
+        raise UserError(f"{path} is no checkpoint of ALAE's: expected the networks under 'models', and {held}")
     trained, averaged = (_flat(models, suffix) for suffix in ("", "_s"))
     if not trained and not averaged:
-        raise UserError(f"{path} is no StyleALAE: wanted {', '.join(NETWORKS)} under 'models', found {', '.join(models)[:200]}")
+        raise UserError(
+            f"{path} is no StyleALAE: expected {', '.join(NETWORKS)} under 'models', found {', '.join(models)[:200]}"
+        )
     notes = () if trained and averaged else (f"it holds only {'averaged' if averaged else 'trained'} weights: they are both",)
     trained, averaged = trained or averaged, averaged or trained
     image, config = _sizes(path, averaged)
     shape = build_on_meta("stylealae", image, config)
     assert isinstance(shape, StyleALAE)
     for weights in (trained, averaged):
-        converted_tensors(places(shape), weights, str(path))
+        converted_tensors(tensor_targets(shape), weights, str(path))
     model, average = (build("stylealae", image, config, seed=0)[0] for _ in range(2))
     assert isinstance(model, StyleALAE)
     assert isinstance(average, StyleALAE)
-    load_tensors(places(model), trained, str(path))
-    load_tensors(places(average), averaged, str(path))
+    load_tensors(tensor_targets(model), trained, str(path))
+    load_tensors(tensor_targets(average), averaged, str(path))
     return Imported("stylealae", image, config, model, average, _level(averaged, len(model.encoder.blocks)), notes)
 
 
@@ -135,8 +137,8 @@ def _sizes(path: Path, tensors: Mapping[str, Tensor]) -> tuple[Image, StyleALAEC
             tensors["discriminator.from_rgb.0.from_rgb.weight"],
         )
         most = tensors[f"discriminator.encode_block.{blocks - 1}.conv_2.weight"].shape[0]
-        if not 2 <= blocks <= MOST_BLOCKS or not all((w_dim, channels, most, start.shape[0])):
-            raise IndexError(f"between 2 and {MOST_BLOCKS} blocks of some size")
+        if not 2 <= blocks <= MAX_BLOCKS or not all((w_dim, channels, most, start.shape[0])):
+            raise IndexError(f"between 2 and {MAX_BLOCKS} blocks of some size")
     except (KeyError, IndexError) as error:
         raise UserError(f"{path} is no StyleALAE: its networks lack {error}") from error
     layers = [

@@ -14,20 +14,20 @@ from anamorph.core.signal import Image
 from anamorph.core.space import Space
 from anamorph.interop.import_vqvae2 import state_dict
 from anamorph.interop.imported_run import Imported
-from anamorph.interop.load_tensors import Place, load_tensors
+from anamorph.interop.load_tensors import TensorTarget, load_tensors
 from anamorph.interop.pickles import read_pickle
 from anamorph.models.autoregressive.pixelsnail import PixelSNAIL, PixelSNAILConfig
 from anamorph.models.two_stage import ChainedPrior, two_stage
 from anamorph.nn.masked import WeightNormConv
 from anamorph.runs import load
 
-__all__ = ["places", "read_pixelsnail", "read_priors"]
+__all__ = ["read_pixelsnail", "read_priors", "tensor_targets"]
 
 MOST_PLACES = 1 << 16
 """Of a grid that attends."""
 
 
-def places(net: PixelSNAIL) -> dict[str, Place]:
+def tensor_targets(net: PixelSNAIL) -> dict[str, TensorTarget]:
     """Where the tensors of a file belong, by name."""
     found = _conv("horizontal.conv.conv", net.above) | _conv("vertical.conv.conv", net.left)
     found |= _conv(f"out.{len(net.head) + 1}.conv", net.last)
@@ -54,12 +54,12 @@ def places(net: PixelSNAIL) -> dict[str, Place]:
     return found
 
 
-def _conv(prefix: str, conv: WeightNormConv) -> dict[str, Place]:
-    bias = {} if conv.bias is None else {f"{prefix}.bias": Place(conv.bias)}
-    return {f"{prefix}.weight_v": Place(conv.weight), f"{prefix}.weight_g": Place(conv.length), **bias}
+def _conv(prefix: str, conv: WeightNormConv) -> dict[str, TensorTarget]:
+    bias = {} if conv.bias is None else {f"{prefix}.bias": TensorTarget(conv.bias)}
+    return {f"{prefix}.weight_v": TensorTarget(conv.weight), f"{prefix}.weight_g": TensorTarget(conv.length), **bias}
 
 
-def _gated(prefix: str, gated: Any, inside: str) -> dict[str, Place]:
+def _gated(prefix: str, gated: Any, inside: str) -> dict[str, TensorTarget]:
     found = _conv(f"{prefix}.conv1.{inside}", gated.first) | _conv(f"{prefix}.conv2.{inside}", gated.second)
     for name, conv in (("aux_conv", gated.auxiliary), ("condition", gated.condition)):
         found |= {} if conv is None else _conv(f"{prefix}.{name}.conv", conv)
@@ -86,7 +86,7 @@ def read_priors(paths: Sequence[Path], codes_of: str) -> Imported:
 
 
 def read_pixelsnail(path: Path, space: Space, given: Sequence[Space]) -> PixelSNAIL:
-    """The law of a space of codes, given another, from a checkpoint: a state dict, bare or under "model".
+    """Read the prior over a space of codes, given another, from a checkpoint: a state dict, bare or under "model".
 
     Raises: UserError if the file is damaged, unsafe, or of another model, or of codes that are not these.
     """
@@ -97,18 +97,20 @@ def read_pixelsnail(path: Path, space: Space, given: Sequence[Space]) -> PixelSN
     config = _sizes(path, tensors)
     _check(path, tensors, space, given)
     net = PixelSNAIL([space], given, config)
-    load_tensors(places(net), tensors, str(path))
+    load_tensors(tensor_targets(net), tensors, str(path))
     return net
 
 
 def _check(path: Path, tensors: Mapping[str, Tensor], space: Space, given: Sequence[Space]) -> None:
     vocabulary = tensors["horizontal.conv.conv.weight_v"].shape[1]
     if vocabulary != space.num_codes:
-        raise UserError(f"{path} is a law of codes 0..{vocabulary - 1}, and these are {space}")
-    told = "cond_resnet.blocks.0.conv.weight_v" in tensors
-    if told != any(s.shape for s in given):
+        raise UserError(f"{path} is a prior over codes 0..{vocabulary - 1}, expected {space}")
+    conditioned = "cond_resnet.blocks.0.conv.weight_v" in tensors
+    if conditioned != any(s.shape for s in given):
         level = (
-            "is told a coarser level (it is for the bottom codes)" if told else "is told no coarser level (it is for the top)"
+            "is conditioned on a coarser level (it is for the bottom codes)"
+            if conditioned
+            else "is not conditioned on a coarser level (it is for the top)"
         )
         raise UserError(f"{path} {level}, and was taken for {space.name}: give the files in the order top, bottom")
 
@@ -119,9 +121,9 @@ def _sizes(path: Path, tensors: Mapping[str, Tensor]) -> PixelSNAILConfig:
         kernel = tensors["horizontal.conv.conv.weight_v"].shape[3]
         blocks = {name.split(".")[1] for name in tensors if name.startswith("blocks.")}
         residual = {name.split(".")[3] for name in tensors if name.startswith("blocks.0.resblocks.")}
-        told_blocks = {name.split(".")[2] for name in tensors if name.startswith("cond_resnet.blocks.")}
+        condition_blocks = {name.split(".")[2] for name in tensors if name.startswith("cond_resnet.blocks.")}
         attention = any(".causal_attention." in name for name in tensors)
-        told = tensors["cond_resnet.blocks.0.conv.weight_v"].shape[0] if told_blocks else 32
+        condition_channels = tensors["cond_resnet.blocks.0.conv.weight_v"].shape[0] if condition_blocks else 32
         return PixelSNAILConfig(
             width=width,
             residual_channels=tensors["blocks.0.resblocks.0.conv1.conv.conv.weight_v"].shape[0],
@@ -130,8 +132,8 @@ def _sizes(path: Path, tensors: Mapping[str, Tensor]) -> PixelSNAILConfig:
             residual_blocks=len(residual),
             output_blocks=len({name.split(".")[1] for name in tensors if name.startswith("out.") and ".conv1." in name}),
             attention_max_positions=MOST_PLACES if attention else 0,
-            condition_channels=told,
-            condition_blocks=max(1, len(told_blocks) - 1),
+            condition_channels=condition_channels,
+            condition_blocks=max(1, len(condition_blocks) - 1),
         )
     except (KeyError, IndexError) as error:
         raise UserError(f"{path} is no PixelSNAIL: {error} is missing or of another shape") from error

@@ -24,12 +24,12 @@ from anamorph.core.signal import Image
 from anamorph.data.arrays import load_arrays
 from anamorph.interop.imported_run import Imported
 from anamorph.interop.inert_types import Record
-from anamorph.interop.load_tensors import MOST_BLOCKS, Place, as_is, build_on_meta, converted_tensors, load_tensors
+from anamorph.interop.load_tensors import MAX_BLOCKS, TensorTarget, as_is, build_on_meta, converted_tensors, load_tensors
 from anamorph.interop.pickles import read_pickle
 from anamorph.models.adversarial.stylegan import StyleGAN, StyleGANConfig
 from anamorph.nn.equalized import lr_multipliers_of
 
-__all__ = ["discriminator_places", "generator_places", "official_names", "read_stylegan"]
+__all__ = ["discriminator_targets", "generator_targets", "official_names", "read_stylegan"]
 
 NETWORKS = {"generator": "G", "discriminator": "D", "generator_smooth": "Gs", "G": "G", "D": "D", "Gs": "Gs", "G_ema": "Gs"}
 """How files name the networks; Gs is the averaged generator."""
@@ -38,33 +38,33 @@ SCOPE = re.compile(r"^(G_mapping|G_synthesis|mapping|synthesis)(_\d+)?/")
 Convert = Callable[[Tensor], Tensor]
 
 
-def generator_places(model: StyleGAN) -> dict[str, Place]:
+def generator_targets(model: StyleGAN) -> dict[str, TensorTarget]:
     """Where a generator's tensors belong, by genforce's names."""
     factors = lr_multipliers_of(model)
     mapping: Any = model.mapping
     synthesis: Any = model.synthesis
 
-    def place(target: Any, convert: Convert = as_is) -> Place:
-        return Place(target, convert, factors.get(target, 1.0))
+    def scaled(target: Any, convert: Convert = as_is) -> TensorTarget:
+        return TensorTarget(target, convert, factors.get(target, 1.0))
 
-    found = {"truncation.w_avg": place(model.w_mean_tracker.mean, lambda w: w.expand(model.w_mean_tracker.mean.shape))}
+    found = {"truncation.w_avg": scaled(model.w_mean_tracker.mean, lambda w: w.expand(model.w_mean_tracker.mean.shape))}
     if mapping.embedding is not None:
-        found["mapping.label_weight"] = place(mapping.embedding)
+        found["mapping.label_weight"] = scaled(mapping.embedding)
     if model.config.constant_input:
-        found["synthesis.layer0.const"] = place(synthesis.constant)
+        found["synthesis.layer0.const"] = scaled(synthesis.constant)
     else:
-        found["synthesis.layer0.weight"] = place(synthesis.dense.weight, _dense)
+        found["synthesis.layer0.weight"] = scaled(synthesis.dense.weight, _dense)
     for i, layer in enumerate(synthesis.layers):
         here = f"synthesis.layer{i}"
-        found[f"{here}.bias"] = place(layer.bias)
-        found[f"{here}.apply_noise.weight"] = place(layer.noise_weight)
-        found[f"{here}.apply_noise.noise"] = place(getattr(synthesis, f"noise_{i}"))
+        found[f"{here}.bias"] = scaled(layer.bias)
+        found[f"{here}.apply_noise.weight"] = scaled(layer.noise_weight)
+        found[f"{here}.apply_noise.noise"] = scaled(getattr(synthesis, f"noise_{i}"))
         if layer.conv is not None:
-            found[f"{here}.weight"] = place(layer.conv.weight)
-        found |= {f"{here}.style.{kind}": place(getattr(layer.style, kind)) for kind in ("weight", "bias")}
+            found[f"{here}.weight"] = scaled(layer.conv.weight)
+        found |= {f"{here}.style.{kind}": scaled(getattr(layer.style, kind)) for kind in ("weight", "bias")}
     for kind in ("weight", "bias"):
-        found |= {f"mapping.dense{i}.{kind}": place(getattr(dense, kind)) for i, dense in enumerate(mapping.net.layers)}
-        found |= {f"synthesis.output{i}.{kind}": place(getattr(rgb, kind)) for i, rgb in enumerate(synthesis.to_rgb)}
+        found |= {f"mapping.dense{i}.{kind}": scaled(getattr(dense, kind)) for i, dense in enumerate(mapping.net.layers)}
+        found |= {f"synthesis.output{i}.{kind}": scaled(getattr(rgb, kind)) for i, rgb in enumerate(synthesis.to_rgb)}
     return found
 
 
@@ -73,14 +73,14 @@ def _dense(value: Tensor) -> Tensor:
     return value.flip(2, 3).transpose(0, 1).flatten(1).T
 
 
-def discriminator_places(model: StyleGAN) -> dict[str, Place]:
+def discriminator_targets(model: StyleGAN) -> dict[str, TensorTarget]:
     """Where a discriminator's tensors belong, by genforce's names."""
     factors = lr_multipliers_of(model)
     d: Any = model.discriminator
     layers = [*(conv for block in d.blocks for conv in (block.conv, block.down)), d.conv, d.hidden, d.logits]
     named = {f"input{i}": layer for i, layer in enumerate(d.from_rgb)} | {f"layer{i}": layer for i, layer in enumerate(layers)}
     return {
-        f"{name}.{kind}": Place(getattr(layer, kind), factor=factors.get(getattr(layer, kind), 1.0))
+        f"{name}.{kind}": TensorTarget(getattr(layer, kind), factor=factors.get(getattr(layer, kind), 1.0))
         for name, layer in named.items()
         for kind in ("weight", "bias")
     }
@@ -98,12 +98,12 @@ def official_names(blocks: int) -> dict[str, dict[str, tuple[str, Convert]]]:
     for i in range(2 * blocks):
         side = f"{4 << i // 2}x{4 << i // 2}"
         for name in ("Const", "Dense") if i == 0 else ("Conv",) if i == 1 else ("Conv0_up",) if i % 2 == 0 else ("Conv1",):
-            here, there = f"{side}/{name}", f"synthesis.layer{i}"
-            g |= _pair(here, there, _start if name == "Dense" else _filter) | _pair(
-                f"{here}/StyleMod", f"{there}.style", _matrix
+            source, target = f"{side}/{name}", f"synthesis.layer{i}"
+            g |= _pair(source, target, _start if name == "Dense" else _filter) | _pair(
+                f"{source}/StyleMod", f"{target}.style", _matrix
             )
-            g[f"{here}/const"] = (f"{there}.const", as_is)
-            g[f"{here}/Noise/weight"] = (f"{there}.apply_noise.weight", as_is)
+            g[f"{source}/const"] = (f"{target}.const", as_is)
+            g[f"{source}/Noise/weight"] = (f"{target}.apply_noise.weight", as_is)
         g[f"noise{i}"] = (f"synthesis.layer{i}.apply_noise.noise", as_is)
     for i in range(blocks):
         side = f"{4 << (blocks - 1 - i)}x{4 << (blocks - 1 - i)}"
@@ -164,13 +164,13 @@ def _bring(
 ) -> None:
     """Bring the tensors of its networks to a model, or only hold them against it."""
     assert isinstance(model, StyleGAN)
-    way(generator_places(model), g, f"the generator of {path}")
+    way(generator_targets(model), g, f"the generator of {path}")
     if d is not None:
-        way(discriminator_places(model), d, f"the discriminator of {path}")
+        way(discriminator_targets(model), d, f"the discriminator of {path}")
 
 
 def _networks(path: Path) -> dict[str, dict[str, Tensor]]:
-    """The tensors of G, D and Gs in a file, by their names there."""
+    """Return the tensors of G, D and Gs in a file, by their names in it."""
     if path.suffix == ".safetensors":
         return _sorted(read_tensors(path)[0])
     if path.suffix == ".npz":
@@ -236,7 +236,7 @@ def _as_genforce(net: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         theirs, convert = known.get(name, (name, as_is))
         try:
             found[theirs] = convert(value)
-        except (RuntimeError, IndexError):  # of another shape, which will be told
+        except (RuntimeError, IndexError):  # of another shape, which is reported when it is loaded
             found[theirs] = value
     return found
 
@@ -262,8 +262,8 @@ def _sizes(path: Path, g: Mapping[str, Tensor]) -> tuple[Image, StyleGANConfig]:
         start = g["synthesis.layer0.const"].shape[2:] if "synthesis.layer0.const" in g else (4, 4)
         channels = g["synthesis.output0.weight"].shape[0]
         width = g["mapping.dense0.weight"].shape[0] if dense else w_dim
-        if not 2 <= blocks <= MOST_BLOCKS or not all((*widths, w_dim, z_dim, channels, width)) or len(start) != 2:
-            raise IndexError(f"between 2 and {MOST_BLOCKS} resolutions of some size")
+        if not 2 <= blocks <= MAX_BLOCKS or not all((*widths, w_dim, z_dim, channels, width)) or len(start) != 2:
+            raise IndexError(f"between 2 and {MAX_BLOCKS} resolutions of some size")
     except (KeyError, IndexError) as error:
         raise UserError(f"{path} is no StyleGAN: its generator lacks {error}") from error
     side = 4 << blocks - 1

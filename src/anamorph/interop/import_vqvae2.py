@@ -12,14 +12,14 @@ from anamorph.catalog import build
 from anamorph.core.errors import UserError
 from anamorph.core.signal import Image
 from anamorph.interop.imported_run import Imported
-from anamorph.interop.load_tensors import Place, build_on_meta, load_tensors
+from anamorph.interop.load_tensors import TensorTarget, build_on_meta, load_tensors
 from anamorph.interop.pickles import read_pickle
 from anamorph.models.quantized.vqvae2 import VQVAE2, VQVAE2Config
 
-__all__ = ["places", "read_vqvae2", "state_dict"]
+__all__ = ["read_vqvae2", "state_dict", "tensor_targets"]
 
 
-def places(model: VQVAE2) -> dict[str, Place]:
+def tensor_targets(model: VQVAE2) -> dict[str, TensorTarget]:
     """Where the tensors of a file belong, by name."""
     top, bottom = model.coarse_first
     enlarge: Any = model.upsample[0]
@@ -37,11 +37,11 @@ def places(model: VQVAE2) -> dict[str, Place]:
         for name, parameter in module.named_parameters():
             number, _, rest = name.partition(".")
             inside = "." in rest  # of a residual block
-            found[f"{prefix}.{number}.conv.{rest}" if inside else f"{prefix}.{name}"] = Place(parameter)
+            found[f"{prefix}.{number}.conv.{rest}" if inside else f"{prefix}.{name}"] = TensorTarget(parameter)
     for prefix, book in (("quantize_t", top.codebook), ("quantize_b", bottom.codebook)):
-        found[f"{prefix}.embed"] = Place(book.vectors, _rows)
-        found[f"{prefix}.embed_avg"] = Place(book.sums, _rows)
-        found[f"{prefix}.cluster_size"] = Place(book.counts)
+        found[f"{prefix}.embed"] = TensorTarget(book.vectors, _rows)
+        found[f"{prefix}.embed_avg"] = TensorTarget(book.sums, _rows)
+        found[f"{prefix}.cluster_size"] = TensorTarget(book.counts)
     return found
 
 
@@ -62,9 +62,9 @@ def read_vqvae2(path: Path, size: tuple[int, int] | None = None) -> Imported:
     assert isinstance(fit_to, VQVAE2)
     model, _ = build("vqvae2", image, config, seed=0)
     assert isinstance(model, VQVAE2)
-    load_tensors(places(model), tensors, str(path))
-    told = () if size else (f"the file does not tell the size of its images: taken as {image.height}x{image.width} (--size)",)
-    return Imported("vqvae2", image, config, model, model, notes=told)
+    load_tensors(tensor_targets(model), tensors, str(path))
+    notes = () if size else (f"the file does not say the size of its images: taken as {image.height}x{image.width} (--size)",)
+    return Imported("vqvae2", image, config, model, model, notes=notes)
 
 
 def state_dict(tree: Any, path: Path) -> dict[str, Tensor]:
@@ -75,7 +75,7 @@ def state_dict(tree: Any, path: Path) -> dict[str, Tensor]:
     items = tree.items() if isinstance(tree, Mapping) else ()
     tensors = {str(name).removeprefix("module."): value for name, value in items if isinstance(value, Tensor)}
     if not tensors:
-        raise UserError(f"{path} holds no state dict: wanted tensors by name")
+        raise UserError(f"{path} holds no state dict: expected tensors by name")
     return tensors
 
 

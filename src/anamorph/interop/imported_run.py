@@ -21,7 +21,7 @@ __all__ = ["Imported", "write_run"]
 class Imported:
     """A model that others have trained. model: its trained weights. average: those that it is used with.
     level: how many of its finest levels have not been trained. notes: what its user should know. codes_of: the run whose codes
-    a prior is a law of."""
+    a prior is over."""
 
     name: str
     image: Image

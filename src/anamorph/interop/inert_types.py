@@ -1,4 +1,4 @@
-"""What stands in for the names in other people's pickles: inert, and able to keep numbers."""
+"""Inert stand-ins for the classes and functions that pickles name. They hold numbers and run nothing."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from torch import Tensor
 
 __all__ = [
     "KNOWN",
-    "STANDINS",
+    "STAND_INS",
     "Array",
     "Budget",
-    "Damaged",
+    "DamagedFile",
     "Dtype",
-    "Kind",
     "Object",
     "Record",
-    "Refused",
     "Storage",
+    "StorageType",
     "Strided",
+    "UnsupportedPickle",
     "is_count",
 ]
 
-MOST_AXES = 8
-"""Of a tensor or an array."""
+MAX_AXES = 8
+"""Axes of a tensor or an array, at most."""
 GROWTH, ALLOWANCE = 4, 64 << 20
-"""What is read may take so many times the file's size, and so many bytes besides."""
+"""Memory limit of what is read: this many times the file's size, plus this many bytes."""
 DTYPES = {
     "DoubleStorage": torch.float64,
     "FloatStorage": torch.float32,
@@ -43,24 +43,24 @@ DTYPES = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
-"""What PyTorch's storages hold, by the name of their class."""
+"""The element type of each of PyTorch's storage classes, by name."""
 ARRAYS = {"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"}
 
 
 class Record(dict[str, Any]):
-    """What an object of a foreign class kept: its attributes by name."""
+    """The attributes of an object of a foreign class, by name."""
 
 
-class Refused(Exception):
-    """Something that no checkpoint needs."""
+class UnsupportedPickle(Exception):
+    """The pickle asks for something that no checkpoint needs."""
 
 
-class Damaged(Exception):
-    """Something that does not add up."""
+class DamagedFile(Exception):
+    """The file contradicts itself, or ends too early."""
 
 
 class Budget:
-    """How many bytes may still be made of a file."""
+    """How many bytes may still be allocated for a file."""
 
     def __init__(self, size: int) -> None:
         self.left = GROWTH * size + ALLOWANCE
@@ -68,19 +68,19 @@ class Budget:
     def charge(self, size: int) -> None:
         self.left -= size
         if self.left < 0:
-            raise Refused("far more memory than it is long")
+            raise UnsupportedPickle("far more memory than it is long")
 
 
 @dataclass(frozen=True)
-class Kind:
-    """A class of storages."""
+class StorageType:
+    """A storage class, known by its element type."""
 
     dtype: torch.dtype
 
 
 @dataclass
 class Storage:
-    """Numbers in a row; their bytes may come later in the file."""
+    """A flat block of numbers, whose bytes may come later in the file."""
 
     dtype: torch.dtype
     count: int
@@ -89,7 +89,7 @@ class Storage:
 
     def flat(self, budget: Budget) -> Tensor:
         if len(self.data) != self.count * self.dtype.itemsize:
-            raise Damaged(f"a storage of {self.count} numbers has {len(self.data)} bytes")
+            raise DamagedFile(f"a storage of {self.count} numbers has {len(self.data)} bytes")
         if self.numbers is None:
             budget.charge(len(self.data))
             self.numbers = torch.frombuffer(bytearray(self.data), dtype=self.dtype) if self.count else torch.empty(0)
@@ -107,14 +107,14 @@ class Strided:
 
     def tensor(self, budget: Budget) -> Tensor:
         sizes = [*self.size, *self.stride, self.offset]
-        if len(self.size) != len(self.stride) or len(self.size) > MOST_AXES or not all(map(is_count, sizes)):
-            raise Damaged("a tensor's size and stride are no such thing")
+        if len(self.size) != len(self.stride) or len(self.size) > MAX_AXES or not all(map(is_count, sizes)):
+            raise DamagedFile("a tensor's size and stride are not tuples of whole numbers")
         count, flat = math.prod(self.size), self.storage.flat(budget)
         if not count:
             return torch.empty(self.size, dtype=self.storage.dtype) if max(self.size) < 2**31 else torch.empty(0)
         last = self.offset + sum((n - 1) * step for n, step in zip(self.size, self.stride, strict=True))
         if count > self.storage.count or last >= self.storage.count:
-            raise Damaged(f"a tensor of {count} numbers reaches out of its storage of {self.storage.count} numbers")
+            raise DamagedFile(f"a tensor of {count} numbers reaches out of its storage of {self.storage.count} numbers")
         budget.charge(count * self.storage.dtype.itemsize)
         return flat.as_strided(self.size, self.stride, self.offset).clone()
 
@@ -125,7 +125,7 @@ def is_count(value: Any) -> bool:
 
 def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Strided:
     if not isinstance(storage, Storage) or type(size) is not tuple or type(stride) is not tuple:
-        raise Refused(f"a tensor made of {type(storage).__name__}")
+        raise UnsupportedPickle(f"a tensor made of {type(storage).__name__}")
     return Strided(storage, offset, size, stride)
 
 
@@ -134,8 +134,8 @@ def _rebuild_parameter(data: Any, *_: Any) -> Any:
 
 
 def _size(values: tuple[Any, ...] = ()) -> tuple[Any, ...]:
-    if type(values) is not tuple or len(values) > MOST_AXES:
-        raise Refused("a torch.Size of something else")
+    if type(values) is not tuple or len(values) > MAX_AXES:
+        raise UnsupportedPickle("a torch.Size of something else")
     return values
 
 
@@ -144,20 +144,20 @@ def _empty() -> OrderedDict[str, Any]:
 
 
 def _ordered(pairs: Any = ()) -> OrderedDict[str, Any]:
-    """Python 2 hands the items over as pairs at once; its keys in checkpoints are names."""
+    """Build an OrderedDict as Python 2 pickles it, from a list of pairs with string keys."""
     if type(pairs) not in (list, tuple) or any(type(p) not in (list, tuple) or len(p) != 2 for p in pairs):
-        raise Refused("an OrderedDict of no pairs")
+        raise UnsupportedPickle("an OrderedDict of something other than pairs")
     if any(type(key) is not str for key, _ in pairs):
-        raise Refused("an OrderedDict with a key that is no name")
+        raise UnsupportedPickle("an OrderedDict with a key that is not a string")
     return OrderedDict(pairs)
 
 
 class Dtype:
-    """A NumPy type, as its name and its order of bytes."""
+    """A NumPy type: its name and byte order."""
 
     def __init__(self, name: Any = "", *_: Any) -> None:
         if type(name) is not str or name not in ARRAYS:
-            raise Refused(f"an array of type {ascii(name)[:20] if type(name) is str else type(name).__name__}")
+            raise UnsupportedPickle(f"an array of type {ascii(name)[:20] if type(name) is str else type(name).__name__}")
         self.name, self.order = name, "<"
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
@@ -177,11 +177,11 @@ class Array:
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, shape, dtype, fortran, data = state
         if not isinstance(dtype, Dtype) or type(data) is not bytes:
-            raise Refused("an array of objects")
-        if type(shape) is not tuple or len(shape) > MOST_AXES or not all(map(is_count, shape)):
-            raise Damaged("an array's shape is no such thing")
+            raise UnsupportedPickle("an array of objects")
+        if type(shape) is not tuple or len(shape) > MAX_AXES or not all(map(is_count, shape)):
+            raise DamagedFile("an array's shape is not a tuple of whole numbers")
         if len(data) != math.prod(shape) * dtype.numpy.itemsize:
-            raise Damaged(f"an array of shape {shape} has {len(data)} bytes")
+            raise DamagedFile(f"an array of shape {shape} has {len(data)} bytes")
         array = np.frombuffer(data, dtype.numpy).reshape(shape, order="F" if fortran else "C")
         self.value = array.astype(array.dtype.newbyteorder("="))  # a copy that may be written
 
@@ -194,7 +194,7 @@ def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any) -> Array:
 
 def _scalar(dtype: Any, data: Any) -> float:
     if not isinstance(dtype, Dtype) or type(data) is not bytes or len(data) != dtype.numpy.itemsize:
-        raise Refused("a number of an unknown type")
+        raise UnsupportedPickle("a number of an unknown type")
     return float(np.frombuffer(data, dtype.numpy)[0])
 
 
@@ -209,9 +209,9 @@ class Object(Record):
 
 
 def _bytes(text: Any = "", encoding: Any = "latin1") -> bytes:
-    """How the pickles that Python 2 can read write bytes."""
+    """Encode text as bytes, which is how Python 3 pickles bytes in protocol 2."""
     if type(text) is not str or encoding != "latin1":
-        raise Refused("bytes that are no text in latin1")
+        raise UnsupportedPickle("bytes that are not latin1 text")
     return text.encode("latin1")
 
 
@@ -233,10 +233,10 @@ KNOWN: dict[tuple[str, str], Any] = {
     ("dnnlib", "EasyDict"): Object,
     ("argparse", "Namespace"): Object,
 }
-KNOWN |= {("torch", name): Kind(dtype) for name, dtype in DTYPES.items()}
+KNOWN |= {("torch", name): StorageType(dtype) for name, dtype in DTYPES.items()}
 KNOWN |= {("tracker", name): Object for name in ("LossTracker", "RunningMean", "RunningMeanTorch")}
 for _module in ("numpy.core.multiarray", "numpy._core.multiarray"):
     KNOWN |= {(_module, "_reconstruct"): Array, (_module, "scalar"): _scalar}
     KNOWN[_module.replace("multiarray", "numeric"), "_frombuffer"] = _from_buffer
-STANDINS = {id(value) for value in KNOWN.values()}
-"""All that a pickle can get hold of by name."""
+STAND_INS = {id(value) for value in KNOWN.values()}
+"""The identities of all objects that a pickle can name."""

@@ -1,4 +1,4 @@
-"""Reading other people's pickles without running anything: checkpoints of PyTorch and networks of NVIDIA's TensorFlow code.
+"""Read foreign pickles without running anything: checkpoints of PyTorch and networks of NVIDIA's TensorFlow code.
 
 A pickle is a program: it names functions and has them called. Here it is run with few instructions, those that checkpoints
 are made of; every name is looked up in one table of inert stand-ins, which only keep numbers, and whatever is not in it is
@@ -21,26 +21,26 @@ import torch
 from anamorph.core.errors import UserError
 from anamorph.interop.inert_types import (
     KNOWN,
-    STANDINS,
+    STAND_INS,
     Array,
     Budget,
-    Damaged,
+    DamagedFile,
     Dtype,
-    Kind,
     Object,
     Record,
-    Refused,
     Storage,
+    StorageType,
     Strided,
+    UnsupportedPickle,
     is_count,
 )
 
 __all__ = ["read_pickle"]
 
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
-"""What the older of PyTorch's two formats begins with."""
-MOST_DEPTH = 64
-"""Of the structure that a file holds."""
+"""The first two values of PyTorch's older format."""
+MAX_DEPTH = 64
+"""Nesting depth of a file's structure, at most."""
 INSTRUCTIONS = (
     "PROTO",
     "FRAME",
@@ -84,28 +84,28 @@ INSTRUCTIONS = (
     "MEMOIZE",
     "BYTEARRAY8",
 )
-"""Of the pickle machine, those that checkpoints are made of."""
+"""The pickle instructions that checkpoints use."""
 
 
 class _Source:
-    """A file that is never asked for more than it has."""
+    """A file whose reads are checked against its size."""
 
     def __init__(self, file: Any, size: int) -> None:
         self.file, self.size = file, size
 
     def read(self, n: int) -> bytes:
         if not 0 <= n <= self.size - self.file.tell():
-            raise Damaged(f"{n} bytes are announced where fewer are left")
-        found: bytes = self.file.read(n)
-        return found
+            raise DamagedFile(f"{n} bytes are announced where fewer are left")
+        data: bytes = self.file.read(n)
+        return data
 
     def readline(self) -> bytes:
-        found: bytes = self.file.readline(1000)
-        return found
+        line: bytes = self.file.readline(1000)
+        return line
 
 
 _Python: Any = pickle._Unpickler
-"""Python's own, not C's: its memo grows as it is used, not as a file says."""
+"""The pure-Python unpickler: its memo grows as it is used, not to the size that a file announces."""
 
 
 class _Unpickler(_Python):  # type: ignore[misc]
@@ -117,15 +117,20 @@ class _Unpickler(_Python):  # type: ignore[misc]
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in KNOWN:
-            raise Refused(ascii(f"{module}.{name}"[:80])[1:-1])
+            raise UnsupportedPickle(ascii(f"{module}.{name}"[:80])[1:-1])
         return KNOWN[module, name]
 
     def persistent_load(self, pid: Any) -> Storage:
         if self.storages is None or type(pid) is not tuple or len(pid) < 5 or pid[0] != "storage":
-            raise Refused("a reference to something outside the file")
+            raise UnsupportedPickle("a reference to something outside the file")
         _, kind, key, _, count, *view = pid
-        if not isinstance(kind, Kind) or type(key) not in (str, int) or not is_count(count) or any(v is not None for v in view):
-            raise Refused("a storage of an unknown kind")
+        if (
+            not isinstance(kind, StorageType)
+            or type(key) not in (str, int)
+            or not is_count(count)
+            or any(v is not None for v in view)
+        ):
+            raise UnsupportedPickle("a storage of an unknown kind")
         return self.storages(str(key), kind.dtype, count)
 
     def load_bytearray8(self) -> None:
@@ -134,25 +139,25 @@ class _Unpickler(_Python):  # type: ignore[misc]
 
     def load_reduce(self) -> None:
         arguments, function = self.stack.pop(), self.stack[-1]
-        if id(function) not in STANDINS or type(arguments) is not tuple:
-            raise Refused(f"a call of {type(function).__name__}")
+        if id(function) not in STAND_INS or type(arguments) is not tuple:
+            raise UnsupportedPickle(f"a call of {type(function).__name__}")
         value = function(*arguments)
-        self.budget.charge(len(value) if isinstance(value, bytes) else _held(value))
+        self.budget.charge(len(value) if isinstance(value, bytes) else _num_bytes(value))
         self.stack[-1] = value
 
     def load_newobj(self) -> None:
         self.stack.pop()
         if self.stack[-1] not in (Object, Array):
-            raise Refused(f"an object of {type(self.stack[-1]).__name__}")
+            raise UnsupportedPickle(f"an object of {type(self.stack[-1]).__name__}")
         self.stack[-1] = self.stack[-1]()
 
     def load_build(self) -> None:
         state, target = self.stack.pop(), self.stack[-1]
         if isinstance(target, (Object, Array, Dtype)):
             target.__setstate__(state)
-            self.budget.charge(_held(target))
+            self.budget.charge(_num_bytes(target))
         elif not isinstance(target, OrderedDict):  # a state dict has attributes, which are not needed
-            raise Refused(f"a change to {type(target).__name__}")
+            raise UnsupportedPickle(f"a change to {type(target).__name__}")
 
     def load_setitem(self) -> None:
         value, key = self.stack.pop(), self.stack.pop()
@@ -173,24 +178,27 @@ class _Unpickler(_Python):  # type: ignore[misc]
     }
 
 
-def _held(value: Any) -> int:
+def _num_bytes(value: Any) -> int:
     return value.value.nbytes if isinstance(value, Array) else 0
 
 
 def _set(target: Any, items: list[Any]) -> None:
-    """Keys are plain: to look up others, they would have to be compared through and through."""
+    """Set items of a dictionary. Keys must be plain values, since hashing others could take unlimited time."""
     if not isinstance(target, dict):
-        raise Refused(f"items of {type(target).__name__}")
+        raise UnsupportedPickle(f"items of {type(target).__name__}")
     for key, value in zip(items[::2], items[1::2], strict=True):
         if type(key) not in (str, int, float, bool, bytes, type(None)):
-            raise Refused(f"a key that is a {type(key).__name__}")
+            raise UnsupportedPickle(f"a key that is a {type(key).__name__}")
         target[key] = value
 
 
 def read_pickle(path: Path) -> Any:
-    """What a file of PyTorch (.pth, both formats) or NVIDIA (.pkl) holds, as dicts, lists, numbers, arrays and tensors.
+    """Read a file of PyTorch (.pth, both formats) or NVIDIA (.pkl) as dicts, lists, numbers, arrays and tensors.
 
-    Raises: UserError, having executed nothing, for a file that is damaged, or that asks for anything but numbers.
+    Nothing in the file is executed.
+
+    Raises:
+        UserError: for a file that is damaged, or that asks for anything but numbers.
     """
     try:
         with path.open("rb") as file:
@@ -198,9 +206,9 @@ def read_pickle(path: Path) -> Any:
             budget = Budget(size)
             start = file.read(4)
             file.seek(0)
-            found = _read_zip(file, size, budget) if start == b"PK\x03\x04" else _read_stream(_Source(file, size), budget)
-        return _Plain(budget).of(found)
-    except Refused as error:
+            content = _read_zip(file, size, budget) if start == b"PK\x03\x04" else _read_stream(_Source(file, size), budget)
+        return _Plain(budget).convert(content)
+    except UnsupportedPickle as error:
         raise UserError(
             f"{path} is refused, and nothing in it was executed: it asks for {error}, which no checkpoint needs"
         ) from error
@@ -210,79 +218,79 @@ def read_pickle(path: Path) -> Any:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
     except RecursionError as error:
         raise UserError(f"{path} is damaged: it is nested too deeply, or within itself") from error
-    except Exception as error:  # whatever a damaged file makes a reader stumble over
-        kind = "" if isinstance(error, Damaged) else f"{type(error).__name__}: "
+    except Exception as error:  # a damaged file can raise anything
+        kind = "" if isinstance(error, DamagedFile) else f"{type(error).__name__}: "
         raise UserError(f"{path} is damaged, cut short, or no checkpoint ({kind}{ascii(str(error)[:120])[1:-1]})") from error
 
 
 def _read_zip(file: Any, size: int, budget: Budget) -> Any:
-    """PyTorch's present format: a pickle, and a file for each storage, not compressed."""
+    """Read PyTorch's current format: an uncompressed archive of a pickle and a file per storage."""
     with zipfile.ZipFile(file) as archive:
         index = next((name for name in archive.namelist() if name.endswith("/data.pkl")), None)
         if index is None:
-            raise Damaged("an archive without data.pkl, of something else")
+            raise DamagedFile("an archive without data.pkl")
         root = index.removesuffix("data.pkl")
         if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
-            raise Refused("a compressed archive")
+            raise UnsupportedPickle("a compressed archive")
         if sum(info.file_size for info in archive.infolist()) > size:
-            raise Damaged("its members are larger than it is")
+            raise DamagedFile("its members are larger than it is")
         if f"{root}byteorder" in archive.namelist() and archive.read(f"{root}byteorder") != b"little":
-            raise Damaged("numbers in big-endian order, which is not supported")
-        found: dict[str, Storage] = {}
+            raise DamagedFile("numbers in big-endian order, which is not supported")
+        storages: dict[str, Storage] = {}
 
         def storage(key: str, dtype: torch.dtype, count: int) -> Storage:
-            if key not in found:
-                found[key] = Storage(dtype, count, archive.read(f"{root}data/{key}"))
-            return found[key]
+            if key not in storages:
+                storages[key] = Storage(dtype, count, archive.read(f"{root}data/{key}"))
+            return storages[key]
 
         data = archive.read(index)
         return _Unpickler(_Source(io.BytesIO(data), len(data)), budget, storage).load()
 
 
 def _read_stream(source: _Source, budget: Budget) -> Any:
-    """A plain pickle, or PyTorch's older format: a row of pickles, then the storages."""
+    """Read a plain pickle, or PyTorch's older format: several pickles, then the storages."""
     first = _Unpickler(source, budget).load()
     if first != MAGIC or type(first) is not int:
         return first
     if _Unpickler(source, budget).load() != PROTOCOL:
-        raise Damaged("another protocol")
+        raise DamagedFile("another protocol")
     if not _Unpickler(source, budget).load().get("little_endian", True):
-        raise Damaged("numbers in big-endian order, which is not supported")
-    found: dict[str, Storage] = {}
+        raise DamagedFile("numbers in big-endian order, which is not supported")
+    storages: dict[str, Storage] = {}
 
     def storage(key: str, dtype: torch.dtype, count: int) -> Storage:
-        return found.setdefault(key, Storage(dtype, count))
+        return storages.setdefault(key, Storage(dtype, count))
 
     tree = _Unpickler(source, budget, storage).load()
     for key in _Unpickler(source, budget).load():
-        its = found[key]
+        announced = storages[key]
         (count,) = struct.unpack("<q", source.read(8))
-        if count != its.count or its.data:
-            raise Damaged(f"a storage of {count} numbers where {its.count} were announced")
-        its.data = source.read(count * its.dtype.itemsize)
+        if count != announced.count or announced.data:
+            raise DamagedFile(f"a storage of {count} numbers where {announced.count} were announced")
+        announced.data = source.read(count * announced.dtype.itemsize)
     return tree
 
 
 class _Plain:
-    """What was read, without stand-ins; what a file refers to twice is made once."""
+    """Replaces stand-ins by plain values; a value that is referred to twice is converted once."""
 
     def __init__(self, budget: Budget) -> None:
         self.budget = budget
-        self.made: dict[int, Any] = {}
+        self.converted: dict[int, Any] = {}
 
-    def of(self, value: Any, depth: int = 0) -> Any:
-        if depth > MOST_DEPTH:
+    def convert(self, value: Any, depth: int = 0) -> Any:
+        if depth > MAX_DEPTH:
             raise RecursionError
         if not isinstance(value, (Strided, Mapping, list, tuple)):
             return value.value if isinstance(value, Array) else value
-        if id(value) not in self.made:
-            self.made[id(value)] = self._make(value, depth)
-        return self.made[id(value)]
+        if id(value) not in self.converted:
+            self.converted[id(value)] = self._make(value, depth)
+        return self.converted[id(value)]
 
     def _make(self, value: Any, depth: int) -> Any:
         if isinstance(value, Strided):
             return value.tensor(self.budget)
         if isinstance(value, Mapping):
             kind = Record if isinstance(value, Record) else dict
-            return kind({str(name): self.of(v, depth + 1) for name, v in value.items()})
-        return [self.of(v, depth + 1) for v in value]
+            return kind({str(name): self.convert(v, depth + 1) for name, v in value.items()})
+        return [self.convert(v, depth + 1) for v in value]

@@ -16,7 +16,7 @@ from anamorph.features.backbones import VGG16Features
 from anamorph.features.inception import InceptionV3
 from anamorph.features.network import FeatureNetwork
 from anamorph.features.perceptual import LPIPS
-from anamorph.interop.load_tensors import Place, load_tensors
+from anamorph.interop.load_tensors import TensorTarget, load_tensors
 from anamorph.interop.pickles import read_pickle
 
 __all__ = ["BACKBONE_OF", "HEADS", "PUBLISHED", "Published", "read_heads", "read_published"]
@@ -83,13 +83,13 @@ def read_published(name: str, folder: Path, files: Mapping[str, Published] = PUB
     tensors = _checked(folder, files[backbone])
     wanted = network.state_dict()
     heads = isinstance(network, LPIPS)
-    places = {key: Place(value) for key, value in wanted.items() if not key.startswith("heads.")}
+    tensor_targets = {key: TensorTarget(value) for key, value in wanted.items() if not key.startswith("heads.")}
     dropped = (*files[backbone].ignored, *(("classifier.",) if heads else ()))
     known = {key: value for key, value in tensors.items() if not key.startswith(dropped)} if dropped else dict(tensors)
-    for key, place in places.items():
+    for key, place in tensor_targets.items():
         if key.endswith("num_batches_tracked") and key not in known:
             known[key] = place.target
-    load_tensors(places, known, files[backbone].file)
+    load_tensors(tensor_targets, known, files[backbone].file)
     if isinstance(network, LPIPS):
         read_heads(network, folder)
     return network.eval().requires_grad_(False)
@@ -102,8 +102,8 @@ def read_heads(network: LPIPS, folder: Path) -> None:
     Raises: UserError as `read_published`.
     """
     file = HEADS[network.network]
-    places = {f"lin{i}.model.1.weight": Place(head) for i, head in enumerate(network.heads)}
-    load_tensors(places, _checked(folder, file), file.file)
+    tensor_targets = {f"lin{i}.model.1.weight": TensorTarget(head) for i, head in enumerate(network.heads)}
+    load_tensors(tensor_targets, _checked(folder, file), file.file)
 
 
 def _checked(folder: Path, file: Published) -> dict[str, Tensor]:

@@ -35,8 +35,8 @@ def mutual_information_gap(codes: Tensor, factors: Tensor) -> float:
     for factor in factors.unbind(1):
         counts = torch.bincount(factor).double()
         entropy = -_xlogx(counts / counts.sum()).sum()
-        told = torch.stack([_mutual_information(part, factor) for part in binned.unbind(1)])
-        first, second = told.topk(2).values
+        informations = torch.stack([_mutual_information(part, factor) for part in binned.unbind(1)])
+        first, second = informations.topk(2).values
         gaps.append((first - second) / entropy)
     return float(torch.stack(gaps).mean())
 
@@ -79,10 +79,10 @@ def dci(codes: Tensor, factors: Tensor, test_codes: Tensor, test_factors: Tensor
 
     flat, test = _checked(codes, factors), _checked(test_codes, test_factors)
     rows, accuracy = [], 0.0
-    for factor, wanted in zip(factors.unbind(1), test_factors.unbind(1), strict=True):
+    for factor, true in zip(factors.unbind(1), test_factors.unbind(1), strict=True):
         forest = RandomForestClassifier(FOREST, max_features=None, random_state=0).fit(flat.numpy(), factor.numpy())
         rows.append(torch.from_numpy(forest.feature_importances_))
-        accuracy += float(forest.score(test.numpy(), wanted.numpy()))
+        accuracy += float(forest.score(test.numpy(), true.numpy()))
     importance = torch.stack(rows, 1).double()  # [D, K]
     share = importance.sum(1) / importance.sum()
     return DCI(
@@ -114,13 +114,13 @@ def separated_attribute_predictability(codes: Tensor, factors: Tensor, test_code
 
     flat, test = _checked(codes, factors), _checked(test_codes, test_factors)
     gaps = []
-    for factor, wanted in zip(factors.unbind(1), test_factors.unbind(1), strict=True):
+    for factor, true in zip(factors.unbind(1), test_factors.unbind(1), strict=True):
         found = []
         for number in range(flat.shape[1]):
             tree = DecisionTreeClassifier(max_leaf_nodes=int(factor.max()) + 1, class_weight="balanced", random_state=0)
             tree.fit(flat[:, number : number + 1].numpy(), factor.numpy())
-            told = tree.predict(test[:, number : number + 1].numpy())
-            found.append(max(0.0, balanced_accuracy_score(wanted.numpy(), told, adjusted=True)))
+            predicted = tree.predict(test[:, number : number + 1].numpy())
+            found.append(max(0.0, balanced_accuracy_score(true.numpy(), predicted, adjusted=True)))
         first, second = sorted(found, reverse=True)[:2]
         gaps.append(first - second)
     return sum(gaps) / len(gaps)
@@ -163,7 +163,7 @@ def _groups(factors: Tensor) -> list[dict[int, Tensor]]:
     found = [{int(v): (factor == v).nonzero()[:, 0] for v in factor.unique()} for factor in factors.unbind(1)]
     fewest = min(len(rows) for group in found for rows in group.values())
     if fewest < 10:
-        raise UserError(f"only {fewest} images share a value of a factor, wanted at least 10: take more images")
+        raise UserError(f"only {fewest} images share a value of a factor, test_factors at least 10: take more images")
     return found
 
 
@@ -171,7 +171,7 @@ def _checked(codes: Tensor, factors: Tensor) -> Tensor:
     flat = codes.detach().cpu().double().flatten(1)
     if factors.dim() != 2 or len(factors) != len(flat) or factors.is_floating_point() or not factors.shape[1]:
         raise UserError(
-            f"got {len(flat)} codes and factors {list(factors.shape)}, wanted whole numbers [N, K]: name labels that "
+            f"got {len(flat)} codes and factors {list(factors.shape)}, test_factors whole numbers [N, K]: name labels that "
             f"the source has"
         )
     if len(flat) < LEAST:

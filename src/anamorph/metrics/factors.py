@@ -1,4 +1,4 @@
-"""Known factors, read off images by a classifier: what a reconstruction keeps of its original, and how samples are spread."""
+"""A classifier of known factors: which of them reconstructions preserve, and how samples are spread over them."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class FactorClassifier(nn.Module):
 
     def predict(self, x: Tensor) -> dict[str, Tensor]:
         """The class [B] of each factor, by name."""
-        return {name: chances.argmax(1) for name, chances in self.probabilities(x).items()}
+        return {name: probabilities.argmax(1) for name, probabilities in self.probabilities(x).items()}
 
     @torch.no_grad()
     def probabilities(self, x: Tensor) -> dict[str, Tensor]:
@@ -76,68 +76,80 @@ class FactorClassifier(nn.Module):
 def train_factor_classifier(
     source: ImageSource, images: int, seed: int = 0, stop: Callable[[], bool] = lambda: False
 ) -> FactorClassifier | None:
-    """A reader of every label that has classes, trained on so many images by cross-entropy (AdamW, one cycle of its rate);
-    None if it was stopped."""
+    """Train a classifier of every label that has classes, by cross-entropy (AdamW, one-cycle learning rate).
+
+    Returns None if it was stopped.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        reader = FactorClassifier.of(source)
-    optimizer = torch.optim.AdamW(reader.parameters())
+        classifier = FactorClassifier.of(source)
+    optimizer = torch.optim.AdamW(classifier.parameters())
     steps = max(1, images // BATCH)
     cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=3e-3, total_steps=steps)
     for step in range(steps):
         if stop():
             return None
         batch = source.take(step * BATCH, BATCH)
-        loss = torch.stack([F.cross_entropy(z, batch.labels[name]) for name, z in reader(batch.signals).items()]).sum()
+        loss = torch.stack([F.cross_entropy(z, batch.labels[name]) for name, z in classifier(batch.signals).items()]).sum()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         cycle.step()
-    return reader.eval().requires_grad_(False)
+    return classifier.eval().requires_grad_(False)
 
 
 def cached_factor_classifier(
     path: Path,
-    wanted: str,
+    identity: str,
     train: ImageSource,
-    held: Source,
+    held_out: Source,
     images: int,
     n: int,
-    say: Callable[[str], None],
+    note: Callable[[str], None],
     stop: Callable[[], bool] = lambda: False,
 ) -> tuple[FactorClassifier, dict[str, float]] | None:
-    """A reader of a source's labels, and how often it is right on n held-out images: as kept in a file, if it is the one
-    that is wanted, or else trained on so many images and written there; None if that was stopped."""
-    if path.is_file() and read_metadata(path).get("trained") == wanted:
+    """Load or train a classifier of a source's labels; returns it with its accuracies on n held-out images.
+
+    Args:
+        path: the file, which is read if it has this identity, and else written.
+        identity: names the training data and settings.
+        train: images to learn from.
+        held_out: images for the accuracies.
+        images: how many images to train for.
+        n: held-out images.
+        note: is given messages for the user.
+        stop: returns whether to stop; the result is then None.
+    """
+    if path.is_file() and read_metadata(path).get("trained") == identity:
         tensors, facts = read_tensors(path)
-        reader = FactorClassifier.of(train)
-        reader.load_state_dict(tensors)
-        return reader.eval().requires_grad_(False), json.loads(facts["accuracy"])
-    say(f"training a classifier of {', '.join(label.name for label in train.labels)}")
+        classifier = FactorClassifier.of(train)
+        classifier.load_state_dict(tensors)
+        return classifier.eval().requires_grad_(False), json.loads(facts["accuracy"])
+    note(f"training a classifier of {', '.join(label.name for label in train.labels)}")
     trained = train_factor_classifier(train, images, stop=stop)
     if trained is None:
         return None
-    read = accuracy(trained, held, n)
-    write_tensors(path, trained.state_dict(), {"trained": wanted, "accuracy": json.dumps(read)})
-    say("it is right on held-out images: " + ", ".join(f"{name} {share:.1%}" for name, share in read.items()))
-    return trained, read
+    accuracies = accuracy(trained, held_out, n)
+    write_tensors(path, trained.state_dict(), {"trained": identity, "accuracy": json.dumps(accuracies)})
+    note("it is right on held-out images: " + ", ".join(f"{name} {share:.1%}" for name, share in accuracies.items()))
+    return trained, accuracies
 
 
-def accuracy(reader: FactorClassifier, source: Source, n: int) -> dict[str, float]:
-    """The share of n images whose factor is read rightly, by factor."""
+def accuracy(classifier: FactorClassifier, source: Source, n: int) -> dict[str, float]:
+    """Compute the accuracy on n images, by factor."""
     batch = source.take(0, n)
-    return agreement(reader.predict(batch.signals), batch.labels)
+    return agreement(classifier.predict(batch.signals), batch.labels)
 
 
-def agreement(read: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, float]:
-    """The share of images of which the class is as wanted, by factor."""
-    return {name: float((found == wanted[name]).float().mean()) for name, found in read.items()}
+def agreement(predicted: Mapping[str, Tensor], true: Mapping[str, Tensor]) -> dict[str, float]:
+    """Compute the share of images whose predicted class is the true one, by factor."""
+    return {name: float((classes == true[name]).float().mean()) for name, classes in predicted.items()}
 
 
-def effective_classes(read: Mapping[str, Tensor]) -> dict[str, float]:
-    """Over how many classes images are spread, by factor: exp of the entropy of the classes' shares (1: all are alike)."""
-    found = {}
-    for name, classes in read.items():
+def effective_classes(predicted: Mapping[str, Tensor]) -> dict[str, float]:
+    """Compute the effective number of classes by factor: exp of the entropy of their shares (1: all are alike)."""
+    counts = {}
+    for name, classes in predicted.items():
         share = classes.bincount().float() / len(classes)
-        found[name] = float(torch.exp(-(share * share.clamp_min(1e-12).log()).sum()))
-    return found
+        counts[name] = float(torch.exp(-(share * share.clamp_min(1e-12).log()).sum()))
+    return counts

@@ -49,9 +49,9 @@ def _factor(covariance: Tensor) -> Tensor:
 
 
 def frechet_bias(moments: Moments, n: int, m: int) -> float:
-    """About how far apart n and m images of one and the same law lie, which no model can do better than.
+    """Estimate the distance between n and m images of the same distribution, the floor that no model can beat.
 
-    The distance is of second order in the errors of mean and covariance. Of a Gaussian law with eigenvalues l, that of the
+    The distance is of second order in the errors of mean and covariance. Of a Gaussian with eigenvalues l, that of the
     mean adds sum(l) (1/n + 1/m), and that of the covariance half the sum over i, j of l_i l_j (1 + [i = j]) / (l_i + l_j) times
     the same; that FID falls as 1/n to its limit is said by Chong and Forsyth 2019, arXiv:1911.07023.
     """

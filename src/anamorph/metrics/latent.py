@@ -1,4 +1,4 @@
-"""What a latent space is used for, and how evenly images change along a way through it."""
+"""Which codes of a latent space are used, and how evenly images change along lines through it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def code_usage(codes: Tensor, num_codes: int) -> CodeUsage:
 def active_units(means: Tensor, least: float = 0.01) -> Tensor:
     """Which numbers [D] of codes vary with the image: those whose variance over the codes' means [N, D] exceeds `least`.
 
-    Burda et al. 2015, arXiv:1509.00519, section 5.2; of codes on the scale of a standard normal law.
+    Burda et al. 2015, arXiv:1509.00519, section 5.2; of codes on the scale of a standard normal distribution.
     Raises: UserError for fewer than two images, or means that are not finite.
     """
     flat = means.flatten(1).double()
@@ -71,7 +71,7 @@ def smoothness(model: LatentModel, a: Codes, b: Codes, features: Callable[[Tenso
         raise UserError(f"a way has at least 2 steps, got {steps}")
     discrete = [name for name, code in a.items() if not code.is_floating_point()]
     if discrete:
-        raise UserError(f"codes of {', '.join(discrete)} are whole numbers: there is nothing between them")
+        raise UserError(f"codes of {', '.join(discrete)} are whole numbers: use a real space")
     count, t = len(next(iter(a.values()))), torch.linspace(0, 1, steps + 1)
     straight, even = [], []
     for i in range(count):

@@ -17,7 +17,7 @@ from anamorph.core.progress import Progress, no_progress
 from anamorph.features.feature_set import check_features, check_pair
 from anamorph.metrics.blocks import Blocks, Smallest, blocks_across, blocks_within, squared_distances
 
-__all__ = ["Memorization", "NeighbourScores", "mean_distance", "memorisation", "nearest_neighbours", "neighbour_scores"]
+__all__ = ["Memorisation", "NeighbourScores", "mean_distance", "memorisation", "nearest_neighbours", "neighbour_scores"]
 
 DECIDED = 3
 """Candidates that are looked at in float64 where one would do, since float32 may mistake near ones for one another."""
@@ -26,7 +26,7 @@ DECIDED = 3
 @dataclass(frozen=True)
 class NeighbourScores:
     """precision: the share of generated images among real ones. recall: of real ones among generated ones. density: how many
-    real balls a generated image lies in, over k (1 is what the real law itself has). coverage: the share of real balls that
+    real balls a generated image lies in, over k (1 for real images). coverage: the share of real balls that
     some generated image lies in."""
 
     precision: float
@@ -112,7 +112,7 @@ def nearest_neighbours(queries: Tensor, base: Tensor, k: int = 1, progress: Prog
 
 
 @dataclass(frozen=True)
-class Memorization:
+class Memorisation:
     """closer: the chance that a generated image lies closer to the training set than a held-out one does; half if it copies
     no more than unseen images resemble, 1 if all are copies. z: the same in standard deviations of chance (Mann and Whitney).
     generated and held: the distances to the training set; nearest: which training image is each generated one's nearest."""
@@ -124,12 +124,12 @@ class Memorization:
     nearest: Tensor
 
 
-def memorisation(train: Tensor, held: Tensor, generated: Tensor, progress: Progress = no_progress) -> Memorization:
+def memorisation(train: Tensor, held: Tensor, generated: Tensor, progress: Progress = no_progress) -> Memorisation:
     """Whether generated images [M, D] lie closer to training images [N, D] than held-out ones [H, D] do.
 
-    Raises: UserError for fewer than 20 held-out or generated images, for which chance has no normal law, or bad features.
+    Raises: UserError for fewer than 20 held-out or generated images, for which the normal approximation fails, or bad features.
     """
-    why = "by fewer, copies cannot be told from chance"
+    why = "with fewer, copies cannot be distinguished from chance"
     check_features(held, "held-out images", 20, why)
     check_features(generated, "generated images", 20, why)
     distances, index = nearest_neighbours(torch.cat([generated, held]), train, 1, progress)
@@ -140,7 +140,7 @@ def memorisation(train: Tensor, held: Tensor, generated: Tensor, progress: Progr
     equal = torch.searchsorted(ordered, ours, right=True) - torch.searchsorted(ordered, ours)
     wins = float((above + 0.5 * equal).double().sum())
     deviation = math.sqrt(n * m * (n + m + 1) / 12)
-    return Memorization(wins / (n * m), (wins - n * m / 2) / deviation, ours, theirs, index[: len(generated), 0])
+    return Memorisation(wins / (n * m), (wins - n * m / 2) / deviation, ours, theirs, index[: len(generated), 0])
 
 
 def mean_distance(x: Tensor, progress: Progress = no_progress) -> float:

@@ -1,4 +1,4 @@
-"""What a simple classifier can read off codes: how well they separate classes that nobody told the model about."""
+"""Simple classifiers on codes: how well these separate classes that the model was not trained with."""
 
 from __future__ import annotations
 

@@ -10,29 +10,29 @@ from anamorph.features.moments import Moments
 from anamorph.metrics.frechet import frechet_bias, frechet_distance
 from anamorph.metrics.kernel import kernel_distance
 from anamorph.metrics.measure import Better, Measure
-from anamorph.metrics.neighbours import Memorization, mean_distance, memorisation, neighbour_scores
+from anamorph.metrics.neighbours import Memorisation, mean_distance, memorisation, neighbour_scores
 
 __all__ = ["copies", "diversity", "fid", "kid", "neighbours"]
 
 
 def fid(real: FeatureSet, generated: FeatureSet) -> Measure:
-    """The Fréchet distance, and its floor: what as many images of the real law would have.
+    """Compute the Fréchet distance, and its floor: the value for as many images of the real distribution.
 
     Raises: UserError as `frechet_distance`, and if the sets are of two networks.
     """
-    _same_eye(real, generated)
+    _check_same_network(real, generated)
     check_pair(real.values, generated.values)
-    law, other = Moments.of(real.values), Moments.of(generated.values)
-    floor = frechet_bias(law, law.count, other.count)
-    return _measure("fid", frechet_distance(law, other), "low", real, generated, floor=floor)
+    moments, other = Moments.of(real.values), Moments.of(generated.values)
+    floor = frechet_bias(moments, moments.count, other.count)
+    return _measure("fid", frechet_distance(moments, other), "low", real, generated, floor=floor)
 
 
 def kid(real: FeatureSet, generated: FeatureSet, random: Random, subsets: int = 100, size: int = 1000) -> Measure:
-    """The kernel distance, times 1000, as it is usually written.
+    """Compute the kernel distance times 1000, as usually reported.
 
     Raises: UserError as `kernel_distance`, and if the sets are of two networks.
     """
-    _same_eye(real, generated)
+    _check_same_network(real, generated)
     value, error = kernel_distance(real.values, generated.values, random, subsets, size)
     taken = min(size, len(real), len(generated))
     settings: dict[str, float | str] = {"subsets": subsets, "size": taken}
@@ -42,11 +42,11 @@ def kid(real: FeatureSet, generated: FeatureSet, random: Random, subsets: int = 
 def neighbours(
     real: FeatureSet, generated: FeatureSet, k: int = 3, density_k: int = 5, progress: Progress = no_progress
 ) -> list[Measure]:
-    """Precision, recall, density and coverage.
+    """Compute precision, recall, density and coverage.
 
     Raises: UserError as `neighbour_scores`, and if the sets are of two networks.
     """
-    _same_eye(real, generated)
+    _check_same_network(real, generated)
     found = neighbour_scores(real.values, generated.values, k, density_k, progress)
     return [
         _measure("precision", found.precision, "high", real, generated, settings={"k": k}),
@@ -64,23 +64,23 @@ def diversity(images: FeatureSet, progress: Progress = no_progress) -> Measure:
 
 def copies(
     train: FeatureSet, held: FeatureSet, generated: FeatureSet, progress: Progress = no_progress
-) -> tuple[Measure, Memorization]:
+) -> tuple[Measure, Memorisation]:
     """The chance that a generated image lies closer to the training set than a held-out one does: half is as it should be; and
     the distances and nearest images, to be looked at.
 
     Raises: UserError as `memorisation`, and if the sets are of several networks.
     """
-    _same_eye(train, generated)
-    _same_eye(train, held)
+    _check_same_network(train, generated)
+    _check_same_network(train, held)
     found = memorisation(train.values, held.values, generated.values, progress)
     n = {"train": len(train), "held out": len(held), "generated": len(generated)}
-    # Under the law that nothing is copied, which is what it is judged against (Mann and Whitney 1947).
+    # Under the null hypothesis that nothing is copied (Mann and Whitney 1947).
     error = ((len(held) + len(generated) + 1) / (12 * len(held) * len(generated))) ** 0.5
     measure = Measure("copies", found.closer, "", "neither", n, train.network, train.resizer, train.images, error, 0.5)
     return measure, found
 
 
-def _same_eye(a: FeatureSet, b: FeatureSet) -> None:
+def _check_same_network(a: FeatureSet, b: FeatureSet) -> None:
     if (a.network, a.resizer) != (b.network, b.resizer):
         raise UserError(
             f"features of {a.images} are from {a.network} ({a.resizer}), and those of {b.images} from {b.network} "

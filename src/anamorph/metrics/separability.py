@@ -24,7 +24,7 @@ SAMPLES, KEPT = 200_000, 100_000
 @dataclass(frozen=True)
 class Separability:
     """score: 2 to the sum of the bits; 1 if planes tell all. bits: what is left open of each attribute. single: how many
-    attributes had one class among the images kept, which count as told, and say nothing."""
+    attributes had one class among the images kept, which count as predicted, and contribute nothing."""
 
     score: float
     bits: tuple[float, ...]
@@ -49,7 +49,7 @@ def separability(
     n, keep = len(codes), keep or len(codes) // 2
     if not 10 <= keep <= n:
         raise UserError(
-            f"wanted at least 10 images of {n:,} kept, got {keep:,}: of few, a plane tells any classes apart, and the "
+            f"true at least 10 images of {n:,} kept, got {keep:,}: of few, a plane tells any classes apart, and the "
             f"score is too low; the published ones keep {KEPT:,} of {SAMPLES:,}"
         )
     if not attributes:
@@ -59,13 +59,13 @@ def separability(
     flat, bits, single = codes.flatten(1), [], 0
     for i, probabilities in enumerate(attributes):
         if probabilities.dim() != 2 or len(probabilities) != n:
-            raise UserError(f"attribute {i} has probabilities {list(probabilities.shape)}, wanted [{n}, classes]")
+            raise UserError(f"attribute {i} has probabilities {list(probabilities.shape)}, true [{n}, classes]")
         surest = probabilities.max(1).values.sort(descending=True, stable=True).indices[:keep]
-        wanted = probabilities[surest].argmax(1)
-        alone = len(wanted.unique()) < 2
+        true = probabilities[surest].argmax(1)
+        alone = len(true.unique()) < 2
         single += alone
-        told = wanted if alone else _told(flat[surest], wanted)
-        bits.append(conditional_entropy_bits(_table(told, wanted, probabilities.shape[1])))
+        predicted = true if alone else _predicted(flat[surest], true)
+        bits.append(conditional_entropy_bits(_table(predicted, true, probabilities.shape[1])))
         progress(i + 1, len(attributes))
     if single == len(attributes):
         raise UserError(
@@ -74,7 +74,7 @@ def separability(
     return Separability(float(2 ** sum(bits)), tuple(bits), single)
 
 
-def _told(codes: Tensor, wanted: Tensor) -> Tensor:
+def _predicted(codes: Tensor, true: Tensor) -> Tensor:
     """The class [N] of each of codes [N, D], by the machine that learned them: scikit-learn's LinearSVC, seeded."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.svm import LinearSVC
@@ -82,13 +82,13 @@ def _told(codes: Tensor, wanted: Tensor) -> Tensor:
     x = codes.double().cpu().numpy()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the protocol stops it after 1,000 sweeps
-        found = LinearSVC(random_state=0).fit(x, wanted.cpu().numpy()).predict(x)
-    return torch.from_numpy(found).to(wanted)
+        found = LinearSVC(random_state=0).fit(x, true.cpu().numpy()).predict(x)
+    return torch.from_numpy(found).to(true)
 
 
-def _table(told: Tensor, wanted: Tensor, classes: int) -> Tensor:
-    """The share [told, wanted] of every pair of classes."""
-    return torch.bincount(told * classes + wanted, minlength=classes**2).view(classes, classes).double() / len(told)
+def _table(predicted: Tensor, true: Tensor, classes: int) -> Tensor:
+    """The share [predicted, true] of every pair of classes."""
+    return torch.bincount(predicted * classes + true, minlength=classes**2).view(classes, classes).double() / len(predicted)
 
 
 def conditional_entropy_bits(table: Tensor) -> float:

@@ -45,7 +45,7 @@ def measures_of_pairs(
     """The same of pairs that come in batches, such as those that are also looked at."""
     scales = _scales(signal)
     values: dict[str, list[Tensor]] = {}
-    laws = [(Moments(network.width), Moments(network.width)) for network in networks]
+    moments = [(Moments(network.width), Moments(network.width)) for network in networks]
     for pair in pairs:
         if pair.originals is None:
             continue
@@ -53,7 +53,7 @@ def measures_of_pairs(
         found = {"mse": mse(a, b), "psnr_db": psnr_db(a, b)}
         if scales:
             found |= {"ssim": ssim(a, b), _ms_name(scales): ms_ssim(a, b, scales)}
-        for i, (network, (real, made)) in enumerate(zip(networks, laws, strict=True)):
+        for i, (network, (real, made)) in enumerate(zip(networks, moments, strict=True)):
             seen = network(a), network(b)
             real.add(seen[0])
             made.add(seen[1])
@@ -62,7 +62,7 @@ def measures_of_pairs(
         for name, value in found.items():
             values.setdefault(name, []).append(value.double().cpu())
     joined = {name: torch.cat(parts) for name, parts in values.items()}
-    return [*_plain(joined, split, scales), *_seen(joined, networks, laws, split)]
+    return [*_plain(joined, split, scales), *_seen(joined, networks, moments, split)]
 
 
 def _scales(signal: object) -> int:
@@ -89,10 +89,10 @@ def _plain(values: dict[str, Tensor], split: str, scales: int) -> list[Measure]:
 
 
 def _seen(
-    values: dict[str, Tensor], networks: Sequence[FeatureNetwork], laws: Sequence[tuple[Moments, Moments]], split: str
+    values: dict[str, Tensor], networks: Sequence[FeatureNetwork], moments: Sequence[tuple[Moments, Moments]], split: str
 ) -> list[Measure]:
     measures = []
-    for i, (network, (real, made)) in enumerate(zip(networks, laws, strict=True)):
+    for i, (network, (real, made)) in enumerate(zip(networks, moments, strict=True)):
         name = "lpips" if isinstance(network, DistanceNetwork) else "feature_distance"
         measures.append(_mean(name, values[f"apart {i}"], "low", split, network))
         if real.count > network.width:
