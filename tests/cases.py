@@ -19,12 +19,12 @@ from anamorph.nn.wavenet_layers import WaveNetSizes
 
 IMAGE = Image(2, 6, 4)
 STYLED = Image(2, 8, 16)
-"""For models whose sides are powers of two."""
+"""For models of images whose sides are powers of two."""
 STRIDED = Image(2, 16, 24)
-"""For models that divide sides by a stride."""
+"""For models with strides."""
 SOUND = Audio(1, 40, 1000)
 DILATED = WaveNetSizes(layers=3, dilation_cycle=2, residual_channels=6, gate_channels=5, skip_channels=7, head_channels=8)
-LAW = LikelihoodConfig(condition_channels=3, width=4, layers=2)
+PIXELCNN_LIKELIHOOD = LikelihoodConfig(condition_channels=3, width=4, layers=2)
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class Case:
         prior: whether it is a prior.
         entry: of a test-only model, its entry in the catalog while the tests run.
         random_loss: whether the losses use random numbers.
-        ties: whether rounding may decide between codes, so that two ways of computing may part.
-        shake: whether weights that begin at zero or one are moved, so that they hide nothing.
+        ties: whether rounding may decide between codes, so that two ways of computing may differ.
+        shake: whether weights that begin at zero or one are perturbed, so that they hide no errors.
     """
 
     model: str

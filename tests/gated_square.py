@@ -1,8 +1,8 @@
-"""A gated PixelCNN whose first layer is one square masked convolution that both stacks begin with, over values of pixels.
+"""A gated PixelCNN over pixel values, both of whose stacks begin with one square masked convolution.
 
 After kamenbliznashki/pixel_models (github.com, commit b8a5746), which joins the two stacks of van den Oord et al. 2016,
-arXiv:1606.05328, otherwise than figure 2 does: no layer of the vertical stack sees its own row; the class enters before the
-first gate alone; the logits come of gated layers, too; what both stacks hand on may be normed.
+arXiv:1606.05328, differently from figure 2: no layer of the vertical stack sees its own row; the class is added before the
+first gate alone; the logits are computed by gated layers, too; outputs of both stacks may be normalised.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ __all__ = ["FixedNorm", "SquareNet"]
 
 
 class FixedNorm(nn.Module):
-    """[B, C, ...], each channel less a mean, over a deviation, times a weight, plus a bias: batch norm as it is after training.
+    """Batch normalisation of [B, C, ...] by fixed statistics, as after training (Ioffe and Szegedy 2015, algorithm 2).
 
-    Ioffe and Szegedy 2015, arXiv:1502.03167, algorithm 2. Training does not move the mean and the variance, which come with the
-    weights: by those of a batch, a place would learn of what comes after it, and the net would be no law.
+    Mean and variance come with the weights. Those of a batch would depend on later positions, so that the net would not be
+    autoregressive.
     """
 
     mean: Tensor
@@ -45,7 +45,7 @@ class FixedNorm(nn.Module):
 
 
 class _SquareLayer(GatedLayer):
-    """One layer of both stacks, whose vertical one sees a row less than the layer before."""
+    """One layer of both stacks, whose vertical stack does not see its own row."""
 
     def __init__(self, width: int, kernel: int, channels: int, normed: bool) -> None:
         super().__init__(width, width, kernel, channels, first=False, num_classes=0, condition_channels=0)
@@ -53,8 +53,8 @@ class _SquareLayer(GatedLayer):
         self.across = MaskedConv(2 * width, 2 * width, mask=channel_mask(2 * width, 2 * width, channels))
         self.norms = nn.ModuleList(FixedNorm(width) for _ in range(2)) if normed else None
 
-    def vertical_output(self, found: Tensor) -> Tensor:
-        x = super().vertical_output(found)
+    def vertical_output(self, activation: Tensor) -> Tensor:
+        x = super().vertical_output(activation)
         return x if self.norms is None else cast(Tensor, self.norms[0](x))
 
     def horizontal_output(self, out: Tensor, left: Tensor) -> Tensor:
@@ -63,15 +63,13 @@ class _SquareLayer(GatedLayer):
 
 
 class SquareNet(nn.Module):
-    """Logits [B, channels, H, W, levels] of ids [B, channels, H, W] in 0..levels - 1, which it takes as numbers in [-1, 1].
+    """Computes logits [B, channels, H, W, levels] of ids [B, channels, H, W] in 0..levels - 1, read as numbers in [-1, 1].
 
-    width and head are multiples of the number of channels. layers: after the first. normed: with `FixedNorm`s.
+    There are `layers` layers after the first; `normed` adds `FixedNorm`s. Every layer of the vertical stack moves up by a row
+    or more. Whatever their number, the net sees only first_kernel_size // 2 columns to the right in the row above, and
+    kernel_size // 2 more in each row above that; `GatedNet` sees all.
 
-    Every layer of the vertical stack goes up by a row or more. Whatever their number, the net sees only
-    first_kernel_size // 2 columns to the right in the row above, and kernel_size // 2 more in each row above that; `GatedNet`
-    sees all.
-
-    Raises: UserError if width and head are not multiples.
+    Raises: UserError unless width and head channels are multiples of the number of channels.
     """
 
     def __init__(
@@ -90,9 +88,9 @@ class SquareNet(nn.Module):
         super().__init__()
         check_channel_groups(channels, width, head_channels)
         self.channels, self.levels = channels, levels
-        reach = first_kernel_size // 2
-        mask = mask_of(2 * width, channels, (first_kernel_size, first_kernel_size), channels, "A")[:, :, : reach + 1]
-        self.entry = MaskedConv(channels, 2 * width, (reach + 1, first_kernel_size), (reach, reach, reach, 0), mask)
+        radius = first_kernel_size // 2
+        mask = mask_of(2 * width, channels, (first_kernel_size, first_kernel_size), channels, "A")[:, :, : radius + 1]
+        self.entry = MaskedConv(channels, 2 * width, (radius + 1, first_kernel_size), (radius, radius, radius, 0), mask)
         self.label = nn.Linear(classes, 2 * width) if classes else None
         self.layers = cast(
             Sequence[_SquareLayer],
@@ -104,7 +102,7 @@ class SquareNet(nn.Module):
         )
 
     def forward(self, ids: Tensor, label: Tensor | None = None) -> Tensor:
-        above = left = gate(self.entry(self.values(ids)) + self.told_of(label))
+        above = left = gate(self.entry(self.values(ids)) + self.condition_bias(label))
         for layer in self.layers:
             above, left = layer(above, left, None, None)
         first, second, last = self.head
@@ -112,54 +110,54 @@ class SquareNet(nn.Module):
         return cast(Tensor, logits.unflatten(1, (-1, self.channels)).permute(0, 2, 3, 4, 1))
 
     def values(self, ids: Tensor) -> Tensor:
-        """Ids as numbers in [-1, 1]."""
+        """Return ids as numbers in [-1, 1]."""
         return ids.to(self.entry.weight.dtype) * (2 / (self.levels - 1)) - 1
 
-    def told_of(self, label: Tensor | None) -> Tensor | float:
-        """What is added before the first gate [B, 2C, 1, 1] of a class [B]."""
+    def condition_bias(self, label: Tensor | None) -> Tensor | float:
+        """Return the bias before the first gate [B, 2C, 1, 1] for a class [B]."""
         if self.label is None:
             return 0.0
         assert label is not None
         return (self.label.weight[:, label].T + self.label.bias)[:, :, None, None]
 
     def decoder(self, n: int, height: int, width: int, label: Tensor | None = None) -> IncrementalDecoder:
-        """The same logits, place by place."""
-        return _SquareWalk(self, n, (height, width), label)
+        """Return a decoder that computes the same logits position by position."""
+        return _SquareDecoder(self, n, (height, width), label)
 
 
-class _SquareWalk:
-    """The first layer at a place is what it sees of the rows above, computed once per row, and one product of matrices."""
+class _SquareDecoder:
+    """The first layer is computed over the rows above once per row, and by one matrix product at each position."""
 
     def __init__(self, net: SquareNet, n: int, size: tuple[int, int], label: Tensor | None) -> None:
-        self.net, self.added = net, net.told_of(label)
+        self.net, self.bias = net, net.condition_bias(label)
         self.stacks = GatedStacksDecoder(net.layers, n, size, None, None)
         weight = net.entry.masked_weight()
-        self.reach = reach = weight.shape[2] - 1
-        self.rows = weight[:, :, :reach]
-        self.weight = weight[:, :, reach, : reach + 1].permute(2, 1, 0).flatten(0, 1)
-        self.above = weight.new_zeros(n, net.channels, size[0] + reach, size[1] + 2 * reach)
-        self.left = weight.new_zeros(n, size[1] + reach, net.channels)
+        self.radius = radius = weight.shape[2] - 1
+        self.rows = weight[:, :, :radius]
+        self.weight = weight[:, :, radius, : radius + 1].permute(2, 1, 0).flatten(0, 1)
+        self.above = weight.new_zeros(n, net.channels, size[0] + radius, size[1] + 2 * radius)
+        self.left = weight.new_zeros(n, size[1] + radius, net.channels)
         self.head = [(conv.masked_weight()[:, :, 0, 0], conv.bias) for conv in net.head]
-        self.found = weight.new_zeros(0)
+        self.row_bias = weight.new_zeros(0)
 
     def row(self, r: int) -> None:
-        found = conv2d(self.above[:, :, r : r + self.reach], self.rows, self.net.entry.bias) + self.added
-        self.found = found[:, :, 0].permute(2, 0, 1).contiguous()  # [W, n, 2C]
+        activation = conv2d(self.above[:, :, r : r + self.radius], self.rows, self.net.entry.bias) + self.bias
+        self.row_bias = activation[:, :, 0].permute(2, 0, 1).contiguous()  # [W, n, 2C]
         self.left.zero_()
         self.stacks.row(r)
 
     def logits(self, r: int, c: int, known: Tensor) -> Tensor:
-        x = self.stacks.features(c, self._entered(c, self.net.values(known)))
+        x = self.stacks.features(c, self._first_layer(c, self.net.values(known)))
         first, second, last = self.head
         logits = linear(gate(linear(gate(linear(x, *first)), *second)), *last)
         return logits.unflatten(1, (-1, self.net.channels)).transpose(1, 2)
 
     def put(self, r: int, c: int, ids: Tensor) -> None:
         x = self.net.values(ids)
-        self.stacks.put(r, c, self._entered(c, x))
-        self.above[:, :, r + self.reach, c + self.reach] = x
+        self.stacks.put(r, c, self._first_layer(c, x))
+        self.above[:, :, r + self.radius, c + self.radius] = x
 
-    def _entered(self, c: int, x: Tensor) -> Tensor:
-        """What both stacks begin with at a column of the row [n, width]."""
-        self.left[:, c + self.reach] = x
-        return gate(torch.addmm(self.found[c], self.left[:, c : c + self.reach + 1].flatten(1), self.weight))
+    def _first_layer(self, c: int, x: Tensor) -> Tensor:
+        """Return the output of the first layer at a column of the row [n, width]."""
+        self.left[:, c + self.radius] = x
+        return gate(torch.addmm(self.row_bias[c], self.left[:, c : c + self.radius + 1].flatten(1), self.weight))

@@ -101,12 +101,12 @@ def test_a_model_of_real_codes_draws_by_a_mixture(tmp_path: Path, capsys: pytest
         assert main(["train", name, "digits", *PLAIN, *prior, *own, "--out", out]) == 0
         assert main(["sample", out, "--n", "3", "--temperature", "0.5", "--out", str(tmp_path / "s.png")]) == 0
         assert main(["resume", out, "--images", "160"]) == 0
-        fails(["sample", out, "--top-k", "3"], "for whole numbers", capsys)
+        fails(["sample", out, "--top-k", "3"], "for autoregressive priors", capsys)
     assert main(["sample", str(tmp_path / "mixture"), "--label", "class=7", "--out", str(tmp_path / "s.png")]) == 0
     fails(
         ["train", "pixelcnn", "digits", *PLAIN, *prior, "--out", str(tmp_path / "x")], "there are gaussian and mixture", capsys
     )
-    fails(["train", "mixture", "digits", *PLAIN, "--out", str(tmp_path / "x")], "whole numbers are for pixelcnn", capsys)
+    fails(["train", "mixture", "digits", *PLAIN, "--out", str(tmp_path / "x")], "for whole numbers, use pixelcnn", capsys)
 
 
 def test_a_prior_is_trained_from_python(root: Path, tmp_path: Path) -> None:

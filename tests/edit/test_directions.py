@@ -48,7 +48,7 @@ def test_principal_components_are_those_of_a_singular_value_decomposition() -> N
     assert bool((vectors.gather(1, vectors.abs().argmax(1, keepdim=True)) > 0).all())
 
 
-def test_components_do_not_suffer_under_low_precision() -> None:
+def test_principal_components_do_not_depend_on_autocast() -> None:
     codes = normal(300, 9) * torch.logspace(0, -4, 9)
     exact, scales, _ = principal(codes, 9)
     with torch.autocast("cpu", torch.bfloat16):
@@ -72,25 +72,25 @@ def test_style_factors_change_styles_most() -> None:
 
 
 @pytest.mark.parametrize("method", ["svm", "logistic", "linear", "means"])
-def test_separating_directions_tell_classes_apart(method: Classifier) -> None:
+def test_normals_separate_classes(method: Classifier) -> None:
     codes, classes = normal(600, 6), torch.arange(600) % 3
     codes[:, 2] += 6.0 * (classes == 2)
     codes[:, 4] += 6.0 * (classes == 1)
     normals, accuracies, names = separating(codes, classes, method)
     assert names == [0, 1, 2]
-    least = 0.8 if method == "means" else 0.9  # the mean of the others lies off the axis: 6 / |(6, 3)| = 0.89
-    assert float(normals[1, 4]) > least
-    assert float(normals[2, 2]) > least
+    lower_bound = 0.8 if method == "means" else 0.9  # the mean of the others lies off the axis: 6 / |(6, 3)| = 0.89
+    assert float(normals[1, 4]) > lower_bound
+    assert float(normals[2, 2]) > lower_bound
     assert accuracies.min() > 0.95
     two, _, only = separating(codes, (classes == 1).long(), method)
     assert only == [1]
-    assert float(two[0, 4]) > least
+    assert float(two[0, 4]) > lower_bound
     by_luck, luck, _ = separating(normal(400, 6), torch.arange(400) % 2, method)
     assert float(luck[0]) < 0.65
     torch.testing.assert_close(by_luck.norm(dim=1), torch.ones(1))
 
 
-def test_classes_of_few_are_left_out() -> None:
+def test_classes_of_few_images_are_left_out() -> None:
     codes, classes = normal(300, 6), torch.arange(300) % 3
     classes[:5] = 7
     assert separating(codes, classes, "linear")[2] == [0, 1, 2]
@@ -101,10 +101,10 @@ def test_rare_classes_weigh_as_much_as_common_ones() -> None:
     codes[:, 0] += 3.0 * classes
     for method in ("svm", "logistic", "linear", "means"):
         _, accuracies, _ = separating(codes, classes, method)
-        assert float(accuracies[0]) > 0.85  # saying no to all would give 0.5
+        assert float(accuracies[0]) > 0.85  # a constant prediction would have 0.5
 
 
-def test_what_cannot_be_found_is_refused() -> None:
+def test_directions_need_enough_codes_and_classes() -> None:
     with pytest.raises(UserError, match="all of these images are of one class"):
         separating(normal(50, 3), torch.zeros(50))
     with pytest.raises(UserError, match="needs two classes with at least 10 images each"):
@@ -144,7 +144,7 @@ def test_only_the_layers_that_are_meant_move_each_by_its_own_steps() -> None:
         move({"w": normal(2, 4, 6)}, ways, 0, 1.0, Space("w", (4, 6), layered=True))
 
 
-def test_directions_live_in_files(tmp_path: Path) -> None:
+def test_directions_are_written_and_read(tmp_path: Path) -> None:
     ways = directions()
     ways.write(tmp_path / "ways")
     again = Directions.read(tmp_path / "ways")
@@ -177,7 +177,7 @@ def test_other_files_hold_no_directions(tmp_path: Path, facts: dict[str, str]) -
         ({"measures": {"accuracy": (1.0,)}}, "one of each measure"),
     ],
 )
-def test_directions_that_do_not_hold_together_are_refused(changes: dict[str, object], message: str) -> None:
+def test_inconsistent_directions_are_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(UserError, match=message):
         replace(directions(), **changes)  # type: ignore[arg-type]
 
@@ -199,18 +199,18 @@ def test_an_orthogonalized_direction_does_not_move_along_the_others() -> None:
     torch.testing.assert_close(free.vectors @ ways.vectors[[0, 2]].T, torch.zeros(1, 2), atol=1e-6, rtol=0)
     torch.testing.assert_close(free.vectors.norm(dim=1), torch.ones(1))
     torch.testing.assert_close(free.scales, (codes @ free.vectors.T).std(0))
-    assert not free.measures  # those were of the old direction
+    assert not free.measures  # they were of the old direction
     doubled = Directions("z", ("a", "b", "c"), ways.vectors[[0, 0, 1]], torch.ones(3))
     with pytest.raises(UserError, match="nothing is left of 'b' without a"):
         orthogonalize(doubled, ["a"], codes)
     with pytest.raises(UserError, match="without a, b, c there is no direction left"):
         orthogonalize(doubled, ["a", "b", "c"], codes)
-    same = orthogonalize(doubled, ["a", "b"], codes).vectors  # the same one twice takes away no more than once
+    same = orthogonalize(doubled, ["a", "b"], codes).vectors  # the same direction twice removes no more than once
     torch.testing.assert_close(same, orthogonalize(ways.only(["a", "b"]), ["a"], codes).vectors, atol=1e-6, rtol=0)
 
 
 class Mirror(Encodes):
-    """Pixels are codes, the first channel turned over: an encoder that undoes the decoder."""
+    """Images are flipped codes: the encoder inverts the decoder."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -233,17 +233,17 @@ def test_a_traversal_runs_through_steps_then_directions_then_images() -> None:
 def test_leakage_of_a_perfect_encoder_is_the_angle_between_directions() -> None:
     ways = directions(Z)
     found = leakage(Mirror(), {"z": normal(4, 2, 3)}, ways, Z, 1.5)
-    wanted = ways.vectors @ ways.vectors.T * ways.scales[:, None] / ways.scales
-    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
+    expected = ways.vectors @ ways.vectors.T * ways.scales[:, None] / ways.scales
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
 
 
-def test_changes_are_counted_by_what_is_read_off_the_images() -> None:
+def test_change_rates_count_changed_classes() -> None:
     ways = replace(directions(Z, 2), vectors=torch.eye(6)[:2], scales=torch.ones(2))
     codes = {"z": torch.tensor([[0.5, 3.0, 0, 0, 0, 0], [5.0, 9.0, 0, 0, 0, 0]]).view(2, 2, 3)}
 
-    def read(images: Tensor) -> dict[str, Tensor]:
+    def classify(images: Tensor) -> dict[str, Tensor]:
         first = images.flip(3).flatten(1)
         return {"sign": first[:, 0] > 0, "large": first[:, 1] > 4, "nothing": torch.zeros(len(first))}
 
-    found = change_rates(Mirror(), codes, ways, Z, 2.0, read)
+    found = change_rates(Mirror(), codes, ways, Z, 2.0, classify)
     assert found.tolist() == [[0.25, 0, 0], [0, 0.25, 0]]

@@ -17,7 +17,7 @@ def code(seed: int, *shape: int) -> torch.Tensor:
 
 
 @given(st.integers(0, 1000), st.integers(2, 9))
-def test_the_ends_of_ways_are_exact(seed: int, steps: int) -> None:
+def test_the_ends_of_interpolations_are_exact(seed: int, steps: int) -> None:
     a, b = code(seed, 3, 4), code(seed + 1, 3, 4)
     t = torch.linspace(0, 1, steps)
     for way in (lerp(a, b, t), slerp(a, b, t)):
@@ -43,7 +43,7 @@ def test_arcs_between_parallel_or_zero_codes_are_lines() -> None:
         assert bool(torch.isfinite(slerp(b, a, t)).all())
 
 
-def test_a_plane_has_its_corners_where_they_belong() -> None:
+def test_a_plane_has_its_corners_in_place() -> None:
     corners = [{"w": code(i)} for i in range(4)]
     points = plane(corners, 3, 5)["w"].unflatten(0, (3, 5))
     for (row, column), corner in zip(((0, 0), (0, 4), (2, 0), (2, 4)), corners, strict=True):
@@ -52,7 +52,7 @@ def test_a_plane_has_its_corners_where_they_belong() -> None:
     assert torch.equal(points[0], strip(corners[0], corners[1], 5)["w"])
 
 
-def test_codes_without_between_are_refused() -> None:
+def test_codes_that_cannot_be_interpolated_are_refused() -> None:
     ids = {"ids": torch.zeros(3, dtype=torch.long)}
     with pytest.raises(UserError, match="whole numbers"):
         lerp_codes(ids, ids, torch.tensor([0.5]))
@@ -64,7 +64,7 @@ def test_codes_without_between_are_refused() -> None:
         plane([{"w": code(0)}] * 3, 2, 2)
 
 
-def test_truncation_moves_codes_towards_the_centre() -> None:
+def test_truncation_moves_codes_towards_the_mean() -> None:
     codes, centre = {"w": code(0, 5, 3, 4), "noise": code(1, 5, 2)}, {"w": code(2, 3, 4)}
     assert torch.equal(truncate(codes, centre, 0.0)["w"], centre["w"].expand(5, 3, 4))
     torch.testing.assert_close(truncate(codes, centre, 1.0)["w"], codes["w"])

@@ -1,4 +1,4 @@
-"""Layers of codes: their ranges, mixing them, and their noise."""
+"""Layers of codes: ranges, mixing, noise and truncation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def codes(n: int, seed: int = 0) -> Codes:
     return {"w": torch.randn(n, *W.shape, generator=torch.Generator().manual_seed(seed))}
 
 
-def test_groups_are_those_of_the_paper_and_divide_smaller_models_evenly() -> None:
+def test_layer_groups_are_those_of_the_paper_and_divide_smaller_models_evenly() -> None:
     paper = layer_groups(18)
     assert paper == {"coarse": (0, 1, 2, 3), "middle": (4, 5, 6, 7), "fine": tuple(range(8, 18))}
     assert [len(group) for group in layer_groups(8).values()] == [4, 2, 2]
@@ -31,7 +31,7 @@ def test_groups_are_those_of_the_paper_and_divide_smaller_models_evenly() -> Non
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"),
+    ("text", "expected"),
     [
         ("0-3", (0, 1, 2, 3)),
         ("5", (5,)),
@@ -41,8 +41,8 @@ def test_groups_are_those_of_the_paper_and_divide_smaller_models_evenly() -> Non
         ("fine", (4, 5)),
     ],
 )
-def test_layers_are_read_from_text(text: str, wanted: tuple[int, ...]) -> None:
-    assert parse_layers(text, 6) == wanted
+def test_layers_are_read_from_text(text: str, expected: tuple[int, ...]) -> None:
+    assert parse_layers(text, 6) == expected
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_other_layers_are_refused(text: str, layers: int, message: str) -> None:
         parse_layers(text, layers)
 
 
-def test_a_mix_takes_the_layers_asked_for_and_leaves_the_rest() -> None:
+def test_mixing_replaces_only_the_given_layers() -> None:
     a, b = codes(3), codes(3, 1)
     mixed = mix(a, b, (0, 4), (W,))["w"]
     assert torch.equal(mixed[:, [0, 4]], b["w"][:, [0, 4]])
@@ -70,7 +70,7 @@ def test_a_mix_takes_the_layers_asked_for_and_leaves_the_rest() -> None:
     assert torch.equal(mix(mix(a, b, (2,), (W,)), a, (2,), (W,))["w"], a["w"])
 
 
-def test_codes_without_layers_are_not_mixed_but_blended() -> None:
+def test_codes_without_layers_are_interpolated_instead_of_mixed() -> None:
     flat = Space("z", (4,))
     a, b = {"z": torch.zeros(2, 4)}, {"z": torch.ones(2, 4) / 3}
     with pytest.raises(UserError, match=r"codes of this model \(z\) have no layers"):
@@ -92,16 +92,16 @@ def test_every_pair_of_rows_and_columns_comes_row_by_row() -> None:
     assert torch.cat([left["z"], top["z"]], 1).tolist() == [[1, 3], [1, 4], [1, 5], [2, 3], [2, 4], [2, 5]]
 
 
-def test_noise_is_drawn_for_the_layers_asked_for() -> None:
-    drawn = sample_noise(5, (W, *MAPS), Seeded(0, "noise"), (1,))
-    assert {name: tuple(value.shape) for name, value in drawn.items()} == {"noise.1": (5, 1, 4, 8)}
+def test_noise_is_sampled_for_the_given_layers() -> None:
+    sampled = sample_noise(5, (W, *MAPS), Seeded(0, "noise"), (1,))
+    assert {name: tuple(value.shape) for name, value in sampled.items()} == {"noise.1": (5, 1, 4, 8)}
     with pytest.raises(UserError, match="there are layers 0-1, got 2"):
         sample_noise(5, MAPS, Seeded(0, "noise"), (2,))
     with pytest.raises(UserError, match="no noise maps"):
         sample_noise(5, (W,), Seeded(0, "noise"), (0,))
 
 
-def test_some_layers_are_truncated_and_the_others_stay() -> None:
+def test_only_the_given_layers_are_truncated() -> None:
     a, centre = codes(3), {"w": codes(1, 2)["w"][0]}
     cut = truncate(a, centre, -1.0, (1, 5))["w"]
     torch.testing.assert_close(cut[:, [1, 5]], (2 * centre["w"] - a["w"])[:, [1, 5]])

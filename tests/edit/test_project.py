@@ -13,7 +13,7 @@ from anamorph.edit.project import CodeStatistics, OptimisedSpace, nearest_sample
 from small import make_run
 
 
-def drawn(case: str, seed: int = 3) -> tuple[Samples, Codes, torch.Tensor]:
+def sampled(case: str, seed: int = 3) -> tuple[Samples, Codes, torch.Tensor]:
     model = make_run(case).model.requires_grad_(False)
     assert isinstance(model, Samples)
     codes = model.sample_codes(2, Seeded(seed, "wanted"))
@@ -22,7 +22,7 @@ def drawn(case: str, seed: int = 3) -> tuple[Samples, Codes, torch.Tensor]:
 
 @pytest.mark.parametrize("case", ["alae", "gan", "vae", "stylegan", "stylealae"])
 def test_a_sample_is_recovered(case: str) -> None:
-    model, _, x = drawn(case)
+    model, _, x = sampled(case)
     start, statistics = nearest_samples(model, x, Seeded(0, "starts"), 64)
     done: list[tuple[int, int]] = []
     found = project(model, x, start, "w", 300, 0.1, statistics=statistics, progress=lambda a, b: done.append((a, b)))
@@ -36,13 +36,13 @@ def test_a_sample_is_recovered(case: str) -> None:
 
 @pytest.mark.parametrize("space", ["w", "w+", "noise"])
 def test_only_the_optimised_space_changes(space: OptimisedSpace) -> None:
-    model, _, x = drawn("stylealae")
+    model, _, x = sampled("stylealae")
     assert isinstance(model, Encodes)
     start = model.encode(x)
     found = project(model, x, start, space, 20, 0.05)
     w = found.codes["w"]
-    tied = torch.equal(w, w[:, :1].expand_as(w))
-    assert tied == (space != "w+")
+    shared = torch.equal(w, w[:, :1].expand_as(w))
+    assert shared == (space != "w+")
     noise = {name: value for name, value in found.codes.items() if name != "w"}
     assert bool(noise) == (space == "noise")
     for value in noise.values():
@@ -52,8 +52,8 @@ def test_only_the_optimised_space_changes(space: OptimisedSpace) -> None:
 
 
 def test_a_projection_is_never_worse_than_its_start_and_a_prior_weight_keeps_it_near() -> None:
-    model, wanted, x = drawn("alae")
-    perfect = project(model, x, wanted, steps=5, learning_rate=10.0)
+    model, expected, x = sampled("alae")
+    perfect = project(model, x, expected, steps=5, learning_rate=10.0)
     assert bool((perfect.after <= perfect.before + 1e-9).all())
     start = model.sample_codes(2, Seeded(9, "start"))
     statistics = CodeStatistics.of(model.sample_codes(200, Seeded(0, "statistics"))["w"])
@@ -64,18 +64,18 @@ def test_a_projection_is_never_worse_than_its_start_and_a_prior_weight_keeps_it_
 
 
 def test_a_perceptual_distance_is_added_to_the_cost() -> None:
-    model, wanted, x = drawn("alae")
+    model, expected, x = sampled("alae")
 
     def dark(image: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
         return 100 * image.flatten(1).mean(1)
 
-    darker = project(model, x, wanted, steps=50, distance=dark)  # from where pixels could not be better
+    darker = project(model, x, expected, steps=50, distance=dark)  # from where pixels could not be better
     assert bool((darker.after > darker.before).all())
     assert bool((dark(darker.images, x) < dark(x, x)).all())
 
 
 def test_a_projection_leaves_the_model_as_it_was() -> None:
-    model, start, x = drawn("alae")
+    model, start, x = sampled("alae")
     model.requires_grad_(True)
     project(model, x, start, steps=3)
     assert all(p.grad is None for p in model.parameters())
@@ -89,7 +89,7 @@ def test_statistics_measure_how_far_codes_are_from_the_mean() -> None:
 
 
 def test_what_cannot_be_projected_is_refused() -> None:
-    model, codes, x = drawn("alae")
+    model, codes, x = sampled("alae")
     with pytest.raises(UserError, match="no layers to optimise one by one"):
         project(model, x, codes, "w+")
     with pytest.raises(UserError, match="needs a model that has noise maps"):

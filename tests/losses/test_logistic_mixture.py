@@ -17,10 +17,10 @@ def test_likelihoods_and_gradients_agree(name: str) -> None:
     case = committed(name)
     t = case.tensors
     logits = t["input.logits"].clone().requires_grad_()
-    found = logistic_mixture_log_prob(t["input.x"], logits)
-    case.close(-found, "output.nll_per_pixel", ATOL, rtol=1e-4)
-    case.close(-found.sum((1, 2)), "output.nll_nats", ATOL, rtol=1e-4)
-    (-found.sum()).backward()
+    sampled = logistic_mixture_log_prob(t["input.x"], logits)
+    case.close(-sampled, "output.nll_per_pixel", ATOL, rtol=1e-4)
+    case.close(-sampled.sum((1, 2)), "output.nll_nats", ATOL, rtol=1e-4)
+    (-sampled.sum()).backward()
     assert logits.grad is not None
     case.close(logits.grad, "output.grad_logits", ATOL, rtol=1e-3)
 
@@ -29,9 +29,9 @@ def test_likelihoods_and_gradients_agree(name: str) -> None:
 def test_samples_agree(name: str) -> None:
     case = committed(name)
     t = case.tensors
-    which, where = t["input.u_mixture"], t["input.u_logistic"]
-    found = logistic_mixture_sample(t["input.logits"], case.facts["config"]["channels"], which, where)
-    case.close(found, "output.sample", ATOL)
+    component_uniforms, value_uniforms = t["input.u_mixture"], t["input.u_logistic"]
+    sampled = logistic_mixture_sample(t["input.logits"], case.facts["config"]["channels"], component_uniforms, value_uniforms)
+    case.close(sampled, "output.sample", ATOL)
 
 
 def test_all_values_have_a_mass_of_one_together() -> None:

@@ -1,4 +1,4 @@
-"""The adversarial latent autoencoder: its settings, its noise, and what its phases move."""
+"""The adversarial latent autoencoder: its settings, its noise, and the gradients of its phases."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ def test_eta_is_fixed_off_or_fresh() -> None:
     assert model.sample_codes(4, Seeded(0, "b")).keys() == {"w", "eta"}
 
 
-@pytest.mark.parametrize("objective", ["logistic", "wasserstein", "saturating"])
-def test_the_objective_is_a_setting_of_alae(objective: str) -> None:
-    model = alae(adversarial_loss=objective)
+@pytest.mark.parametrize("adversarial_loss", ["logistic", "wasserstein", "saturating"])
+def test_the_objective_is_a_setting_of_alae(adversarial_loss: str) -> None:
+    model = alae(adversarial_loss=adversarial_loss)
     critic, generator, _ = recipe(model).phases
     batch = Batch(torch.rand(8, *IMAGE.shape) * 2 - 1)
     terms = critic.loss(batch, Stage(0, 8), Seeded(0, "c")).terms
-    assert set(terms) == {"adversarial", "slope" if objective == "wasserstein" else "r1"}
-    score = model.critic_logits(model.generate(model.sample_codes(8, Seeded(0, "g"))))
-    wanted = {
-        "logistic": torch.nn.functional.softplus(-score).mean(),
-        "saturating": -torch.nn.functional.softplus(score).mean(),
-        "wasserstein": -score.mean(),
+    assert set(terms) == {"adversarial", "slope" if adversarial_loss == "wasserstein" else "r1"}
+    logits = model.critic_logits(model.generate(model.sample_codes(8, Seeded(0, "g"))))
+    expected = {
+        "logistic": torch.nn.functional.softplus(-logits).mean(),
+        "saturating": -torch.nn.functional.softplus(logits).mean(),
+        "wasserstein": -logits.mean(),
     }
-    torch.testing.assert_close(generator.loss(batch, Stage(0, 8), Seeded(0, "g")).total(), wanted[objective])
+    torch.testing.assert_close(generator.loss(batch, Stage(0, 8), Seeded(0, "g")).total(), expected[adversarial_loss])
 
 
 def test_the_penalty_of_alae_is_taken_in_its_own_range() -> None:
@@ -74,11 +74,11 @@ def test_reciprocity_moves_f_only_through_the_image() -> None:
     for parameter in model.generator.parameters():
         parameter.data.zero_()  # then the image does not depend on w, and neither does the loss, but for its detached target
     outcome = phase.loss(Batch(torch.zeros(4, *IMAGE.shape)), Stage(0, 4), Seeded(0, "r"))
-    found = torch.autograd.grad(outcome.total(), list(model.mapping.parameters()), allow_unused=True)
-    assert all(g is None or not g.any() for g in found)
+    gradients = torch.autograd.grad(outcome.total(), list(model.mapping.parameters()), allow_unused=True)
+    assert all(g is None or not g.any() for g in gradients)
 
 
-def test_images_of_another_size_are_resized_inside_when_asked() -> None:
+def test_images_are_resized_to_the_networks_resolution() -> None:
     model = alae(resolution=8)
     x = torch.rand(2, *IMAGE.shape)
     assert model.encode(x)["w"].shape == (2, 5)

@@ -77,14 +77,14 @@ def batch(origin: Origin, x: Tensor) -> Batch:
 
 
 def draws(case: Case, key: str) -> list[Tensor]:
-    """The z of each of a case's forward passes: its style mixing draws a second one, which this decoder never reads."""
+    """The z of each of a case's forward passes; style mixing samples a second one, which an MLP generator never reads."""
     prefix = f"{key}/randn/"
-    drawn = [case.tensors[f"{prefix}{i}"] for i in range(sum(k.startswith(prefix) for k in case.tensors))]
+    sampled = [case.tensors[f"{prefix}{i}"] for i in range(sum(k.startswith(prefix) for k in case.tensors))]
     mixed = [call["value"] < 0.9 for call in case.facts.get("python_random", {}).get(key, []) if call["fn"] == "random"]
     for place, second in enumerate(mixed):
         if second:
-            del drawn[place + 1]
-    return drawn
+            del sampled[place + 1]
+    return sampled
 
 
 def test_forward_passes_of_the_paper_code_agree() -> None:
@@ -154,11 +154,11 @@ def test_two_training_iterations_agree(origin: Origin, compiled: bool) -> None:
             case.close(outcomes[name].total(), f"{key}/{loss}", LOSS_ATOL)
         torch.testing.assert_close(model.w_mean["w"], case.tensors[f"{key}/dlatent_avg"][0], atol=ATOL, rtol=0)
         for name, parameter in origin.names(model).items():
-            wanted = case.tensors[f"{key}/after/{name}"]
+            expected = case.tensors[f"{key}/after/{name}"]
             got = parameter.detach()
-            if got.shape != wanted.shape:  # large matrices are stored as every 64th row, and D has fewer rows
-                got = got[::64] if len(got) > len(wanted) else got
-            far = (got - wanted[: len(got)]).abs() > 1e-5
+            if got.shape != expected.shape:  # large matrices are stored as every 64th row, and D has fewer rows
+                got = got[::64] if len(got) > len(expected) else got
+            far = (got - expected[: len(got)]).abs() > 1e-5
             assert float(far.float().mean()) < 1e-3, name
             if len(parameter) > 1:
                 norm = case.facts["train_params"][key][name]["norm"]
@@ -166,7 +166,7 @@ def test_two_training_iterations_agree(origin: Origin, compiled: bool) -> None:
 
 
 class _Replayed(Run):
-    """A run whose phases draw recorded numbers."""
+    """A run whose phases use recorded random numbers."""
 
     noise: dict[str, Tensor]
 
@@ -175,7 +175,7 @@ class _Replayed(Run):
 
 
 def test_the_committed_parts_agree() -> None:
-    """What of the reference travels with the project: F, D and E."""
+    """The part of the reference that is committed: F, D and E."""
     case, mappings = committed("alae_c2_encoder"), committed("alae_c2_mappings")
     model, names = ALAE(REFERENCE.image, REFERENCE.config), {}
     names = REFERENCE.names(model)

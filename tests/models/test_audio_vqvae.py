@@ -1,4 +1,4 @@
-"""The audio VQ-VAE: which samples a code stands for, who speaks, what a sound is worth, and its prior."""
+"""The audio VQ-VAE: the samples of a code, speakers, likelihoods, and its prior."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ CONFIG = AudioVQVAEConfig(
     num_speakers=3,
     kmeans_init=False,
 )
-LAW = WaveNetConfig(network=DECODER)
+PRIOR = WaveNetConfig(network=DECODER)
 
 
 def small(config: AudioVQVAEConfig = CONFIG) -> AudioVQVAE:
@@ -98,18 +98,18 @@ def test_a_code_stands_for_64_samples_by_default() -> None:
     assert model.encode(torch.zeros(1, 1, 640))["codes"].shape == (1, 1, 10)
 
 
-def test_the_encoder_looks_at_the_samples_of_a_code_and_as_far_to_either_side() -> None:
+def test_the_encoders_receptive_field_is_centred_on_the_samples_of_a_code() -> None:
     model = small(AudioVQVAEConfig(stride=32, width=6, residual_blocks=0, embedding_dim=3, decoder=DECODER))
     x = sounds(1).requires_grad_()
     for t in range(1, 5):
         (slope,) = torch.autograd.grad(model.project(model.encoder(x))[0, :, t].sum(), x)
-        seen = slope[0, 0].nonzero().flatten()
-        before, after = 32 * t - int(seen[0]), int(seen[-1]) - (32 * t + 31)
+        inputs = slope[0, 0].nonzero().flatten()
+        before, after = 32 * t - int(inputs[0]), int(inputs[-1]) - (32 * t + 31)
         assert before == after == 31
 
 
-def test_an_encoder_of_spectra_looks_as_far_to_either_side_of_a_codes_samples() -> None:
-    """At each frame it sees a window of 256 samples, and of two frames each the mean, at three codes; and what is loudest."""
+def test_the_receptive_field_of_an_encoder_of_spectra_is_centred_on_the_samples_of_a_code() -> None:
+    """A frame is of 256 samples; the encoder reads means of two frames, at three codes, and the loudest value of the sound."""
     sound = Audio(1, 1024, 8000)
     config = AudioVQVAEConfig(stride=32, encoder_input="spectrum", width=6, residual_blocks=0, embedding_dim=3, decoder=DECODER)
     model, _ = build("audio_vqvae", sound, config, 0)
@@ -117,17 +117,17 @@ def test_an_encoder_of_spectra_looks_as_far_to_either_side_of_a_codes_samples() 
     x = torch.rand(1, 1, 1024, generator=torch.Generator().manual_seed(1)) / 10
     x[..., :32] *= 10
     (slope,) = torch.autograd.grad(model.project(model.encoder(x.requires_grad_()))[0, :, 15].sum(), x)
-    seen = slope[0, 0].nonzero().flatten()
-    seen = seen[seen > 32 + 128]
-    assert 32 * 15 - int(seen[0]) <= 128 + 32
-    assert int(seen[-1]) - (32 * 15 + 31) <= 128 + 32
-    assert abs((int(seen[0]) + int(seen[-1])) / 2 - (32 * 15 + 15.5)) <= 1
-    assert len(seen) > 256
+    inputs = slope[0, 0].nonzero().flatten()
+    inputs = inputs[inputs > 32 + 128]
+    assert 32 * 15 - int(inputs[0]) <= 128 + 32
+    assert int(inputs[-1]) - (32 * 15 + 31) <= 128 + 32
+    assert abs((int(inputs[0]) + int(inputs[-1])) / 2 - (32 * 15 + 15.5)) <= 1
+    assert len(inputs) > 256
 
 
 @torch.no_grad()
-def test_the_decoder_is_told_of_a_code_from_its_first_sample_on_and_nothing_of_later_samples() -> None:
-    """What is told is read three frames wide, twice: two frames to either side of the one that is changed."""
+def test_the_decoder_is_conditioned_on_codes_and_causal_in_samples() -> None:
+    """Two convolutions of three frames each: a code influences two frames on either side."""
     model, x = small(), sounds(1)
     ids = to_mu_law(x)
     vectors = model.codebook.lookup(torch.randint(11, (1, 1, 6), generator=torch.Generator().manual_seed(2)))
@@ -147,7 +147,7 @@ def test_the_decoder_is_told_of_a_code_from_its_first_sample_on_and_nothing_of_l
 def test_another_speaker_with_the_same_codes_is_another_sound() -> None:
     model = small()
     assert model.decoder.stack.label is not None
-    model.decoder.stack.label.weight.mul_(10)  # it has not learned yet that voices differ
+    model.decoder.stack.label.weight.mul_(10)  # so that voices differ before training
     codes = model.encode(sounds())
     assert list(codes) == ["codes"]
     with pytest.raises(UserError, match=r"codes lack the space speaker \[\] 0\.\.2"):
@@ -165,20 +165,20 @@ def test_another_speaker_with_the_same_codes_is_another_sound() -> None:
 
 
 @torch.no_grad()
-def test_what_is_decoded_is_drawn_and_a_function_of_codes_or_of_random_numbers() -> None:
+def test_decoding_samples_with_fixed_or_given_random_numbers() -> None:
     model = small()
     codes = {"codes": torch.randint(11, (2, 1, 6)), "speaker": torch.tensor([0, 1])}
-    first, again, drawn = model.decode(codes), model.decode(codes), model.decode(codes, Seeded(1, "noise"))
+    first, again, sampled = model.decode(codes), model.decode(codes), model.decode(codes, Seeded(1, "noise"))
     assert torch.equal(first, again)
-    assert torch.equal(drawn, model.decode(codes, Seeded(1, "noise")))
-    assert not torch.equal(first, drawn)
+    assert torch.equal(sampled, model.decode(codes, Seeded(1, "noise")))
+    assert not torch.equal(first, sampled)
     assert first.abs().max() <= 1
     torch.testing.assert_close(from_mu_law(to_mu_law(first)), first)  # one of the 256 levels
     assert len(first.unique()) > 50
 
 
 @torch.no_grad()
-def test_an_encoder_of_spectra_does_not_hear_how_loud_a_sound_is() -> None:
+def test_an_encoder_of_spectra_is_invariant_to_loudness() -> None:
     model = small(replace(CONFIG, encoder_input="spectrum"))
     x = sounds()
     loud, soft = model.project(model.encoder(x)), model.project(model.encoder(0.1 * x))
@@ -187,46 +187,46 @@ def test_an_encoder_of_spectra_does_not_hear_how_loud_a_sound_is() -> None:
 
 
 @torch.no_grad()
-def test_noise_is_in_what_the_decoder_reads_while_training_and_never_in_what_it_is_to_say() -> None:
+def test_input_noise_is_added_to_the_decoders_input_but_not_to_its_target() -> None:
     x, speaker = sounds(), torch.zeros(4, dtype=torch.long)
     quiet, noisy = small(), small(replace(CONFIG, input_noise=3.0))
     vectors = quiet.codebook.lookup(quiet.encode(x)["codes"])
-    wanted = quiet.log_likelihood(x, vectors, speaker)
-    assert torch.equal(quiet.log_likelihood(x, vectors, speaker, Seeded(0, "noise")), wanted)
-    assert torch.equal(noisy.log_likelihood(x, vectors, speaker), wanted)
+    expected = quiet.log_likelihood(x, vectors, speaker)
+    assert torch.equal(quiet.log_likelihood(x, vectors, speaker, Seeded(0, "noise")), expected)
+    assert torch.equal(noisy.log_likelihood(x, vectors, speaker), expected)
     found = noisy.log_likelihood(x, vectors, speaker, Seeded(0, "noise"))
-    assert not torch.equal(found, wanted)
+    assert not torch.equal(found, expected)
     before = quiet.decoder.log_prob(to_mu_law(x), quiet.decoder(to_mu_law(x), speaker, quiet.condition(vectors)))
-    torch.testing.assert_close(before, wanted)
-    torch.testing.assert_close(found, wanted, rtol=0.05, atol=0)  # what follows is as likely, about, after nearly the same
+    torch.testing.assert_close(before, expected)
+    torch.testing.assert_close(found, expected, rtol=0.05, atol=0)  # samples are about as likely after a slightly noisy past
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("components", [0, 3])
-def test_a_sound_is_explained_sample_by_sample(components: int) -> None:
-    """log p(x | codes) by the walk, a sample at a time, is what `explain` says of all at once."""
+def test_the_log_likelihood_is_that_of_incremental_decoding(components: int) -> None:
+    """log p(x | codes), computed sample by sample, is that of the whole sound at once."""
     model = small(AudioVQVAEConfig(**{**CONFIG.__dict__, "mixture_components": components}))
     x, speaker = sounds(2), torch.tensor([2, 0])
     codes: Codes = {**model.encode(x), "speaker": speaker}
     ids = to_mu_law(x)
-    walk = WaveNetDecoder(model.decoder, 2, 192, speaker, model.condition(model.codebook.lookup(codes["codes"])))
-    walk.row(0)
+    decoder = WaveNetDecoder(model.decoder, 2, 192, speaker, model.condition(model.codebook.lookup(codes["codes"])))
+    decoder.row(0)
     total = torch.zeros(2)
     for t in range(192):
-        each = walk.logits(0, t, ids[:, :, t])[:, 0].log_softmax(-1)
+        each = decoder.logits(0, t, ids[:, :, t])[:, 0].log_softmax(-1)
         total += each.gather(1, ids[:, :, t])[:, 0]
-        walk.put(0, t, ids[:, :, t])
+        decoder.put(0, t, ids[:, :, t])
     torch.testing.assert_close(model.decoder_log_likelihood(x, codes), total, rtol=1e-4, atol=1e-2)
 
 
 def test_signals_that_do_not_fit_are_refused() -> None:
-    for signal, said in (
+    for signal, message in (
         (Audio(1, 200, 8000), r"32 samples, which do not divide 200: use windows of 192 samples \(0\.024 s\)"),
         (Audio(1, 20, 8000), r"use windows of 32 samples"),
         (Audio(2, 192, 8000), r"one channel, got 2: mix them down"),
         (Image(1, 32, 32), r"for sounds, got images of 32x32 .*: use vqvae"),
     ):
-        with pytest.raises(UserError, match=said):
+        with pytest.raises(UserError, match=message):
             AudioVQVAE(signal, CONFIG)
     with pytest.raises(UserError, match=r"vqvae is for images, got sounds of .*: choose one of .*audio_vqvae"):
         build("vqvae", SOUND, None, 0)
@@ -240,9 +240,9 @@ def test_signals_that_do_not_fit_are_refused() -> None:
 
 
 @torch.no_grad()
-def test_with_a_prior_it_draws_sounds_of_speakers_and_scores_them() -> None:
-    law = WaveNetConfig(network=DECODER, num_classes=10, label="digit")
-    model, recipe = build_with_prior("wavenet", small(), law, 0)
+def test_with_a_prior_it_samples_sounds_of_speakers_and_has_a_likelihood() -> None:
+    prior = WaveNetConfig(network=DECODER, num_classes=10, label="digit")
+    model, recipe = build_with_prior("wavenet", small(), prior, 0)
     assert model.classes == {"digit": 10, "speaker": 3}
     labels = {"digit": torch.tensor([3, 4]), "speaker": torch.tensor([1, 2])}
     codes = model.sample_codes(2, Seeded(0, "draw"), labels)
@@ -253,19 +253,19 @@ def test_with_a_prior_it_draws_sounds_of_speakers_and_scores_them() -> None:
     with pytest.raises(UserError, match=r"0\.\.2"):
         model.sample_codes(2, Seeded(0, "draw"), {"speaker": torch.tensor([0, 3])})
     x = sounds(2)
-    scorer = require(model, HasLikelihood, "a likelihood")
-    found = scorer.log_prob(x, labels)
+    with_likelihood = require(model, HasLikelihood, "a likelihood")
+    found = with_likelihood.log_prob(x, labels)
     assert found.kind == "bound"
     first = require(model.first_stage, Encodes, "codes")
     torch.testing.assert_close(found.terms["prior"], model.code_log_prob(first.encode(x), labels))
     with pytest.raises(UserError, match="decodes 'speaker', which the data does not give"):
-        scorer.log_prob(x, {"digit": labels["digit"]})
+        with_likelihood.log_prob(x, {"digit": labels["digit"]})
     (phase,) = recipe.phases
     outcome = phase.loss(Batch(x, labels), Stage(0, 2), Seeded(0, "loss"))
     torch.testing.assert_close(outcome.metrics["nats"], -found.terms["prior"].mean())
 
 
-def test_the_voice_may_be_what_the_codes_are_drawn_for_too() -> None:
+def test_the_prior_may_be_conditioned_on_the_speaker_too() -> None:
     model, _ = build_with_prior("wavenet", small(), WaveNetConfig(network=DECODER, num_classes=3, label="speaker"), 0)
     assert model.classes == {"speaker": 3}
     codes = model.sample_codes(2, Seeded(0, "draw"), {"speaker": torch.tensor([1, 2])})
@@ -275,7 +275,7 @@ def test_the_voice_may_be_what_the_codes_are_drawn_for_too() -> None:
 
 
 class Tones:
-    """High and low ones."""
+    """A source of high and low tones."""
 
     signal, size, labels, fingerprint = SOUND, 64, (), "tones"
 
@@ -286,14 +286,14 @@ class Tones:
         return Batch(0.5 * torch.sin(torch.arange(192) / 8000 * 6.2832 * pitch + phase))
 
 
-@pytest.mark.parametrize(("hears", "spectrum"), [("samples", 0.0), ("samples", 1.0), ("spectrum", 1.0)])
-def test_it_learns_tones(hears: Literal["samples", "spectrum"], spectrum: float) -> None:
+@pytest.mark.parametrize(("encoder_input", "spectrum"), [("samples", 0.0), ("samples", 1.0), ("spectrum", 1.0)])
+def test_it_learns_tones(encoder_input: Literal["samples", "spectrum"], spectrum: float) -> None:
     decoder = WaveNetSizes(
         layers=4, dilation_cycle=4, residual_channels=16, gate_channels=16, skip_channels=24, head_channels=24
     )
     config = AudioVQVAEConfig(
         stride=32,
-        encoder_input=hears,
+        encoder_input=encoder_input,
         width=16,
         residual_blocks=1,
         num_embeddings=16,
@@ -320,8 +320,8 @@ def test_it_learns_tones(hears: Literal["samples", "spectrum"], spectrum: float)
 
 
 @torch.no_grad()
-def test_the_spectrum_is_of_the_moments_that_codes_stand_for() -> None:
-    """Sound in one of six codes' time: a perfect reader would have to say so there."""
+def test_the_spectrum_is_aligned_with_the_codes() -> None:
+    """A sound during one of six codes: predicting silence everywhere is wrong."""
     model = small(replace(CONFIG, spectrum_weight=1.0))
     x = torch.zeros(1, 1, 192)
     x[..., 96:128] = torch.sin(torch.arange(32) / 8000 * 6.2832 * 1000)
@@ -341,8 +341,8 @@ def test_a_spectrum_needs_no_speakers() -> None:
     assert float(model.spectral_error(sounds(), torch.zeros(4, 1, 6, 3), None)) > 0
 
 
-def test_after_a_few_hundred_sounds_what_is_loaded_has_learned_as_well() -> None:
-    """What is loaded is the average of the weights: with a half-life of 10,000 from the start, little would come through."""
+def test_after_a_few_hundred_sounds_the_averaged_weights_have_learned_too() -> None:
+    """Runs are loaded with averaged weights; with a half-life of 10,000 from the start, these would hardly have moved."""
     decoder = WaveNetSizes(
         layers=4, dilation_cycle=4, residual_channels=16, gate_channels=16, skip_channels=24, head_channels=24
     )
@@ -361,9 +361,9 @@ def test_after_a_few_hundred_sounds_what_is_loaded_has_learned_as_well() -> None
     x = Tones().take(0, 64).signals
 
     @torch.no_grad()
-    def nats(found: torch.nn.Module) -> float:
-        assert isinstance(found, AudioVQVAE)
-        return -float(found.decoder_log_likelihood(x, found.encode(x)).mean()) / 192
+    def nats(net: torch.nn.Module) -> float:
+        assert isinstance(net, AudioVQVAE)
+        return -float(net.decoder_log_likelihood(x, net.encode(x)).mean()) / 192
 
     before = nats(run.ema.model)
     for tick in train(run, Tones()):

@@ -20,9 +20,11 @@ SMALL_CASES = {
 }
 
 
-@pytest.mark.parametrize(("objective", "terms"), [("logistic", {"r1"}), ("saturating", {"r1"}), ("wasserstein", {"slope"})])
-def test_the_objective_is_a_setting_of_gan(objective: str, terms: set[str]) -> None:
-    model = GAN(IMAGE, GANConfig(width=16, z_dim=3, adversarial_loss=objective))  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("adversarial_loss", "terms"), [("logistic", {"r1"}), ("saturating", {"r1"}), ("wasserstein", {"slope"})]
+)
+def test_the_objective_is_a_setting_of_gan(adversarial_loss: str, terms: set[str]) -> None:
+    model = GAN(IMAGE, GANConfig(width=16, z_dim=3, adversarial_loss=adversarial_loss))  # type: ignore[arg-type]
     critic = gan_recipe(model).phases[0]
     outcome = critic.loss(Batch(torch.zeros(4, *IMAGE.shape)), Stage(0, 4), Seeded(0, "c"))
     assert set(outcome.terms) == {"adversarial", *terms}

@@ -1,4 +1,4 @@
-"""Settings that make no sense are refused by every model."""
+"""Settings out of their range are refused."""
 
 from __future__ import annotations
 
@@ -24,6 +24,6 @@ IMAGE = Image(2, 6, 4)
         (VAEConfig, {"importance_samples": 0}),
     ],
 )
-def test_sizes_that_make_no_sense_are_refused(config: type, settings: dict[str, object]) -> None:
+def test_settings_out_of_range_are_refused(config: type, settings: dict[str, object]) -> None:
     with pytest.raises(UserError, match="at least"):
         config(**settings)

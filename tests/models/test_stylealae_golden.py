@@ -1,4 +1,4 @@
-"""StyleALAE against the author's released classes: forward at every level and blend, losses, gradients, whole iterations."""
+"""StyleALAE against the author's released classes: forward passes at every level and alpha, losses, gradients, iterations."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from reference import Case, committed, full
 
 EVERY = pytest.mark.parametrize("name", ["committed", "a_style_tiny16", "b_style_fused128", "d_style_gray32"])
 NOISY = {
-    # A feature of E lies at the kink of its leaky ReLU: draws changed by 3e-6 move these norms by up to 3e-3.
+    # A feature of E lies at the kink of its leaky ReLU: random numbers changed by 3e-6 move these norms by up to 3e-3.
     ("b_style_fused128", "top_blend1", "critic"): 3e-3,
 }
 """Relative float32 noise of gradient norms, measured, where it is more than 2e-4."""
 NUDGED = {("b_style_fused128", "top_blend0.35", "reciprocity"): 1}
-"""Where rounding decides on which side of its leaky ReLU's kink a feature lies: the seed of a nudge of the draws by 3e-7 that
-puts it on the recorded side. Without it, norms are up to 2.6e-2 off, in float64 too; with it, they agree to 3e-5."""
+"""Where rounding decides on which side of its leaky ReLU's kink a feature lies: the seed of a perturbation of random numbers by
+3e-7 that puts it on the recorded side. Without it, norms differ by up to 2.6e-2, in float64 too; with it, by 3e-5."""
 LOSSES = {"critic": "loss_d", "generator": "loss_g", "reciprocity": "lae"}
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A case, our model with its weights, and where the origin's tensors belong in it."""
+    """A case, our model with its weights, and the places of the original's tensors in it."""
 
     case: Case
     model: StyleALAE
@@ -80,7 +80,7 @@ RENAMED = {"mapping_tl": "mapping_d", "mapping_fl": "mapping_f", "generator": "d
 
 
 def _renamed(key: str) -> str:
-    """A checkpoint's name as the name of the origin's attribute."""
+    """The name of the original's attribute for a name in a checkpoint."""
     net, rest = key.split(".", 1)
     return f"{RENAMED.get(net, net)}.{rest}"
 
@@ -92,8 +92,10 @@ def replayed(case: Case, key: str) -> list[Tensor]:
 
 
 def draws(case: Case, key: str, layers: int) -> dict[str, list[Tensor]]:
-    """What each of an iteration's three phases draws, in our order: z, z2, decision, crossover, noise maps. The origin
-    draws z2 and the crossover only where it mixes, and nothing of the kind in the third phase."""
+    """The random numbers of an iteration's three phases, in our order: z, z2, decision, crossover, noise maps.
+
+    The original samples z2 and the crossover only if it mixes, and neither in the third phase.
+    """
     numbers, choices = replayed(case, key), list(case.facts["python_random"].get(key, []))
     found = {}
     for phase in LOSSES:
@@ -192,13 +194,13 @@ def test_losses_and_gradients_agree(name: str, tag: str) -> None:
             if place.target in by_parameter:
                 gradient = by_parameter[place.target]
                 norm = 0.0 if gradient is None else float(gradient.double().norm())
-                wanted = norms.get(parameter_name) or 0.0
+                expected = norms.get(parameter_name) or 0.0
                 rel = NOISY.get((name, tag, phase.name), 2e-4)
-                assert norm == pytest.approx(wanted, rel=rel, abs=2e-6), (phase.name, parameter_name)
+                assert norm == pytest.approx(expected, rel=rel, abs=2e-6), (phase.name, parameter_name)
 
 
 def _alone(at: Loaded, key: str, phase: str, layers: int) -> list[Tensor]:
-    """The draws of a single phase's case."""
+    """The random numbers of a single phase's case."""
     z, *numbers = replayed(at.case, key)
     if phase == "reciprocity":
         return [z, *numbers]
@@ -210,7 +212,7 @@ def _alone(at: Loaded, key: str, phase: str, layers: int) -> list[Tensor]:
 
 
 class _Replayed(Run):
-    """A run whose phases draw recorded numbers."""
+    """A run whose phases use recorded random numbers."""
 
     numbers: dict[str, list[Tensor]]
 
@@ -228,8 +230,8 @@ class _Replayed(Run):
     ],
 )
 def test_training_iterations_agree(name: str, tag: str) -> None:
-    """In float64, as the case measured its own deviation: the first step of a weight is its rate times its gradient's sign,
-    so that rounding decides how far a weight with hardly a gradient moves."""
+    """In float64: Adam's first step is the learning rate times the gradient's sign, so rounding decides the step of a weight
+    with almost no gradient."""
     at = load(name)
     model, t = at.model.double(), at.case.tensors
     stage = at.stage(at.depth - 1, float(tag.split("_blend")[1]), batch=4)
@@ -249,21 +251,21 @@ def test_training_iterations_agree(name: str, tag: str) -> None:
         far = total = 0
         for parameter_name, place in at.tensor_targets.items():
             if f"{key}/after/{parameter_name}" in t and isinstance(place.target, nn.Parameter):
-                wanted = place.converted(t[f"{key}/after/{parameter_name}"])
-                assert wanted is not None
-                far += int(((place.target.detach() - wanted).abs() > 1e-5).sum())
-                total += wanted.numel()
+                expected = place.converted(t[f"{key}/after/{parameter_name}"])
+                assert expected is not None
+                far += int(((place.target.detach() - expected).abs() > 1e-5).sum())
+                total += expected.numel()
         assert far <= 1e-4 * total
         assert total or name == "b_style_fused128"
 
 
-def ablated(name: str, reads: str) -> tuple[Case, Encoder, float]:
-    """One of the ablations' encoders, with the case's weights; and the noise of float32 in its outputs."""
+def ablated(name: str, w_from: str) -> tuple[Case, Encoder, float]:
+    """One of the ablations' encoders with the case's weights, and the tolerance for its outputs."""
     case = full("alae/f_ablation_parts")
     c = case.facts["configs"][name]
     side = 2 ** (c["layer_count"] + 1)
     config = StyleALAEConfig(w_dim=c["latent_size"], channel_base=c["startf"] * side, channel_max=c["maxf"])
-    encoder: Any = Encoder(Image(c["channels"], side, side), config, reads)
+    encoder: Any = Encoder(Image(c["channels"], side, side), config, w_from)
     found: dict[str, TensorTarget] = {}
     for kind in ("weight", "bias"):
         for i, from_rgb in enumerate(encoder.from_rgb):
@@ -289,7 +291,7 @@ def ablated(name: str, reads: str) -> tuple[Case, Encoder, float]:
 
 
 @pytest.mark.parametrize(
-    ("name", "reads", "key"),
+    ("name", "w_from", "key"),
     [
         ("EncoderNoStyle", "features", "out"),
         ("EncoderWithStatistics", "styles and features", "out"),
@@ -297,8 +299,8 @@ def ablated(name: str, reads: str) -> tuple[Case, Encoder, float]:
     ],
 )
 @torch.no_grad()
-def test_the_encoders_of_the_ablations_agree(name: str, reads: str, key: str) -> None:
-    case, encoder, atol = ablated(name, reads)
+def test_the_encoders_of_the_ablations_agree(name: str, w_from: str, key: str) -> None:
+    case, encoder, atol = ablated(name, w_from)
     checked = 0
     for where in [k for k in case.tensors if k.startswith(f"{name}/lod") and k.endswith(f"/{key}")]:
         _, lod, blend, _ = where.split("/")
@@ -328,8 +330,8 @@ def test_the_mapping_of_the_ablations_agrees() -> None:
 
 
 @pytest.mark.parametrize("name", ["a_style_tiny16", "d_style_gray32"])
-def test_the_average_follows_as_the_originals(name: str) -> None:
-    """After one step, from weights of its own; the tracked mean is copied, not averaged."""
+def test_the_averaged_weights_are_those_of_the_original(name: str) -> None:
+    """After one step; the tracked mean is copied, not averaged."""
     at = load(name)
     t, checked = at.case.tensors, 0
     for tag in sorted({key.split("/")[1] for key in t if key.startswith("ema/")}):
@@ -349,7 +351,7 @@ def test_the_average_follows_as_the_originals(name: str) -> None:
             average.update(average.weight(batch, seen=10**9))
             for key, place in at.tensor_targets.items():
                 if f"ema/{tag}/batch{batch}/after/{key}" in t:
-                    wanted = place.converted(t[f"ema/{tag}/batch{batch}/after/{key}"])
-                    torch.testing.assert_close(followed[id(place.target)], wanted, atol=1e-6, rtol=0)
+                    expected = place.converted(t[f"ema/{tag}/batch{batch}/after/{key}"])
+                    torch.testing.assert_close(followed[id(place.target)], expected, atol=1e-6, rtol=0)
                     checked += 1
     assert checked >= 6

@@ -30,7 +30,7 @@ EVERY = pytest.mark.parametrize("name", CASES)
 
 @dataclass(frozen=True)
 class Loaded:
-    """A case, our model with its weights, and where the port's tensors belong in it."""
+    """A case, our model with its weights, and the places of the port's tensors in it."""
 
     case: Case
     model: StyleGAN
@@ -117,7 +117,7 @@ def test_images_agree(name: str) -> None:
 
 
 @EVERY
-def test_scores_and_penalties_agree(name: str) -> None:
+def test_logits_and_penalties_agree(name: str) -> None:
     at = load(name)
     t, d, classes = at.case.tensors, at.model.discriminator, at.real_classes
     at.close(d(t["real"], classes=classes).unsqueeze(1), "score")
@@ -153,14 +153,14 @@ def test_losses_and_gradients_agree(name: str) -> None:
         assert float(outcome.total()) == pytest.approx(float(t[key].mean()), rel=1e-5)
         by_parameter: dict[Tensor, Tensor | None] = dict(zip(phase.parameters, found, strict=True))
         for parameter_name, place in at.tensor_targets.items():
-            wanted = t.get(f"grad.{parameter_name}")
-            if parameter_name.startswith(net) and wanted is not None:
+            expected = t.get(f"grad.{parameter_name}")
+            if parameter_name.startswith(net) and expected is not None:
                 gradient = by_parameter[place.target]
                 got = torch.zeros_like(place.target) if gradient is None else gradient * place.factor
-                at.close(got.reshape(wanted.shape), f"grad.{parameter_name}")
+                at.close(got.reshape(expected.shape), f"grad.{parameter_name}")
 
 
-def test_real_images_are_faded_as_by_the_original() -> None:
+def test_real_images_are_faded_in_as_in_the_original() -> None:
     t = full("stylegan/process_reals").tensors
     x = t["x_uint8"].float() / 127.5 - 1
     x = torch.where(t["mirror_u"] < 0.5, x, x.flip(3))
@@ -172,7 +172,7 @@ def test_real_images_are_faded_as_by_the_original() -> None:
 
 
 ABLATION_NOISE = 5 * 1.4e-6
-"""Five times the float32 noise of the images of case r16, relative to the largest value; these cases name none."""
+"""Five times the float32 noise of the images of case r16, relative to the largest value; these cases record none."""
 ABLATIONS = {
     "tuned_baseline": StyleGANConfig(styles=False, norm="pixel", mapping_layers=0, constant_input=False, noise=False),
     "traditional_8": StyleGANConfig(styles=False, norm="pixel", constant_input=False, noise=False),
@@ -241,12 +241,12 @@ def _official(model: Any) -> dict[str, nn.Parameter]:
 
 
 @EVERY
-def test_the_penalty_of_wasserstein_is_taken_where_the_original_takes_it(name: str) -> None:
+def test_the_wasserstein_penalty_is_that_of_the_original(name: str) -> None:
     at = load(name)
     t, model = at.case.tensors, at.model
     if "wgangp_norm" not in t or at.labels:
         pytest.skip("this case has no such penalty, or mixes images of two classes")
     fake = model.decode(model.map(t["z"])).detach()
     share = 1 - t["wgangp_alpha"].flatten()  # of the real image
-    found = wasserstein_penalty(model.discriminator, t["real"][: len(fake)], fake, share)
-    assert found.item() == pytest.approx(float((t["wgangp_norm"] - 1).square().mean()), rel=1e-5)
+    penalty = wasserstein_penalty(model.discriminator, t["real"][: len(fake)], fake, share)
+    assert penalty.item() == pytest.approx(float((t["wgangp_norm"] - 1).square().mean()), rel=1e-5)

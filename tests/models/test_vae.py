@@ -16,7 +16,7 @@ from anamorph.losses.log_prob import iwae
 from anamorph.models.autoencoders.vae import VAE, VAEConfig, binarised
 from anamorph.models.autoencoders.vae import recipe as vae_recipe
 from anamorph.nn.pixel_likelihood import LikelihoodConfig, SharedGaussian
-from cases import LAW, Case
+from cases import PIXELCNN_LIKELIHOOD, Case
 
 IMAGE = Image(2, 6, 4)
 SMALL_CASES = {
@@ -35,7 +35,9 @@ SMALL_CASES = {
             kl_warmup=20,
         ),
     ),
-    "vae-free": Case("vae", VAEConfig(z_dim=5, widths=(16,), likelihood="pixelcnn", likelihood_config=LAW, free_bits=0.05)),
+    "vae-free": Case(
+        "vae", VAEConfig(z_dim=5, widths=(16,), likelihood="pixelcnn", likelihood_config=PIXELCNN_LIKELIHOOD, free_bits=0.05)
+    ),
     "vae-iwae": Case("vae", VAEConfig(z_dim=5, widths=(16,), likelihood="gaussian", bound="iwae", importance_samples=3)),
 }
 
@@ -71,21 +73,20 @@ def test_the_gaussian_variance_has_a_floor() -> None:
 
 @pytest.mark.parametrize("likelihood", ["logistic", "pixelcnn", "shared"])
 @torch.no_grad()
-def test_other_laws_of_pixels_draw_what_they_score(likelihood: str) -> None:
-    """Their own samples are likelier than noise; discrete ones are of 256 values."""
+def test_samples_of_other_likelihoods_are_likelier_than_noise(likelihood: str) -> None:
     torch.manual_seed(0)
     model = VAE(Image(1, 6, 4), VAEConfig(z_dim=3, widths=(8,), likelihood=likelihood))  # type: ignore[arg-type]
     if isinstance(model.likelihood, SharedGaussian):
         model.likelihood.error.mean.fill_(0.01)
     codes = {"z": torch.randn(200, 3)}
-    drawn = model.decode(codes, Seeded(0, "x"))
-    noise = torch.randint(0, 256, drawn.shape) / 127.5 - 1
-    assert float(model.decoder_log_likelihood(drawn, codes).mean()) > float(model.decoder_log_likelihood(noise, codes).mean())
+    sampled = model.decode(codes, Seeded(0, "x"))
+    noise = torch.randint(0, 256, sampled.shape) / 127.5 - 1
+    assert float(model.decoder_log_likelihood(sampled, codes).mean()) > float(model.decoder_log_likelihood(noise, codes).mean())
     assert torch.equal(model.decode(codes), model.decode(codes))
 
 
-def test_the_kl_of_the_vae_is_weighed_as_asked() -> None:
-    """beta multiplies it, warm-up lets it rise from nothing, free bits forgive what is below them."""
+def test_the_weight_of_the_kl_follows_the_settings() -> None:
+    """beta multiplies it, a warm-up starts it at 0, and free bits are a lower bound."""
     x = Batch(torch.rand(8, *IMAGE.shape) * 2 - 1)
 
     def kl(steps: int = 0, **settings: Any) -> tuple[float, float]:
@@ -108,11 +109,11 @@ def test_the_kl_of_the_vae_is_weighed_as_asked() -> None:
     assert kl(free_bits=10.0)[0] == pytest.approx(30)
 
 
-def test_pixels_are_drawn_black_or_white_anew_at_every_step() -> None:
+def test_pixels_are_binarised_anew_at_every_step() -> None:
     grey = torch.linspace(-1, 1, 5).view(1, 1, 1, 5).expand(20_000, 1, 1, 5)
-    drawn = binarised(grey, Seeded(0, "b"))
-    assert set(drawn.unique().tolist()) == {-1.0, 1.0}
-    torch.testing.assert_close(drawn.mean(0).flatten(), grey[0].flatten(), atol=0.03, rtol=0)
-    assert not torch.equal(drawn, binarised(grey, Seeded(1, "b")))
+    sampled = binarised(grey, Seeded(0, "b"))
+    assert set(sampled.unique().tolist()) == {-1.0, 1.0}
+    torch.testing.assert_close(sampled.mean(0).flatten(), grey[0].flatten(), atol=0.03, rtol=0)
+    assert not torch.equal(sampled, binarised(grey, Seeded(1, "b")))
     with pytest.raises(UserError, match="bernoulli"):
         VAEConfig(binarise=True, likelihood="logistic")

@@ -1,4 +1,4 @@
-"""The VAE against its definitions, computed apart: likelihoods, KL, both bounds and their gradients."""
+"""The VAE against an independent computation of its definitions: likelihoods, KL, both bounds and their gradients."""
 
 from __future__ import annotations
 
@@ -75,10 +75,10 @@ def test_losses_and_gradients_agree(likelihood: str, objective: str) -> None:
     case, model, x = load(likelihood, bound=objective, importance_samples=samples)
     epsilon = case.tensors["input.eps"].transpose(0, 1)[:, :samples]
     (phase,) = recipe(model).phases
-    outcome, found = compute_gradients(phase, Batch(x), Stage(0, len(x)), Replay([epsilon]), ComputeSettings())
+    outcome, gradients = compute_gradients(phase, Batch(x), Stage(0, len(x)), Replay([epsilon]), ComputeSettings())
     case.close(outcome.total(), f"output.loss_neg_{objective}_mean", ATOL)
-    by_parameter = dict(zip(phase.parameters, found, strict=True))
-    for parameter, wanted in zip(_parameters(model), _values(case, f"output.grad_neg_{objective}."), strict=True):
-        torch.testing.assert_close(by_parameter[parameter], wanted, atol=ATOL, rtol=1e-4)
+    by_parameter = dict(zip(phase.parameters, gradients, strict=True))
+    for parameter, expected in zip(_parameters(model), _values(case, f"output.grad_neg_{objective}."), strict=True):
+        torch.testing.assert_close(by_parameter[parameter], expected, atol=ATOL, rtol=1e-4)
     kl = outcome.metrics["kl_per_dim"]
     torch.testing.assert_close(kl.sum(), case.tensors["output.kl_analytic"].mean(), atol=ATOL, rtol=0)

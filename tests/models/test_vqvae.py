@@ -7,7 +7,7 @@ import torch
 from anamorph.core.signal import Image
 from anamorph.core.space import check_codes
 from anamorph.models.quantized.vqvae import VQVAE, VQVAEConfig
-from cases import LAW, STRIDED, Case
+from cases import PIXELCNN_LIKELIHOOD, STRIDED, Case
 
 IMAGE = Image(2, 6, 4)
 SMALL_CASES = {
@@ -59,7 +59,7 @@ SMALL_CASES = {
             quantizer="scalar",
             fsq_levels=(64, 48),
             likelihood="pixelcnn",
-            likelihood_config=LAW,
+            likelihood_config=PIXELCNN_LIKELIHOOD,
         ),
         signal=STRIDED,
         random_loss=False,
@@ -69,7 +69,7 @@ SMALL_CASES = {
 }
 
 
-def test_a_model_with_codes_side_by_side_or_in_stages_or_of_scalars_returns_from_them() -> None:
+def test_every_quantiser_decodes_its_codes_to_its_reconstruction() -> None:
     x = torch.rand(3, 1, 8, 16) * 2 - 1
     for settings in (
         {"codes_per_position": 3},

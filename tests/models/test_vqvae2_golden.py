@@ -34,7 +34,7 @@ def model_of(case: Case) -> VQVAE2:
 
 
 def own(value: torch.Tensor, place: TensorTarget) -> torch.Tensor:
-    """A tensor of the case as ours."""
+    """A tensor of the case, converted to ours."""
     found = place.converted(value)
     assert found is not None
     return found
@@ -67,16 +67,16 @@ def test_running_codebooks_agree(load: Any, name: str) -> None:
         for level in model.coarse_first:
             level.codebook.commit()
         for key in (f"quantize_{level}.{kind}" for level in "tb" for kind in ("embed", "cluster_size", "embed_avg")):
-            wanted = own(t[f"output.ema.step{step}.{key}"], at[key])
-            torch.testing.assert_close(at[key].target, wanted, atol=ATOL, rtol=1e-5)
+            expected = own(t[f"output.ema.step{step}.{key}"], at[key])
+            torch.testing.assert_close(at[key].target, expected, atol=ATOL, rtol=1e-5)
 
 
 @LOADERS
 def test_two_training_steps_agree(load: Any, name: str) -> None:
     case = load(name)
     model, t = model_of(case), case.tensors
-    made, at = recipe(model), tensor_targets(model)
-    (phase,) = made.phases
+    training, at = recipe(model), tensor_targets(model)
+    (phase,) = training.phases
     for step in range(2):
         outcome, found = compute_gradients(
             phase, Batch(t["input.train_x"][step]), Stage(0, 2), Seeded(0, "unused"), ComputeSettings()
@@ -87,10 +87,10 @@ def test_two_training_steps_agree(load: Any, name: str) -> None:
             keys = [key for key in at if f"output.train.grad0.{key}" in t]
             assert keys
             for key in keys:
-                wanted = own(t[f"output.train.grad0.{key}"], at[key])
-                torch.testing.assert_close(mine[id(at[key].target)], wanted, atol=ATOL, rtol=1e-4, msg=key)
-        for adam, its in route(made, phase, found):
-            adam.step(its, 1.0, made.missing_gradient)
+                expected = own(t[f"output.train.grad0.{key}"], at[key])
+                torch.testing.assert_close(mine[id(at[key].target)], expected, atol=ATOL, rtol=1e-4, msg=key)
+        for adam, its in route(training, phase, found):
+            adam.step(its, 1.0, training.missing_gradient)
         for commit in phase.commit:
             commit()
     after = [key for key in at if f"output.train.final.{key}" in t]

@@ -1,4 +1,4 @@
-"""Gated PixelCNNs of other joints than figure 2's, against those that have them; and what each net sees."""
+"""Gated PixelCNNs whose stacks are joined differently from figure 2, against their originals; and what each net sees."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Net = GatedNet | SkipNet | SquareNet
 
 
 class State(dict[str, Tensor]):
-    """What the origin has named; what is masked away in ours is left out, and nothing may be left over."""
+    """The original's parameters by name, without what is masked in ours; all must be used."""
 
     def __init__(self, case: Case) -> None:
         left_out = (".mask", ".num_batches_tracked")
@@ -39,7 +39,7 @@ class State(dict[str, Tensor]):
         for ours, parameter in module.named_parameters():
             value = self.pop(f"{name}.{ours}")
             for axis, size in enumerate(parameter.shape):
-                value = value.narrow(axis, 0, size)  # what is below or to the right is masked there
+                value = value.narrow(axis, 0, size)  # values below or to the right are masked there
             parameter.data.copy_(value)
 
 
@@ -102,7 +102,7 @@ def square(case: Case) -> SquareNet:
     for name, module in zip(("conv_out1", "conv_out2", "output"), net.head, strict=True):
         state.put(name, module)
     unused = {f"res_layers.{i}.proj_h.{part}" for i in range(len(net.layers)) for part in ("weight", "bias")}
-    assert set(state) == (unused if net.label is not None else set())  # the origin has them, and makes no use of them
+    assert set(state) == (unused if net.label is not None else set())  # the original has them, and does not use them
     return net
 
 
@@ -124,7 +124,7 @@ def label_of(case: Case) -> Tensor | None:
 
 @AGREES
 @torch.no_grad()
-def test_nets_joined_otherwise_agree(
+def test_nets_with_other_joints_agree(
     load: Callable[[str], Case], name: str, make: Callable[[Case], SkipNet | SquareNet]
 ) -> None:
     case = load(name)
@@ -142,33 +142,33 @@ def test_nets_joined_otherwise_agree(
 
 @AGREES
 @torch.no_grad()
-def test_they_are_drawn_from_place_by_place(
+def test_incremental_sampling_is_naive_sampling(
     load: Callable[[str], Case], name: str, make: Callable[[Case], SkipNet | SquareNet]
 ) -> None:
-    """With the origin's weights: the same logits at every place, and the same draws as by the whole net, again and again."""
+    """With the original's weights: the same logits, and the same samples as by repeated use of the whole net."""
     case = load(name)
     net, ids, label = make(case), case.tensors["input.levels"], label_of(case)
-    walked(net, ids, label)
+    check_decoder(net, ids, label)
     n, _, height, width = ids.shape
-    chances = Seeded(0, "draw").uniform(*ids.shape)
-    drawn = sample_ids(net.decoder(n, height, width, label), chances, SamplingSettings())
+    uniforms = Seeded(0, "draw").uniform(*ids.shape)
+    sampled = sample_ids(net.decoder(n, height, width, label), uniforms, SamplingSettings())
     naive = torch.zeros_like(ids)
     for r, c, m in itertools.product(range(height), range(width), range(ids.shape[1])):
-        naive[:, m, r, c] = sample_from_logits(net(naive, label)[:, m, r, c], chances[:, m, r, c], SamplingSettings())
-    assert torch.equal(drawn, naive)
+        naive[:, m, r, c] = sample_from_logits(net(naive, label)[:, m, r, c], uniforms[:, m, r, c], SamplingSettings())
+    assert torch.equal(sampled, naive)
 
 
-def walked(net: Net, ids: Tensor, label: Tensor | None) -> None:
-    wanted = net(ids, label)
-    walk = net.decoder(len(ids), ids.shape[2], ids.shape[3], label)
+def check_decoder(net: Net, ids: Tensor, label: Tensor | None) -> None:
+    expected = net(ids, label)
+    decoder = net.decoder(len(ids), ids.shape[2], ids.shape[3], label)
     for r in range(ids.shape[2]):
-        walk.row(r)
+        decoder.row(r)
         for c in range(ids.shape[3]):
             known = torch.zeros_like(ids[:, :, r, c])
             for m in range(ids.shape[1]):
-                torch.testing.assert_close(walk.logits(r, c, known)[:, m], wanted[:, m, r, c], atol=2e-5, rtol=1e-4)
+                torch.testing.assert_close(decoder.logits(r, c, known)[:, m], expected[:, m, r, c], atol=2e-5, rtol=1e-4)
                 known[:, m] = ids[:, m, r, c]
-            walk.put(r, c, known)
+            decoder.put(r, c, known)
 
 
 HEIGHT, WIDTH = 5, 6
@@ -178,7 +178,7 @@ SIZES = {
     "first_kernel_size": 5,
     "kernel_size": 3,
     "head_channels": 24,
-}  # so wide that no ReLU hides a whole channel
+}  # so wide that no ReLU blocks a whole channel
 
 
 def nets(channels: int) -> dict[str, Net]:
@@ -189,31 +189,36 @@ def nets(channels: int) -> dict[str, Net]:
     }
 
 
-Place = tuple[int, int, int]  # row, column, channel: in the order in which they are drawn
+Position = tuple[int, int, int]  # row, column, channel: in the order of sampling
 
 
-def seen(net: Net, channels: int) -> dict[Place, set[Place]]:
-    """On which values the logits of each depend, found by changing them one by one."""
+def seen(net: Net, channels: int) -> dict[Position, set[Position]]:
+    """The values on which the logits of each depend, by changing them one by one."""
     for parameter in net.parameters():
         parameter.data += 0.3 * torch.randn(parameter.shape)
-    places = list(itertools.product(range(HEIGHT), range(WIDTH), range(channels)))
+    positions = list(itertools.product(range(HEIGHT), range(WIDTH), range(channels)))
     ids = torch.randint(0, 4, (1, channels, HEIGHT, WIDTH))
-    net.double()  # so that a small influence is not rounded away
+    net.double()  # so that small influences are not lost to rounding
     with torch.no_grad():
-        others = ids.repeat(len(places), 1, 1, 1)
-        for i, (r, c, m) in enumerate(places):
+        others = ids.repeat(len(positions), 1, 1, 1)
+        for i, (r, c, m) in enumerate(positions):
             others[i, m, r, c] = (others[i, m, r, c] + 1) % 4
         changed = (net(others) != net(ids.expand_as(others))).any(-1)
-    return {(r, c, m): {places[i] for i in changed[:, m, r, c].nonzero()[:, 0].tolist()} for r, c, m in places}
+    return {(r, c, m): {positions[i] for i in changed[:, m, r, c].nonzero()[:, 0].tolist()} for r, c, m in positions}
 
 
-def missed(name: str, place: Place, channels: int) -> set[Place]:
-    """What a net of that name does not see, of all that comes before: as its docstring tells."""
-    r, c, m = place
+def missed(name: str, position: Position, channels: int) -> set[Position]:
+    """The earlier positions that a net does not see, according to its docstring."""
+    r, c, m = position
     if name == "square":
         first, others = SIZES["first_kernel_size"] // 2, SIZES["kernel_size"] // 2
-        edges = {row: c + first + (r - row - 1) * others for row in range(r)}
-        return {(row, column, k) for row, edge in edges.items() for column in range(edge + 1, WIDTH) for k in range(channels)}
+        last_columns = {row: c + first + (r - row - 1) * others for row in range(r)}
+        return {
+            (row, column, k)
+            for row, last_column in last_columns.items()
+            for column in range(last_column + 1, WIDTH)
+            for k in range(channels)
+        }
     if name == "skips" and channels > 1:
         return {(r, c, m - 1)} if m else {(r, c - 1, k) for k in (channels - 2, channels - 1)}
     return set()
@@ -221,16 +226,16 @@ def missed(name: str, place: Place, channels: int) -> set[Place]:
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("name", ["paper", "skips", "square"])
-def test_what_a_net_sees_is_all_that_comes_before_but_what_it_says(name: str, channels: int) -> None:
-    """No place, and no channel of a place, that comes later; and no blind spot but the one that its docstring tells."""
+def test_a_net_sees_all_earlier_positions_but_its_documented_blind_spot(name: str, channels: int) -> None:
+    """No later position and no later channel, and no blind spot but that of its docstring."""
     torch.manual_seed(0)
-    found = seen(nets(channels)[name], channels)
-    for place, before in found.items():
-        assert before == {other for other in found if other < place} - missed(name, place, channels), place
+    influences = seen(nets(channels)[name], channels)
+    for position, before in influences.items():
+        assert before == {other for other in influences if other < position} - missed(name, position, channels), position
 
 
 @pytest.mark.parametrize("make", [GatedNet, SkipNet, SquareNet])
-def test_features_that_cannot_take_turns_are_refused(make: Callable[..., Net]) -> None:
+def test_features_that_cannot_be_divided_among_channels_are_refused(make: Callable[..., Net]) -> None:
     for wrong in ({"width": 25}, {"head_channels": 25}):
         with pytest.raises(UserError, match="width and head channels must be multiples of the 3 channels of the data"):
             make(3, 4, **(SIZES | wrong))

@@ -54,7 +54,7 @@ def test_a_running_mean_moves_once_per_commit() -> None:
     assert list(mean.state_dict()) == ["mean"]
 
 
-def test_ranges_are_each_others_inverse() -> None:
+def test_conversions_of_ranges_are_inverse() -> None:
     x = torch.tensor([-1.0, 0.0, 1.0])
     assert to_range(x, "unit").tolist() == [0.0, 0.5, 1.0]
     assert torch.equal(from_range(to_range(x, "unit"), "unit"), x)
@@ -62,7 +62,7 @@ def test_ranges_are_each_others_inverse() -> None:
 
 
 @pytest.mark.parametrize("flip", [False, True])
-def test_kernels_are_widened_alike_compiled_and_not(flip: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fused_kernels_agree_compiled_and_not(flip: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     weight = torch.randn(3, 2, 3, 3)
     plain = resample._with_box(weight, flip)
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
@@ -77,10 +77,10 @@ def reparametrised(layer: Any) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("way", ["parametrisation", "hook"])
+@pytest.mark.parametrize("kind", ["parametrisation", "hook"])
 @pytest.mark.parametrize("plain", [Linear(5, 7, lr_multiplier=0.1), Conv(2, 3)], ids=["linear", "conv"])
-def test_an_optimizer_steps_the_parameters_of_spectrally_normalised_layers(plain: Linear | Conv, way: str) -> None:
-    layer = reparametrised(plain)[way].train()
+def test_an_optimizer_steps_the_parameters_of_spectrally_normalised_layers(plain: Linear | Conv, kind: str) -> None:
+    layer = reparametrised(plain)[kind].train()
     vectors = {name: buffer.clone() for name, buffer in layer.named_buffers()}
     adam = lreq_adam(0.1, layer)
     own = {id(p): name for name, p in layer.named_parameters()}
@@ -88,7 +88,7 @@ def test_an_optimizer_steps_the_parameters_of_spectrally_normalised_layers(plain
     assert len(adam.parameters) == 2
     by_name = {own[id(p)].split(".")[-1]: factor for p, factor in zip(adam.parameters, adam.lr_multipliers, strict=True)}
     expected = lr_multipliers_of(plain)
-    assert by_name["original" if way == "parametrisation" else "weight_orig"] == expected[plain.weight]
+    assert by_name["original" if kind == "parametrisation" else "weight_orig"] == expected[plain.weight]
     assert by_name["bias"] == expected[plain.bias]  # type: ignore[index]
     for name, buffer in layer.named_buffers():  # reading the factors takes no step of the power iteration
         assert torch.equal(buffer, vectors[name])

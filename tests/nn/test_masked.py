@@ -15,7 +15,7 @@ from reference import committed
 
 @pytest.mark.parametrize("kind", ["A", "B"])
 def test_masks_are_those_of_the_paper(kind: str) -> None:
-    """Figures 2 and 4; feature maps belong to colours by turns."""
+    """Figures 2 and 4; features belong to colours in turn."""
     case = committed("masks")
     names = [name for name in case.tensors if name.startswith(f"output.{kind}.modulo.")]
     assert len(names) == 5
@@ -27,7 +27,7 @@ def test_masks_are_those_of_the_paper(kind: str) -> None:
         assert torch.equal(got, case.tensors[name].float())
 
 
-def test_what_is_masked_neither_acts_nor_counts_in_the_length_of_a_kernel() -> None:
+def test_masked_weights_have_no_influence_on_the_output_or_the_norm_of_a_kernel() -> None:
     mask = torch.ones(1, 1, 3, 3)
     mask[:, :, 2] = 0
     torch.manual_seed(0)
@@ -35,7 +35,7 @@ def test_what_is_masked_neither_acts_nor_counts_in_the_length_of_a_kernel() -> N
     plain = MaskedConv(2, 4, (3, 3), (1, 1, 1, 1), mask)
     plain.load_state_dict({"weight": conv.weight.detach(), "bias": conv.bias.detach()})  # type: ignore[union-attr]
     x = torch.randn(2, 2, 5, 4)
-    torch.testing.assert_close(conv(x), plain(x))  # it begins with the kernels' own lengths
+    torch.testing.assert_close(conv(x), plain(x))  # g begins as the norm of the kernel
     before = conv(x)
     conv.weight.data[:, :, 2] += 100.0
     assert torch.equal(conv(x), before)
@@ -44,19 +44,19 @@ def test_what_is_masked_neither_acts_nor_counts_in_the_length_of_a_kernel() -> N
 
 
 @torch.no_grad()
-def test_the_stacks_see_all_that_comes_before_and_nothing_else() -> None:
-    """No blind spot: with enough layers, every earlier place is seen."""
+def test_the_stacks_see_all_earlier_positions_and_no_others() -> None:
+    """No blind spot: with enough layers, every earlier position is seen."""
     torch.manual_seed(0)
     stacks = GatedStacks(3, 4, layers=6, first_kernel_size=5, kernel_size=3)
     x = torch.randn(1, 3, 5, 6)
     before = stacks(x)
-    for place in range(30):
-        r, c = divmod(place, 6)
+    for position in range(30):
+        r, c = divmod(position, 6)
         other = x.clone()
         other[:, :, r, c] += 1
         changed = (stacks(other) != before).any(1)[0].flatten()
-        assert not changed[: place + 1].any()
-        assert changed[place + 1 :].float().mean() > 0.85 or place >= 28
+        assert not changed[: position + 1].any()
+        assert changed[position + 1 :].float().mean() > 0.85 or position >= 28
 
 
 def test_dropout_keeps_the_mean_and_follows_the_random_numbers() -> None:

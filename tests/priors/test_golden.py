@@ -53,14 +53,14 @@ def pixelcnn(case: Case) -> PixelCNN:
 
 
 def greedy(net: Autoregressive, n: int, given: Codes) -> Tensor:
-    """The likeliest codes, one after the other."""
+    """Greedy sampling: the likeliest code at each position."""
     ids = torch.zeros(n, *net.space.shape, dtype=torch.long)
-    walk = net.decoder(n, given)
+    decoder = net.decoder(n, given)
     for r in range(ids.shape[2]):
-        walk.row(r)
+        decoder.row(r)
         for c in range(ids.shape[3]):
-            ids[:, :, r, c] = walk.logits(r, c, ids[:, :, r, c]).argmax(-1)
-            walk.put(r, c, ids[:, :, r, c])
+            ids[:, :, r, c] = decoder.logits(r, c, ids[:, :, r, c]).argmax(-1)
+            decoder.put(r, c, ids[:, :, r, c])
     return ids[:, 0]
 
 

@@ -1,4 +1,4 @@
-"""One suite for all priors: they do not look ahead, sum to one, and draw place by place what they compute at once."""
+"""One suite for all priors: they do not look ahead, sum to one, and draw position by position what they compute at once."""
 
 from __future__ import annotations
 
@@ -70,13 +70,13 @@ CONVOLVES = PixelSNAILConfig(
 PRIORS: dict[str, Callable[[], Autoregressive]] = {
     "pixelcnn": lambda: PixelCNN([GRID], [], CNN),
     "pixelcnn-maps": lambda: PixelCNN([MAPS], [], CNN),
-    "pixelcnn-told": lambda: PixelCNN([MAPS], [KIND, TOP], CNN),
+    "pixelcnn-conditioned": lambda: PixelCNN([MAPS], [KIND, TOP], CNN),
     "pixelsnail": lambda: PixelSNAIL([GRID], [], SNAIL),
-    "pixelsnail-told": lambda: PixelSNAIL([GRID], [TOP, KIND], SNAIL),
+    "pixelsnail-conditioned": lambda: PixelSNAIL([GRID], [TOP, KIND], SNAIL),
     "pixelsnail-convolves": lambda: PixelSNAIL([GRID], [], CONVOLVES),
     "wavenet": lambda: WaveNet([SEQUENCE], [], PLAIN_WAVE),
     "wavenet-maps": lambda: WaveNet([TRACKS], [], PLAIN_WAVE),
-    "wavenet-told": lambda: WaveNet([TRACKS], [KIND, FRAMES], WAVE),
+    "wavenet-conditioned": lambda: WaveNet([TRACKS], [KIND, FRAMES], WAVE),
     "wavenet-mixture": lambda: WaveNet([TRACKS], [KIND], replace(WAVE, mixture_components=3)),
 }
 EVERY = pytest.mark.parametrize("name", PRIORS)
@@ -106,64 +106,64 @@ def on_grid(net: Autoregressive, x: Tensor) -> Tensor:
 
 
 def order(net: Autoregressive) -> list[tuple[int, int, int]]:
-    """Every (map, row, column), in the order in which they are drawn."""
+    """Every (map, row, column), in the order of sampling."""
     maps, height, width = net.grid
     return [(m, r, c) for r, c, m in itertools.product(range(height), range(width), range(maps))]
 
 
 @EVERY
 @torch.no_grad()
-def test_a_code_is_seen_by_all_that_come_after_it_and_by_none_before(name: str) -> None:
-    """No look ahead, and, within the reach of the kernels or with attention, no blind spot."""
-    net, told = prior(name), given(prior(name), 1)
+def test_a_code_influences_all_later_codes_and_no_earlier_one(name: str) -> None:
+    """Causality, and, within the receptive field or with attention, no blind spot."""
+    net, condition = prior(name), given(prior(name), 1)
     x = ids(net, 1)
-    before = net.logits(x, told)
-    places = order(net)
+    before = net.logits(x, condition)
+    positions = order(net)
     reached = 0
-    for i, (m, r, c) in enumerate(places):
+    for i, (m, r, c) in enumerate(positions):
         other = x.clone()
         here = on_grid(net, other)[:, m, r, c]
         here.copy_((here + 1) % (net.space.num_codes or 1))
-        changed = on_grid(net, (net.logits(other, told) != before).any(-1))[0]
-        assert not any(bool(changed[place]) for place in places[: i + 1])
-        reached += sum(bool(changed[place]) for place in places[i + 1 :])
-    pairs = len(places) * (len(places) - 1) // 2
-    # What attends sees all but, where a row begins, the end of the row before: keys hold what comes before their own place.
-    wanted = 0.95 if "pixelsnail" in name and "convolves" not in name else 0.7
-    assert reached >= wanted * pairs
+        changed = on_grid(net, (net.logits(other, condition) != before).any(-1))[0]
+        assert not any(bool(changed[position]) for position in positions[: i + 1])
+        reached += sum(bool(changed[position]) for position in positions[i + 1 :])
+    pairs = len(positions) * (len(positions) - 1) // 2
+    # With attention, all but the end of the row before is seen at the start of a row: keys hold what precedes their position.
+    expected = 0.95 if "pixelsnail" in name and "convolves" not in name else 0.7
+    assert reached >= expected * pairs
 
 
 @EVERY
 @torch.no_grad()
-def test_place_by_place_it_computes_what_it_computes_at_once(name: str) -> None:
+def test_incremental_decoding_gives_the_logits_of_the_whole_net(name: str) -> None:
     net, n = prior(name), 3
-    told, x = given(net, n), ids(net, n)
-    wanted, x = on_grid(net, net.logits(x, told)), on_grid(net, x)
-    walk = net.decoder(n, told)
+    condition, x = given(net, n), ids(net, n)
+    expected, x = on_grid(net, net.logits(x, condition)), on_grid(net, x)
+    decoder = net.decoder(n, condition)
     for r in range(x.shape[2]):
-        walk.row(r)
+        decoder.row(r)
         for c in range(x.shape[3]):
             known = torch.zeros_like(x[:, :, r, c])
             for m in range(x.shape[1]):
-                got = walk.logits(r, c, known)[:, m]
-                torch.testing.assert_close(got, wanted[:, m, r, c], atol=2e-5, rtol=1e-4)
+                got = decoder.logits(r, c, known)[:, m]
+                torch.testing.assert_close(got, expected[:, m, r, c], atol=2e-5, rtol=1e-4)
                 known[:, m] = x[:, m, r, c]
-            walk.put(r, c, known)
+            decoder.put(r, c, known)
 
 
 @EVERY
-def test_a_draw_is_what_drawing_naively_gives(name: str) -> None:
+def test_a_sample_is_that_of_naive_sampling(name: str) -> None:
     net, n = prior(name), 4
-    told, taste = given(net, n), SamplingSettings(0.9, top_k=4, top_p=0.95)
-    drawn = net.sample(n, Seeded(3, "draw"), told, taste)["codes"]
-    chances = on_grid(net, Seeded(3, "draw").uniform(n, *net.space.shape))
-    naive = torch.zeros_like(drawn)
+    condition, settings = given(net, n), SamplingSettings(0.9, top_k=4, top_p=0.95)
+    sampled = net.sample(n, Seeded(3, "draw"), condition, settings)["codes"]
+    uniforms = on_grid(net, Seeded(3, "draw").uniform(n, *net.space.shape))
+    naive = torch.zeros_like(sampled)
     for m, r, c in order(net):
         with torch.no_grad():
-            logits = on_grid(net, net.logits(naive, told))[:, m, r, c]
-            on_grid(net, naive)[:, m, r, c] = sample_from_logits(logits, chances[:, m, r, c], taste)
-    assert torch.equal(drawn, naive)
-    assert len(drawn.unique()) > 1
+            logits = on_grid(net, net.logits(naive, condition))[:, m, r, c]
+            on_grid(net, naive)[:, m, r, c] = sample_from_logits(logits, uniforms[:, m, r, c], settings)
+    assert torch.equal(sampled, naive)
+    assert len(sampled.unique()) > 1
 
 
 @pytest.mark.parametrize("make", [PixelCNN, PixelSNAIL])
@@ -177,16 +177,18 @@ def test_probabilities_of_all_codes_sum_to_one(make: Callable[..., Autoregressiv
 
 
 @EVERY
-def test_codes_that_are_kept_are_kept_and_steer_the_others(name: str) -> None:
+def test_known_codes_stay_and_influence_the_others(name: str) -> None:
     net, n = prior(name), 4
-    told, x = given(net, n), ids(net, n)
+    condition, x = given(net, n), ids(net, n)
     mask = torch.zeros(1, *net.space.shape, dtype=torch.bool)
     mask[(..., slice(2), slice(None)) if len(net.space.shape) == 3 else (..., slice(7))] = True
-    drawn = net.sample(n, Seeded(3, "draw"), told, mask=InpaintingMask({"codes": x}, {"codes": mask}))["codes"]
-    assert torch.equal(drawn.where(mask, 0), x.where(mask, 0))
-    free = net.sample(n, Seeded(3, "draw"), told)["codes"]
-    assert not torch.equal(drawn.where(~mask, 0), free.where(~mask, 0))
-    everything = net.sample(n, Seeded(3, "draw"), told, mask=InpaintingMask({"codes": x}, {"codes": torch.ones_like(mask)}))
+    sampled = net.sample(n, Seeded(3, "draw"), condition, mask=InpaintingMask({"codes": x}, {"codes": mask}))["codes"]
+    assert torch.equal(sampled.where(mask, 0), x.where(mask, 0))
+    free = net.sample(n, Seeded(3, "draw"), condition)["codes"]
+    assert not torch.equal(sampled.where(~mask, 0), free.where(~mask, 0))
+    everything = net.sample(
+        n, Seeded(3, "draw"), condition, mask=InpaintingMask({"codes": x}, {"codes": torch.ones_like(mask)})
+    )
     assert torch.equal(everything["codes"], x)
 
 
@@ -200,46 +202,47 @@ def test_every_parameter_is_reached(name: str) -> None:
 
 @EVERY
 @torch.no_grad()
-def test_what_is_left_out_while_training_follows_the_random_numbers(name: str) -> None:
+def test_dropout_follows_the_random_numbers(name: str) -> None:
     net, n = prior(name), 2
-    told, x = given(net, n), {"codes": ids(net, n)}
-    first, again, other = (net.log_prob(x, told, Seeded(seed, "dropout")) for seed in (0, 0, 1))
+    condition, x = given(net, n), {"codes": ids(net, n)}
+    first, again, other = (net.log_prob(x, condition, Seeded(seed, "dropout")) for seed in (0, 0, 1))
     assert torch.equal(first, again)
-    assert torch.equal(net.log_prob(x, told), net.log_prob(x, told))
+    assert torch.equal(net.log_prob(x, condition), net.log_prob(x, condition))
     assert not torch.equal(first, other)
 
 
-def test_taste_keeps_to_the_likeliest() -> None:
+def test_sampling_settings_prefer_the_likeliest_codes() -> None:
     logits = torch.tensor([[3.0, 2.0, 1.0, 0.0]]).log_softmax(1).expand(1000, -1)
-    chance = torch.linspace(0, 1, 1001)[:-1]
+    uniform = torch.linspace(0, 1, 1001)[:-1]
 
-    def drawn(taste: SamplingSettings) -> list[int]:
-        return torch.bincount(sample_from_logits(logits, chance, taste), minlength=4).tolist()
+    def counts(settings: SamplingSettings) -> list[int]:
+        return torch.bincount(sample_from_logits(logits, uniform, settings), minlength=4).tolist()
 
-    shares = logits[0].softmax(0)
+    probabilities = logits[0].softmax(0)
     assert all(
-        abs(count / 1000 - share) < 0.002 for count, share in zip(drawn(SamplingSettings()), shares.tolist(), strict=True)
+        abs(count / 1000 - probability) < 0.002
+        for count, probability in zip(counts(SamplingSettings()), probabilities.tolist(), strict=True)
     )
-    assert drawn(SamplingSettings(top_k=2))[2:] == [0, 0]
-    assert drawn(SamplingSettings(top_k=1)) == [1000, 0, 0, 0]
-    assert drawn(SamplingSettings(top_p=0.7))[2:] == [0, 0]
-    assert drawn(SamplingSettings(top_p=0.01)) == [1000, 0, 0, 0]
-    assert drawn(SamplingSettings(temperature=0.1))[0] > 999 > drawn(SamplingSettings(temperature=10))[0]
+    assert counts(SamplingSettings(top_k=2))[2:] == [0, 0]
+    assert counts(SamplingSettings(top_k=1)) == [1000, 0, 0, 0]
+    assert counts(SamplingSettings(top_p=0.7))[2:] == [0, 0]
+    assert counts(SamplingSettings(top_p=0.01)) == [1000, 0, 0, 0]
+    assert counts(SamplingSettings(temperature=0.1))[0] > 999 > counts(SamplingSettings(temperature=10))[0]
     for wrong in ({"temperature": 0.0}, {"top_k": 0}, {"top_p": 0.0}, {"top_p": 1.5}, {"temperature": float("nan")}):
         with pytest.raises(UserError):
             SamplingSettings(**wrong)
 
 
-def test_a_chain_draws_the_coarse_level_first_and_is_told_of_it() -> None:
+def test_a_chain_samples_the_coarse_level_first_and_is_conditioned_on_it() -> None:
     torch.manual_seed(0)
     chain = ChainedPrior([PixelCNN([TOP], [KIND], CNN), PixelSNAIL([GRID], [TOP, KIND], SNAIL)]).eval()
     assert chain.spaces == (TOP, GRID)
     assert chain.conditions == (KIND,)
-    told = {"kind": torch.tensor([0, 1, 2])}
-    codes = chain.sample(3, Seeded(0, "draw"), told)
-    whole = chain.log_prob(codes, told)
+    condition = {"kind": torch.tensor([0, 1, 2])}
+    codes = chain.sample(3, Seeded(0, "draw"), condition)
+    whole = chain.log_prob(codes, condition)
     first, second = chain.stages
-    torch.testing.assert_close(whole, first.log_prob(codes, told) + second.log_prob(codes, told | codes))
+    torch.testing.assert_close(whole, first.log_prob(codes, condition) + second.log_prob(codes, condition | codes))
     with pytest.raises(UserError, match="put the coarse ones first"):
         ChainedPrior([second, first])
 
@@ -302,9 +305,9 @@ def test_probabilities_of_all_sequences_sum_to_one(components: int) -> None:
 @torch.no_grad()
 def test_a_log_probability_is_that_of_the_logits(name: str) -> None:
     net, n = prior(name), 3
-    told, x = given(net, n), ids(net, n)
-    wanted = net.logits(x, told).log_softmax(-1).gather(-1, x.unsqueeze(-1)).flatten(1).sum(1)
-    torch.testing.assert_close(net.log_prob({"codes": x}, told), wanted, rtol=1e-5, atol=1e-4)
+    condition, x = given(net, n), ids(net, n)
+    expected = net.logits(x, condition).log_softmax(-1).gather(-1, x.unsqueeze(-1)).flatten(1).sum(1)
+    torch.testing.assert_close(net.log_prob({"codes": x}, condition), expected, rtol=1e-5, atol=1e-4)
 
 
 @torch.no_grad()

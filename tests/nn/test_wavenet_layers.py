@@ -1,4 +1,4 @@
-"""Dilated convolutions against reference implementations, and place by place against all at once."""
+"""Dilated convolutions against reference implementations, and incremental decoding against whole sequences."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from anamorph.core.errors import UserError
 from anamorph.core.prior import SamplingSettings
 from anamorph.core.random import Seeded
 from anamorph.losses.log_prob import logistic_levels, logistic_levels_log_prob, logistic_mixture_log_prob
-from anamorph.nn import wavenet_decoder as dilated_walk
+from anamorph.nn import wavenet_decoder
 from anamorph.nn.incremental import sample_ids
 from anamorph.nn.value_ranges import from_bytes, from_mu_law, mu_law_compress, mu_law_expand, to_mu_law
 from anamorph.nn.wavenet_decoder import StackDecoder, WaveNetDecoder
@@ -40,7 +40,7 @@ def put(kernel: CausalConv, weight: Tensor, bias: Tensor) -> None:
 
 
 def scaled_net(case: Case) -> WaveNetNetwork:
-    """As in wavenet_vocoder: normed kernels, sums divided by roots; perhaps told features and a speaker."""
+    """As in wavenet_vocoder: weight normalisation, scaled sums, and optionally features and a speaker as conditions."""
     c = case.facts["config"]
     s = {name.removeprefix("state."): t for name, t in case.tensors.items() if name.startswith("state.")}
     config = WaveNetSizes(
@@ -98,23 +98,25 @@ def plain_net(case: Case) -> WaveNetNetwork:
     return net
 
 
-def told_of(case: Case) -> tuple[Tensor | None, Tensor | None]:
+def conditions_of(case: Case) -> tuple[Tensor | None, Tensor | None]:
     speaker = case.tensors.get("input.speaker_id")
     return None if speaker is None else speaker[:, 0], case.tensors.get("input.c")
 
 
-def next_logits(net: WaveNetNetwork, ids: Tensor, label: Tensor | None, told: Tensor | None) -> Tensor:
-    """What each id says of the next one [B, T, K]; the references have nothing before the first."""
+def next_logits(net: WaveNetNetwork, ids: Tensor, label: Tensor | None, condition: Tensor | None) -> Tensor:
+    """Logits of each next id [B, T, K]; the references have nothing before the first."""
     x = net.embedded(ids.t().unsqueeze(0))
-    return net.read(net.stack(x, label, told), ids.unsqueeze(1))[:, 0]
+    return net.read(net.stack(x, label, condition), ids.unsqueeze(1))[:, 0]
 
 
-def greedy(net: WaveNetNetwork, start: Tensor, count: int, label: Tensor | None, told: Tensor | None, places: int) -> Tensor:
-    """The first ids [B, k] and the likeliest ones after them [B, count], place by place."""
-    walk = StackDecoder(net.stack, len(start), label, told, places)
+def greedy(
+    net: WaveNetNetwork, start: Tensor, count: int, label: Tensor | None, condition: Tensor | None, steps: int
+) -> Tensor:
+    """The first ids [B, k] and the likeliest ones after them [B, count], step by step."""
+    decoder = StackDecoder(net.stack, len(start), label, condition, steps)
     ids = [*start.unbind(1)]
     for t in range(count - 1):
-        skips = walk.step(net.embedded(ids[t].unsqueeze(0)))
+        skips = decoder.step(net.embedded(ids[t].unsqueeze(0)))
         if t + 1 == len(ids):
             ids.append(net.read(skips.unsqueeze(0), ids[t][:, None, None])[:, 0, 0].argmax(-1))
     return torch.stack(ids, 1)
@@ -130,17 +132,17 @@ SCALED = [
 
 @pytest.mark.parametrize(("load", "name"), SCALED)
 @torch.no_grad()
-def test_a_scaled_wavenet_agrees_and_so_does_what_it_draws(load: Callable[[str], Case], name: str) -> None:
+def test_a_scaled_wavenet_and_its_greedy_samples_agree(load: Callable[[str], Case], name: str) -> None:
     case = load(name)
     net, t = scaled_net(case), case.tensors
-    label, told = told_of(case)
+    label, condition = conditions_of(case)
     ids = t["input.x_ids"]
-    logits = next_logits(net, ids, label, told)
+    logits = next_logits(net, ids, label, condition)
     case.close(logits.movedim(-1, 1), "output.logits", ATOL)
     loss = cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
     torch.testing.assert_close(loss, t["output.ce_next_sample"], atol=ATOL, rtol=0)
     wanted = t["output.greedy_sequence"]
-    assert torch.equal(greedy(net, wanted[:, :4], wanted.shape[1], label, told, ids.shape[1]), wanted)
+    assert torch.equal(greedy(net, wanted[:, :4], wanted.shape[1], label, condition, ids.shape[1]), wanted)
 
 
 @pytest.mark.parametrize(("load", "name"), [(committed, "wavenet_plain"), (full, "vq/wavenet_vincent")])
@@ -153,8 +155,8 @@ def test_a_plain_wavenet_agrees(load: Callable[[str], Case], name: str) -> None:
     logits = next_logits(net, ids, None, None)[:, -wanted.shape[1] :]
     case.close(logits, "output.logits", ATOL)
     torch.testing.assert_close(cross_entropy(logits.flatten(0, 1), wanted.flatten()), t["output.ce_next"], atol=ATOL, rtol=0)
-    walk = StackDecoder(net.stack, len(ids), None, None, ids.shape[1])
-    found = [walk.step(net.embedded(ids[None, :, place])) for place in range(ids.shape[1])]
+    decoder = StackDecoder(net.stack, len(ids), None, None, ids.shape[1])
+    found = [decoder.step(net.embedded(ids[None, :, place])) for place in range(ids.shape[1])]
     case.close(net.read(torch.stack(found), ids.unsqueeze(1))[:, 0, -wanted.shape[1] :], "output.logits", ATOL)
 
 
@@ -174,7 +176,7 @@ SMALL = WaveNetSizes(residual_channels=6, gate_channels=5, skip_channels=7, head
 NETS = {
     "plain": WaveNetNetwork(1, 9, replace(SMALL, layers=9, dilation_cycle=7, scale_sums=False)),
     "far": WaveNetNetwork(2, 9, replace(SMALL, layers=5, dilation_cycle=5, kernel_size=4, weight_norm=True), num_classes=3),
-    "told": WaveNetNetwork(
+    "conditioned": WaveNetNetwork(
         1,
         9,
         replace(SMALL, layers=9, dilation_cycle=7, kernel_size=3),
@@ -186,34 +188,37 @@ NETS = {
 
 
 @pytest.mark.parametrize("n", [1, 3])
-@pytest.mark.parametrize(("name", "frames"), [("plain", 1), ("far", 1), ("told", 1), ("told", 2), ("told", 12), ("told", 192)])
+@pytest.mark.parametrize(
+    ("name", "frames"),
+    [("plain", 1), ("far", 1), ("conditioned", 1), ("conditioned", 2), ("conditioned", 12), ("conditioned", 192)],
+)
 @torch.no_grad()
-def test_place_by_place_it_computes_what_it_computes_at_once(name: str, frames: int, n: int) -> None:
-    """Over more places than are looked at together, and with taps further apart than these."""
-    places, generator = 192, torch.Generator().manual_seed(0)
-    assert places > 2 * dilated_walk.BLOCK
+def test_incremental_decoding_gives_the_logits_of_the_whole_net(name: str, frames: int, n: int) -> None:
+    """For more steps than a block, and with dilations larger than one."""
+    steps, generator = 192, torch.Generator().manual_seed(0)
+    assert steps > 2 * wavenet_decoder.BLOCK
     net = NETS[name].eval()
     for parameter in net.parameters():
         parameter.copy_(0.5 * torch.randn(parameter.shape, generator=generator))
-    assert max(net.stack.config.dilations) >= dilated_walk.BLOCK
-    ids = torch.randint(9, (n, net.maps, places), generator=generator)
+    assert max(net.stack.config.dilations) >= wavenet_decoder.BLOCK
+    ids = torch.randint(9, (n, net.maps, steps), generator=generator)
     label = torch.arange(n) if net.stack.label is not None else None
-    told = torch.randn(n, 4, frames, generator=generator) if net.stack.condition is not None else None
-    wanted = net.logits(net(ids, label, told))
-    walk = WaveNetDecoder(net, n, places, label, told)
-    for _ in range(2):  # the second time, it has to have forgotten the first
-        walk.row(0)
-        for t in range(places):
+    condition = torch.randn(n, 4, frames, generator=generator) if net.stack.condition is not None else None
+    wanted = net.logits(net(ids, label, condition))
+    decoder = WaveNetDecoder(net, n, steps, label, condition)
+    for _ in range(2):  # the second time, it must have been reset
+        decoder.row(0)
+        for t in range(steps):
             known = ids[:, :, t]
-            torch.testing.assert_close(walk.logits(0, t, known), wanted[:, :, t], atol=2e-5, rtol=1e-4)
-            walk.put(0, t, known)
+            torch.testing.assert_close(decoder.logits(0, t, known), wanted[:, :, t], atol=2e-5, rtol=1e-4)
+            decoder.put(0, t, known)
 
 
-def test_levels_begin_with_vectors_that_change_slowly_and_names_do_not() -> None:
+def test_embeddings_of_ordered_codes_begin_smooth_and_others_do_not() -> None:
     torch.manual_seed(0)
 
     def steps(ordered: bool) -> float:
-        """How far neighbours are apart, where any two are one apart."""
+        """Mean distance of neighbouring ids, relative to that of any two."""
         rows = WaveNetNetwork(1, 256, replace(SMALL, residual_channels=64), ordered=ordered).embed[0].weight.detach()
         return float((rows[1:] - rows[:-1]).norm(dim=1).mean() / torch.pdist(rows).mean())
 
@@ -222,39 +227,38 @@ def test_levels_begin_with_vectors_that_change_slowly_and_names_do_not() -> None
 
 
 @torch.no_grad()
-def test_it_reaches_as_far_as_it_says_and_never_ahead() -> None:
+def test_the_receptive_field_is_as_stated_and_causal() -> None:
     torch.manual_seed(0)
     net = WaveNetNetwork(
         1, 9, replace(SMALL, layers=6, dilation_cycle=3, kernel_size=3)
-    ).double()  # what is furthest counts least
+    ).double()  # the furthest input has the least influence
     reach = net.stack.config.receptive_field
     assert reach == 2 * 14 + 1
     ids = torch.randint(9, (1, 1, 80))
     before, changed = net(ids), ids.clone()
     changed[0, 0, 20] = (changed[0, 0, 20] + 1) % 9
-    places = (net(changed) != before).any(-1)[0, 0].nonzero().flatten()
-    assert (int(places[0]), int(places[-1])) == (21, 20 + reach)
+    steps = (net(changed) != before).any(-1)[0, 0].nonzero().flatten()
+    assert (int(steps[0]), int(steps[-1])) == (21, 20 + reach)
 
 
 @torch.no_grad()
-def test_the_work_of_a_step_does_not_grow_with_how_many_there_were() -> None:
-    """Nothing that is kept has the length of the sequence."""
+def test_the_state_does_not_grow_with_the_length_of_the_sequence() -> None:
     net = NETS["plain"]
     sizes = [
-        sum(layer.history.numel() + layer.partial.numel() for layer in WaveNetDecoder(net, 1, places, None, None).stack.layers)
-        for places in (1_000, 1_000_000)
+        sum(layer.history.numel() + layer.partial.numel() for layer in WaveNetDecoder(net, 1, steps, None, None).stack.layers)
+        for steps in (1_000, 1_000_000)
     ]
     assert sizes[0] == sizes[1]
 
 
 @torch.no_grad()
-def test_a_walk_that_starts_anew_draws_the_same() -> None:
+def test_a_decoder_that_is_reset_samples_the_same() -> None:
     net = NETS["plain"]
-    walk, chances = WaveNetDecoder(net, 2, 100, None, None), Seeded(0, "draw").uniform(2, 1, 1, 100)
-    told: list[tuple[int, int]] = []
-    first = sample_ids(walk, chances, SamplingSettings(), progress=lambda done, total: told.append((done, total)))
-    assert torch.equal(first, sample_ids(walk, chances, SamplingSettings()))
-    assert told[-1] == (100, 100)
+    decoder, uniforms = WaveNetDecoder(net, 2, 100, None, None), Seeded(0, "draw").uniform(2, 1, 1, 100)
+    reported: list[tuple[int, int]] = []
+    first = sample_ids(decoder, uniforms, SamplingSettings(), progress=lambda done, total: reported.append((done, total)))
+    assert torch.equal(first, sample_ids(decoder, uniforms, SamplingSettings()))
+    assert reported[-1] == (100, 100)
 
 
 def test_a_mixture_of_logistics_over_levels_sums_to_one_and_agrees_with_that_of_pixels() -> None:
@@ -266,12 +270,12 @@ def test_a_mixture_of_logistics_over_levels_sums_to_one_and_agrees_with_that_of_
     torch.testing.assert_close(logits[torch.arange(7), ids], logistic_levels_log_prob(ids, parameters, 256))
     pixels = from_bytes(ids.double())[:, None, None, None]
     each = logistic_mixture_log_prob(pixels, parameters[:, :, None, None]).flatten()
-    inside = logits[torch.arange(7), ids] > -9  # below, that of pixels takes the density for the mass
+    inside = logits[torch.arange(7), ids] > -9  # below, that of pixels uses the density instead of the mass
     torch.testing.assert_close(each[inside], logits[torch.arange(7), ids][inside], atol=1e-4, rtol=0)
     assert int(inside.sum()) >= 3
 
 
-def test_far_out_a_mixture_of_logistics_has_gradients() -> None:
+def test_a_mixture_of_logistics_has_gradients_in_its_tails() -> None:
     parameters = torch.tensor([[0.0, -0.9, -9.0]], requires_grad=True)
     for level in (0, 200, 255):
         (gradient,) = torch.autograd.grad(logistic_levels_log_prob(torch.tensor([level]), parameters, 256).sum(), parameters)
