@@ -74,10 +74,7 @@ def new_settings(
     """
     config = config_class(model)() if config is None else config
     first = _first_stage(model, codes_of, mirror)
-    read_options = read_options or ReadOptions()
-    if first is not None:
-        like = ReadOptions.like(first.signal, first.upscale or read_options.upscale)
-        read_options = replace(like, hop=first.hop, name_pattern=read_options.name_pattern or first.name_pattern)
+    read_options = _options_of_first_stage(first, read_options or ReadOptions())
     settings = Settings(
         model=model,
         config=config,
@@ -106,6 +103,14 @@ def new_settings(
     settings = replace(settings, compute=machine)
     _try(settings, data)
     return settings
+
+
+def _options_of_first_stage(first: Settings | None, read_options: ReadOptions) -> ReadOptions:
+    """Read a source as the first stage was, if there is one."""
+    if first is None:
+        return read_options
+    like = ReadOptions.like(first.signal, first.upscale or read_options.upscale)
+    return replace(like, hop=first.hop, name_pattern=read_options.name_pattern or first.name_pattern)
 
 
 def _read_as(settings: Settings, wanted: ReadOptions, signal: Signal) -> Settings:
