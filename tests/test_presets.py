@@ -117,7 +117,7 @@ def test_half_grown_it_is_used_at_the_size_that_it_has(tmp_path: Path, capsys: p
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["--preset", "32", "--batch", "64"], "a preset has a batch for each level"),
         (["--preset", "32", "--size", "64"], "shorter side"),
@@ -127,9 +127,11 @@ def test_half_grown_it_is_used_at_the_size_that_it_has(tmp_path: Path, capsys: p
         (["--preset", "32", "--growing.batches", *"444444", "--growing.lr-scales", *"111111"], "4 levels to grow through"),
     ],
 )
-def test_what_does_not_fit_is_told(words: list[str], told: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_presets_that_do_not_fit_are_refused(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["train", "stylealae", "shapes:train", "--out", str(tmp_path / "run"), *words, *TINY]) == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not (tmp_path / "run" / "config.json").exists()
 
 

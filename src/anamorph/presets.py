@@ -14,8 +14,16 @@ __all__ = ["PRESETS", "Preset", "preset", "presets_of"]
 
 @dataclass(frozen=True)
 class Preset:
-    """How to train a model at a size. size: its shorter side. fields: of the model's settings, where they differ from the
-    defaults. images: the total. about: where it comes from, and whether it has been trained to its end here."""
+    """How to train a model at a size.
+
+    Args:
+        model: name of the model.
+        size: shorter side of the images, in pixels.
+        fields: settings of the model that differ from their defaults.
+        growing: how it grows, level by level.
+        images: total of images to train on.
+        about: where the preset comes from, and whether it has been trained to its end.
+    """
 
     model: str
     size: int
@@ -36,21 +44,21 @@ CELEBA = {"w_dim": 256, "channel_base": 8192, "channel_max": 256}
 NARROW = {"z_dim": 128, "mapping_width": 128}
 
 
-def _abrupt(batches: tuple[int, ...], first: int, stable: int) -> Growing:
-    """For processors: levels are short, and not faded in, since each fade would be compiled anew."""
-    return Growing(batches, (1.0,) * len(batches), initial_images=first, fade_images=0, stable_images=stable)
+def _abrupt(batches: tuple[int, ...], initial: int, stable: int) -> Growing:
+    """Growth for CPUs: levels are short and not faded in, since each fade would need a compilation of its own."""
+    return Growing(batches, (1.0,) * len(batches), initial_images=initial, fade_images=0, stable_images=stable)
 
 
-def _released(batches: tuple[int, ...], level: int, rates: tuple[float, ...] = ()) -> Growing:
-    """As the released ALAE grows: `level` images at each level, faded in along a sine during the first half."""
+def _released(batches: tuple[int, ...], images: int, rates: tuple[float, ...] = ()) -> Growing:
+    """Growth of the released ALAE: `images` at each level, faded in along a sine during the first half."""
     rates = (1.0,) * (len(batches) - len(rates)) + rates
     return Growing(
-        batches, rates, initial_images=level, fade_images=level // 2, stable_images=level - level // 2, fade_curve="sine"
+        batches, rates, initial_images=images, fade_images=images // 2, stable_images=images - images // 2, fade_curve="sine"
     )
 
 
 def _official(batches: tuple[int, ...], rates: tuple[float, ...]) -> Growing:
-    """As the official StyleGAN grows, on one GPU: from 8x8, 600,000 images of fading in at each level and as many after it."""
+    """Growth of the official StyleGAN on one GPU: from 8x8, 600,000 images of fade at each level and as many after it."""
     return Growing(
         batches,
         (1.0,) * (len(batches) - len(rates)) + rates,
@@ -67,9 +75,9 @@ PRESETS = (
         SMALL,
         _abrupt((128, 128, 64, 32), 40_000, 60_000),
         600_000,
-        "for processors; trained on cats, 2.5 hours of one core",
+        "for CPUs; trained on cats, 2.5 hours of one core",
     ),
-    Preset("stylealae", 64, MEDIUM, _abrupt((128, 128, 64, 32, 32), 60_000, 90_000), 1_000_000, "for processors; not trained"),
+    Preset("stylealae", 64, MEDIUM, _abrupt((128, 128, 64, 32, 32), 60_000, 90_000), 1_000_000, "for CPUs; not trained"),
     Preset(
         "stylealae",
         128,
@@ -100,7 +108,7 @@ PRESETS = (
         SMALL | NARROW,
         _abrupt((128, 128, 64, 32), 40_000, 60_000),
         900_000,
-        "for processors; trained on cats, to two thirds",
+        "for CPUs; trained on cats, to two thirds",
     ),
     Preset(
         "stylegan",
@@ -108,7 +116,7 @@ PRESETS = (
         MEDIUM | NARROW,
         _abrupt((128, 128, 64, 32, 32), 60_000, 90_000),
         1_500_000,
-        "for processors; not trained",
+        "for CPUs; not trained",
     ),
     Preset(
         "stylegan",
@@ -138,17 +146,21 @@ PRESETS = (
 
 
 def presets_of(model: str) -> list[Preset]:
-    """A model's presets, the smallest first."""
+    """Return the presets of a model, the smallest first."""
     return [p for p in PRESETS if p.model == model]
 
 
 def preset(model: str, size: int) -> Preset:
-    """Raises: UserError telling the sizes that there are, if there is no such preset."""
-    found = presets_of(model_entry(model).name)
-    if not found:
+    """Return the preset of a model at a size.
+
+    Raises:
+        UserError: if there is none; the message names those that there are.
+    """
+    presets = presets_of(model_entry(model).name)
+    if not presets:
         models = ", ".join(dict.fromkeys(p.model for p in PRESETS))
-        raise UserError(f"{model} has no presets, and needs none: leave out --preset (there are some for {models})")
-    for p in found:
-        if p.size == size:
-            return p
-    raise UserError(f"{model} has no preset {size}: there are {', '.join(str(p.size) for p in found)}")
+        raise UserError(f"{model} has no presets and needs none: train it without a preset (models with presets: {models})")
+    for one in presets:
+        if one.size == size:
+            return one
+    raise UserError(f"{model} has no preset {size}: there are {', '.join(str(one.size) for one in presets)}")

@@ -239,7 +239,7 @@ def test_codes_go_to_a_file_and_back(runs: Path, tmp_path: Path, capsys: pytest.
     fails(["encode", alae], "name the images", capsys)
 
 
-def test_codes_of_another_checkpoint_are_told(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_codes_of_another_checkpoint_are_reported(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "other"
     small = ["--threads", "1", "--compile", "off", "--images", "64", "--seed", "3", "--model.width", "16"]
     assert main(["train", "alae", "digits", *small, "--out", str(out)]) == 0
@@ -274,7 +274,7 @@ def test_the_ends_of_an_interpolation_through_z_are_the_seeds(runs: Path, tmp_pa
     assert np.abs(z[:, -76:] - w[:, -76:]).max() <= 1
 
 
-def test_info_models_sources_and_experiments_tell(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_info_models_sources_and_experiments_describe(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", str(runs / "alae")]) == 0
     text = capsys.readouterr().out
     for part in ("256 of 256 images", "w [50] real", "encode, sample, map", "Pidhorskyi", "digits"):
@@ -344,7 +344,7 @@ def test_numbers_out_of_range_are_refused(
     assert not (tmp_path / "r").exists()
 
 
-def test_resuming_on_another_machine_is_told(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_resuming_on_another_machine_is_reported(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
     shutil.copytree(runs / "alae", run)
     assert main(["resume", str(run), "--images", "512", "--threads", "2"]) == 0
@@ -395,7 +395,7 @@ def test_classes_that_the_images_do_not_have_are_refused(tmp_path: Path, capsys:
     assert main([*train, *small, "--model.num-classes", "10"]) == 0
 
 
-def test_drawn_and_real_images_mix_where_the_model_reads_noise_beside_w(
+def test_sampled_and_real_images_mix_where_the_model_reads_noise_beside_w(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run, codes = str(tmp_path / "run"), tmp_path / "codes.safetensors"

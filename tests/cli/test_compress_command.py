@@ -70,10 +70,10 @@ def test_there_and_back_is_the_reconstruction(root: Path, tmp_path: Path, capsys
     originals = pictures(tmp_path, 3)
     x = to_signal(np.stack([values(path).numpy() for path in originals])[:, None])
     assert main(["compress", str(root / "prior"), *words(originals), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)["files"]
+    output = json.loads(capsys.readouterr().out)["files"]
     files = [path.with_suffix(".anam") for path in originals]
-    assert [fact["path"] for fact in told] == words(files)
-    for fact, path in zip(told, files, strict=True):
+    assert [fact["path"] for fact in output] == words(files)
+    for fact, path in zip(output, files, strict=True):
         assert fact["bytes"] == path.stat().st_size
         assert 0 < fact["code_bytes"] < fact["bytes"]
         assert fact["bits_per_pixel"] == pytest.approx(8 * fact["bytes"] / 64)
@@ -88,8 +88,8 @@ def test_pixels_come_back_without_loss(root: Path, tmp_path: Path, capsys: pytes
     originals, back = pictures(tmp_path, 2), tmp_path / "back"
     whole = tmp_path / "all.anam"
     assert main(["compress", str(root / "pixels"), *words(originals), "--out", str(whole), "--json"]) == 0
-    (told,) = json.loads(capsys.readouterr().out)["files"]
-    assert (told["images"], told["bits_per_pixel"]) == (2, pytest.approx(8 * whole.stat().st_size / 128))
+    (output,) = json.loads(capsys.readouterr().out)["files"]
+    assert (output["images"], output["bits_per_pixel"]) == (2, pytest.approx(8 * whole.stat().st_size / 128))
     assert main(["decompress", str(root / "pixels"), str(whole), "--out", str(back)]) == 0
     for i, path in enumerate(originals):
         assert torch.equal(values(back / f"all-{i}.png"), values(path))
@@ -109,7 +109,7 @@ def test_a_source_becomes_one_file_with_its_labels(root: Path, tmp_path: Path, c
     fails(["compress", str(root / "classes"), "data:2", "--label", "class=12"], "class has no class '12'", capsys)
 
 
-def test_what_does_not_fit_is_refused_or_told(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_images_that_do_not_fit_are_refused_or_reported(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (large,) = pictures(tmp_path, 1, 20)
     run, at = str(root / "prior"), str(large)
     fails(
@@ -118,9 +118,9 @@ def test_what_does_not_fit_is_refused_or_told(root: Path, tmp_path: Path, capsys
     assert main(["compress", run, at, "--fit"]) == 0
     assert "was resized" in capsys.readouterr().err
     file = str(large.with_suffix(".anam"))
-    fails(["decompress", run, file], "is there already", capsys)
+    fails(["decompress", run, file], "exists already", capsys)
     assert main(["decompress", run, file, "--out", str(tmp_path / "back")]) == 0
-    assert "8x8 with 1 channel, of 20x20" in capsys.readouterr().out
+    assert "8x8 with 1 channel, from 20x20" in capsys.readouterr().out
     (tmp_path / "colour").mkdir()
     (colour,) = pictures(tmp_path / "colour", 1, 8, "RGB")
     fails(["compress", run, str(colour)], "it would be with colour, reduced to grey", capsys)
@@ -135,14 +135,14 @@ def test_nothing_is_overwritten_unasked(root: Path, tmp_path: Path, capsys: pyte
     command = ["compress", str(root / "prior"), str(path)]
     assert main(command) == 0
     before = path.with_suffix(".anam").read_bytes()
-    fails(command, "is there already", capsys)
+    fails(command, "exists already", capsys)
     assert main([*command, "--overwrite"]) == 0
     assert path.with_suffix(".anam").read_bytes() == before
     fails([*command, str(path), "--overwrite"], "two files would be written to", capsys)
-    fails(["decompress", str(root / "prior"), str(path.with_suffix(".anam"))], "is there already", capsys)
+    fails(["decompress", str(root / "prior"), str(path.with_suffix(".anam"))], "exists already", capsys)
 
 
-def test_bad_input_is_told(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_input_is_reported(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = str(root / "prior")
     (path,) = pictures(tmp_path, 1)
     fails(["compress", run], "name the images to compress", capsys)

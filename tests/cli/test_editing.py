@@ -32,7 +32,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_a_table_of_mixes_from_real_and_drawn_images(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_table_of_mixes_from_real_and_sampled_images(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run, out = str(root / "stylealae"), tmp_path / "m.png"
     table = ["mix", run, "--rows", "data:0", "seed:1", "--columns", "data:2", "seed:3", "seed:4", "--out", str(out)]
     assert main([*table, "--layers", "0-1", "--json"]) == 0
@@ -80,21 +80,23 @@ def test_an_image_varies_in_psi_and_in_noise(root: Path, tmp_path: Path, capsys:
     fails(["vary", str(root / "vae"), "seed:0", "--psi", "0:1"], "truncation needs a model that maps", capsys)
 
 
-def test_a_way_goes_through_some_layers_and_into_a_film(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run, film = str(root / "stylealae"), tmp_path / "f.webp"
-    way = ["interpolate", run, "data:0", "seed:1", "--steps", "30", "--out", str(tmp_path / "i.png")]
-    assert main([*way, "--layers", "fine", "--video", str(film)]) == 0
-    with Pillow.open(film) as opened:
+def test_interpolation_moves_some_layers_and_writes_a_video(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, video = str(root / "stylealae"), tmp_path / "f.webp"
+    strip = ["interpolate", run, "data:0", "seed:1", "--steps", "30", "--out", str(tmp_path / "i.png")]
+    assert main([*strip, "--layers", "fine", "--video", str(video)]) == 0
+    with Pillow.open(video) as opened:
         assert opened.n_frames == 58  # type: ignore[attr-defined]
     assert "12 of 30 images" in capsys.readouterr().out
-    fails([*way, "--video", "way.gif"], "a film is written as", capsys)
-    fails([*way[:-4], "--steps", "1"], "--steps must be at least 2", capsys)
+    fails([*strip, "--video", "way.gif"], "a film is written as", capsys)
+    fails([*strip[:-4], "--steps", "1"], "--steps must be at least 2", capsys)
     for name in ("stylegan", "vae"):
         drawn = ["interpolate", str(root / name), "seed:0", "seed:1", "--space", "z", "--steps", "5"]
         assert main([*drawn, "--out", str(tmp_path / "i.png")]) == 0
     fails(["interpolate", str(root / "autoencoder"), "data:0", "data:1", "--space", "z"], "needs a model that samples", capsys)
-    fails([*way, "--layers", "7"], "there are layers 0-5", capsys)
-    fails(["interpolate", run, *(f"seed:{i}" for i in range(4)), "--video", str(film)], "between two images", capsys)
+    fails([*strip, "--layers", "7"], "there are layers 0-5", capsys)
+    fails(["interpolate", run, *(f"seed:{i}" for i in range(4)), "--video", str(video)], "between two images", capsys)
     fails(["interpolate", str(root / "vae"), "seed:0", "seed:1", "--layers", "0"], "have no layers", capsys)
 
 
@@ -109,23 +111,23 @@ def test_a_way_goes_through_some_layers_and_into_a_film(root: Path, tmp_path: Pa
         ("autoencoder", ["shapes", "--method", "logistic", "--label", "shape", "--n", "200", "--without", "shape=triangle"]),
     ],
 )
-def test_directions_are_found_and_gone_along(
+def test_directions_are_found_and_traversed(
     root: Path, tmp_path: Path, name: str, words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     found, out, image = tmp_path / "d", tmp_path / "t.png", "data:0" if name != "stylegan" else "seed:0"
     assert main(["directions", str(root / name), *words, "--out", str(found)]) == 0
-    ways = Directions.read(found)
-    assert all(way in capsys.readouterr().out for way in ways.names[:1])
-    torch.testing.assert_close(ways.vectors.norm(dim=1), torch.ones(len(ways)))
-    assert bool((ways.scales > 0).all())
-    assert "shape=triangle" not in ways.names or "--without" not in words
+    directions = Directions.read(found)
+    assert all(name in capsys.readouterr().out for name in directions.names[:1])
+    torch.testing.assert_close(directions.vectors.norm(dim=1), torch.ones(len(directions)))
+    assert bool((directions.scales > 0).all())
+    assert "shape=triangle" not in directions.names or "--without" not in words
     go = ["traverse", str(root / name), image, "--directions", str(found), "--out", str(out)]
     assert main([*go, "--steps", "3", "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert ("moved" in told) == (name != "stylegan")  # which has no encoder to look with
-    assert {len(row) for row in told.get("moved", [ways.names])} == {len(ways)}
-    assert size(out)[1] > len(ways) * 64
-    assert main([*go, "--names", ways.names[0], "--reach", "1"]) == 0
+    output = json.loads(capsys.readouterr().out)
+    assert ("moved" in output) == (name != "stylegan")  # which has no encoder to look with
+    assert {len(row) for row in output.get("moved", [directions.names])} == {len(directions)}
+    assert size(out)[1] > len(directions) * 64
+    assert main([*go, "--names", directions.names[0], "--reach", "1"]) == 0
     fails([*go, "--reach", "0"], "--reach must be above 0", capsys)
     fails([*go, "--names", "sideways"], "no direction 'sideways'", capsys)
     other = "vae" if name != "vae" else "autoencoder"
@@ -144,11 +146,11 @@ def test_what_else_changes_is_read_by_a_classifier(root: Path, tmp_path: Path, c
     go = ["traverse", run, "data:0", "--directions", str(found), "--out", str(tmp_path / "t.png"), "--json"]
     capsys.readouterr()
     assert main([*go, "--factors", "shapes", "--learn", "640"]) == 0
-    told = capsys.readouterr()
-    changed = json.loads(told.out)["changed"]
+    output = capsys.readouterr()
+    changed = json.loads(output.out)["changed"]
     assert set(changed) == set(Directions.read(found).names)
     assert all(0 <= share <= 1 for row in changed.values() for share in row.values())
-    assert "training a classifier of shape" in told.err
+    assert "training a classifier of shape" in output.err
     assert size(tmp_path / "t-factors.png")[0] > 300
     assert main([*go, "--factors", "shapes", "--learn", "640"]) == 0
     again = capsys.readouterr()
@@ -189,9 +191,9 @@ def test_images_are_projected(
 ) -> None:
     out = tmp_path / "p.png"
     assert main(["project", str(root / name), *words, "--steps", "5", "--out", str(out), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert all(row["after"] <= row["before"] for row in told["images"])
-    assert ("outside" in told["images"][0]) == (name != "autoencoder")
+    output = json.loads(capsys.readouterr().out)
+    assert all(row["after"] <= row["before"] for row in output["images"])
+    assert ("outside" in output["images"][0]) == (name != "autoencoder")
     codes, _, _ = read_codes(tmp_path / "p-codes.safetensors")
     assert main(["decode", str(root / name), str(tmp_path / "p-codes.safetensors"), "--out", str(out)]) == 0
     assert len(next(iter(codes.values()))) == sum(not word.startswith("-") and ":" in word for word in words)

@@ -29,9 +29,9 @@ SMALL = ["--features", "pixels-pca", "--n", "100", "--threads", "1"]
 def test_evaluate_prints_a_table_and_writes_a_report(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["evaluate", str(runs / "alae"), *SMALL, "--metrics", "samples", "reconstructions"]
     assert main(words) == 0
-    told = capsys.readouterr()
-    assert "FID [pixels-pca64]" in told.out
-    assert "alae at 128 of 128 images (newest checkpoint)" in told.err
+    output = capsys.readouterr()
+    assert "FID [pixels-pca64]" in output.out
+    assert "alae at 128 of 128 images (newest checkpoint)" in output.err
     report = runs / "alae" / "evaluation" / "report.html"
     assert "Samples" in report.read_text()
     assert main([*words, "--json"]) == 0
@@ -68,11 +68,11 @@ def test_features_are_trained_listed_and_added(tmp_path: Path, capsys: pytest.Ca
     fails(["features", "add", "other", path], "choose another name", capsys)
     fails(["features", "add", "inception-v3-fid", path], "not a file that was published", capsys)
     fails(["features", "add", "lpips-vgg16"], "cannot fetch https://download.pytorch.org", capsys)
-    fails(["features", "add", "other"], "needs the file to add", capsys)
-    fails(["features", "train"], "needs a name", capsys)
+    fails(["features", "add", "other"], "is no standard network: give its file", capsys)
+    fails(["features", "train"], "needs a SOURCE to train on", capsys)
 
 
-def test_mistakes_are_told(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_are_reported(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = str(runs / "alae")
     fails(["evaluate", str(tmp_path)], "is no run", capsys)
     fails(["evaluate", run, "--metrics", "fidd"], "did you mean 'fid'", capsys)

@@ -46,14 +46,14 @@ def test_a_codebook_is_drawn_while_it_is_trained(root: Path) -> None:
     assert not (root / "prior" / "pictures" / "codebooks.png").exists()
 
 
-def test_samples_follow_class_and_taste(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_samples_follow_class_and_sampling_settings(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = ["--n", "4", "--out", str(tmp_path / "s.png")]
     for run in ("prior", "pixels"):
         assert main(["sample", str(root / run), *out, "--temperature", "0.8", "--top-k", "3", "--top-p", "0.9"]) == 0
         assert size(tmp_path / "s.png")[0] > 8
     assert main(["sample", str(root / "prior"), *out, "--label", "class=7"]) == 0
     fails(["sample", str(root / "prior"), *out, "--label", "class=12"], "class has no class '12'", capsys)
-    fails(["sample", str(root / "prior"), *out, "--label", "kind=1"], "the model draws no 'kind'", capsys)
+    fails(["sample", str(root / "prior"), *out, "--label", "kind=1"], "the model does not sample by 'kind'", capsys)
     fails(["sample", str(root / "prior"), *out, "--temperature", "0"], "--temperature must be above 0", capsys)
     fails(["sample", str(root / "first"), *out], "needs a model that samples", capsys)
     assert main(["info", str(root / "prior"), "--json"]) == 0
@@ -62,21 +62,21 @@ def test_samples_follow_class_and_taste(root: Path, tmp_path: Path, capsys: pyte
     assert "prior" in facts["can"]
 
 
-def test_a_classifier_keeps_the_best_of_several_draws(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_classifier_keeps_the_best_of_several_samples(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["sample", str(root / "prior"), "--n", "6", "--out", str(tmp_path / "s.png"), "--learn", "3200"]
     assert main([*words, "--keep-best", "2/8"]) == 0
-    told = capsys.readouterr().err
-    assert "right on held-out images: class" in told
-    drawn, kept = (int(part) for part in re.findall(r"(\d+)%", told.splitlines()[-1]))
+    output = capsys.readouterr().err
+    assert "right on held-out images: class" in output
+    drawn, kept = (int(part) for part in re.findall(r"(\d+)%", output.splitlines()[-1]))
     assert kept >= drawn
     assert main([*words, "--keep-best", "1/3", "--label", "class=7"]) == 0
     assert "training a classifier" not in capsys.readouterr().err  # it was kept
     fails([*words, "--keep-best", "5/4"], "1 <= M <= N; got 5/4", capsys)
-    fails([*words, "--keep-best", "half"], "written M/N", capsys)
-    fails(["sample", str(root / "pixels"), "--keep-best", "1/4"], "draw by class", capsys)
+    fails([*words, "--keep-best", "half"], "--keep-best is M/N", capsys)
+    fails(["sample", str(root / "pixels"), "--keep-best", "1/4"], "sample by class", capsys)
 
 
-def test_a_part_of_an_image_is_drawn_anew(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_part_of_an_image_is_sampled_anew(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mask = tmp_path / "mask.png"
     picture = Pillow.new("L", (8, 8))
     picture.paste(255, (0, 4, 8, 8))
@@ -91,7 +91,7 @@ def test_a_part_of_an_image_is_drawn_anew(root: Path, tmp_path: Path, capsys: py
     fails(["inpaint", str(root / "first"), *words[2:]], "needs a model that has a prior over its codes", capsys)
 
 
-def test_a_model_of_real_codes_draws_by_a_mixture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_model_of_real_codes_samples_by_a_mixture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first, prior = tmp_path / "first", ["--codes-of", str(tmp_path / "first")]
     assert (
         main(["train", "autoencoder", "digits", *PLAIN, "--model.width", "8", "--model.z-dim", "3", "--out", str(first)]) == 0
@@ -123,7 +123,7 @@ def test_a_prior_is_trained_from_python(root: Path, tmp_path: Path) -> None:
         next(anamorph.training_steps("pixelcnn", "digits", 64, tmp_path / "p", batch=16))
 
 
-def test_what_does_not_go_together_is_told(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_that_do_not_go_together_are_refused(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, of = ["--out", str(tmp_path / "run")], ["--codes-of", str(root / "first")]
     fails(["train", "vae", "digits", *PLAIN, *of, *out], "the codes of a run are learned by a prior", capsys)
     fails(["train", "pixelcnn", "digits", *PLAIN, *of, *out, "--mirror"], "leave out mirror", capsys)
@@ -181,7 +181,7 @@ def test_codes_are_found_once_and_taken_up_where_it_stopped(root: Path, tmp_path
     assert [shard.stat().st_mtime_ns for shard in shards[1:]] == written[1:]
 
 
-def test_a_codebook_that_is_hardly_used_is_told() -> None:
+def test_a_codebook_that_is_hardly_used_is_reported() -> None:
     space = Space("codes", (1, 2, 2), 8)
     assert "3 of 8 codes are used, perplexity 3.0" in str(CodeCounts(space, (5, 5, 5, 0, 0, 0, 0, 0)))
     assert "are never used (3 of 8)" in CodeCounts(space, (5, 5, 5, 0, 0, 0, 0, 0)).warning()

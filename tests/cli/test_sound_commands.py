@@ -29,7 +29,7 @@ NAMES = ["--name-pattern", "{digit}_{speaker}_*"]
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Runs on recordings: `speaking`, which is told who speaks, and two of the models that take any signal."""
+    """Runs on recordings: `speaking`, which is output who speaks, and two of the models that take any signal."""
     root = tmp_path_factory.mktemp("runs")
     data = str(recordings(root / "data"))
     with speaking():
@@ -96,7 +96,7 @@ def test_samples_are_sounds_the_same_for_the_same_seed(runs: Path, tmp_path: Pat
     fails([*words, "--label", "speaker=zoe"], "speaker has no class 'zoe': known: ada, ben, cleo", capsys)
 
 
-def test_reconstructions_of_held_out_sounds_of_files_and_of_drawn_ones(
+def test_reconstructions_of_held_out_sounds_of_files_and_of_samples(
     runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = ["--out", str(tmp_path / "r.png")]
@@ -107,9 +107,9 @@ def test_reconstructions_of_held_out_sounds_of_files_and_of_drawn_ones(
     words = ["reconstruct", str(runs / "speaking"), str(tmp_path / "mine.flac"), "data:1", "seed:3"]
     fails([*words, *out], "this model decodes 'speaker', which", capsys)
     assert main([*words, "--label", "speaker=cleo", *out]) == 0
-    told = capsys.readouterr()
-    assert "mine.flac was padded with silence, resampled from 8,000 to 4,000 Hz" in told.err
-    assert "data:1: squared error" in told.out
+    output = capsys.readouterr()
+    assert "mine.flac was padded with silence, resampled from 8,000 to 4,000 Hz" in output.err
+    assert "data:1: squared error" in output.out
     assert main(["reconstruct", str(runs / "speaking"), f"{runs / 'data'}:all", *out]) == 0  # names are read as the run's are
     fails(["reconstruct", str(runs / "autoencoder"), "digits", *out], "and these are images", capsys)
 
@@ -135,20 +135,20 @@ def test_the_same_codes_are_decoded_with_another_speaker(
     assert not torch.equal(heard_as["ben"], heard_as["own"])
     fails(["decode", run, codes, "--label", "speaker=zoe"], "speaker has no class 'zoe': known: ada, ben, cleo", capsys)
     fails(["decode", run, codes, "--label", "speaker=3"], "speaker has no class '3'", capsys)
-    fails(["decode", run, codes, "--label", "z=1"], "the model decodes no 'z': known: speaker", capsys)
+    fails(["decode", run, codes, "--label", "z=1"], "the model does not decode a label 'z': known: speaker", capsys)
     without = tmp_path / "z.safetensors"
     write_codes(without, {"z": stored["z"]}, model.spaces[:1])
     fails(["decode", run, str(without)], "codes lack the space speaker", capsys)
     assert main(["decode", run, str(without), "--label", "speaker=ada"]) == 0
 
 
-def test_interpolation_goes_through_sounds_and_films_are_refused(
+def test_interpolation_goes_through_sounds_and_videos_are_refused(
     runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["interpolate", str(runs / "autoencoder"), "data:0", "data:1", "--steps", "4", "--out", str(tmp_path / "i.png")]
     assert main(words) == 0
     assert heard(tmp_path / "i-sounds").shape == (4, 1, 800)
-    fails([*words, "--video", str(tmp_path / "x.webp")], "a film is for images, got sounds", capsys)
+    fails([*words, "--video", str(tmp_path / "x.webp")], "a video is for images, got sounds", capsys)
 
 
 def test_models_of_images_are_not_trained_on_sounds(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -160,11 +160,11 @@ def test_models_of_images_are_not_trained_on_sounds(runs: Path, tmp_path: Path, 
     assert not (tmp_path / "x").exists() or not RunFolder(tmp_path / "x").exists
 
 
-def test_sources_tell_what_is_there_and_what_was_done(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_sources_are_described_with_what_was_done(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["sources", str(runs / "data"), *NAMES, "--window", "0.5s"]) == 0
-    told = capsys.readouterr().out
-    assert "2,000 samples at 4,000 Hz (0.5 s) with 1 channel; " in told
-    assert "labels: digit (4: 0, 1, 2, 3); speaker (3: ada, ben, cleo)" in told
-    assert "24 sounds were shorter than a window, and padded with silence" in told
+    output = capsys.readouterr().out
+    assert "2,000 samples at 4,000 Hz (0.5 s) with 1 channel; " in output
+    assert "labels: digit (4: 0, 1, 2, 3); speaker (3: ada, ben, cleo)" in output
+    assert "24 sounds were shorter than a window, and padded with silence" in output
     assert main(["sources"]) == 0
     assert "spoken digits of six speakers" in capsys.readouterr().out

@@ -13,10 +13,10 @@ from anamorph.studio.service import find_runs
 from commands import fails
 
 
-def test_mistakes_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fails(["studio", str(tmp_path)], "no run in", capsys)
     fails(["studio", str(tmp_path / "nothing")], "no such folder", capsys)
-    fails(["studio", str(tmp_path), "--port", "70000"], "--port is 0 to 65535", capsys)
+    fails(["studio", str(tmp_path), "--port", "70000"], "--port must be 0 to 65535", capsys)
     write_json(tmp_path / "a" / "config.json", {"format": 1})
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

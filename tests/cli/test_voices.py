@@ -31,7 +31,7 @@ def sizes(where: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Hardly trained runs: codes of recordings, and a law of them by digit."""
+    """Hardly trained runs: codes of recordings, and a prior over them by digit."""
     root = tmp_path_factory.mktemp("runs")
     data = str(recordings(root / "data"))
     sizes_of = {"width": 6, "num-embeddings": 8, "embedding-dim": 4, "condition-channels": 4, "num-speakers": 3}
@@ -83,7 +83,7 @@ def test_sounds_become_small_files_and_come_back(root: Path, tmp_path: Path, cap
     for path, x in ((long, time), (short, time[:100])):
         write_wav(path, (0.4 * torch.sin(2 * torch.pi * 440 * x))[None], RATE)
     words = ["compress", run, str(long), "--label", "speaker=ben"]
-    fails(["compress", run, str(long)], "told the speaker of what it codes", capsys)
+    fails(["compress", run, str(long)], "output the speaker of what it codes", capsys)
     assert main([*words, "--json"]) == 0
     (facts,) = json.loads(capsys.readouterr().out)["files"]
     assert facts["bits_per_sample"] > 0
@@ -99,7 +99,7 @@ def test_sounds_become_small_files_and_come_back(root: Path, tmp_path: Path, cap
 
 
 def test_a_folder_is_read_as_the_run_reads_names(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Who speaks is told to the decoder by names of files, as while it was trained."""
+    """Who speaks is output to the decoder by names of files, as while it was trained."""
     data = str(recordings(tmp_path / "data"))
     assert main(["reconstruct", str(root / "first"), f"{data}:all", "--n", "3", "--out", str(tmp_path / "again.png")]) == 0
     assert "3 sounds" in capsys.readouterr().out

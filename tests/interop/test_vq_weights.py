@@ -95,8 +95,8 @@ def test_priors_of_its_codes_draw_and_are_trained_further(
     fails(["import", "pixelsnail", str(paths[0]), "--codes-of", str(first), "--out", run + "2"], "name a file for each", capsys)
     swapped = ["import", "pixelsnail", str(paths[1]), str(paths[0]), "--codes-of", str(first), "--out", run + "2"]
     fails(swapped, "give the files in the order top, bottom", capsys)
-    fails(["import", "pixelsnail", *map(str, paths), "--out", run + "2"], "--codes-of goes with pixelsnail", capsys)
-    fails(["import", "vqvae2", *map(str, paths), "--out", run + "2"], "one file holds vqvae2", capsys)
+    fails(["import", "pixelsnail", *map(str, paths), "--out", run + "2"], "give it with pixelsnail", capsys)
+    fails(["import", "vqvae2", *map(str, paths), "--out", run + "2"], "vqvae2 is imported from one file", capsys)
     fails(["import", "alae", str(paths[0]), "--size", "8", "--out", run + "2"], "--size is for vqvae2", capsys)
     fails(["import", "vqvae2", str(paths[0]), "--out", run + "2"], "holds no state dict", capsys)
 
