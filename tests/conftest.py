@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import socket
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,19 @@ import pytest
 import torch
 
 from anamorph.figures.curves import save_curves
-from anamorph.training import autotune, pictures
+from anamorph.training import autotune, pictures, session
 
 pytest_plugins = ["studio_fixtures"]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print why tests were skipped, and how many for each reason."""
+    reports = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in reports)
+    if reasons:
+        terminalreporter.section(f"{sum(reasons.values())} skipped, because")
+        for reason, count in reasons.most_common():
+            terminalreporter.line(f"{count:>5}  {reason}")
 
 
 @pytest.fixture(autouse=True)
@@ -27,7 +38,8 @@ def _alike() -> None:
 def _quick_training(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Speed up what trainings spend on anything but training.
 
-    Curves are drawn once per process, and their file is copied from then on. Compute settings are timed with one trial each.
+    Pictures are made at the beginning and the end. Curves are drawn once per process, and their file is copied from then on.
+    Compute settings are timed with one trial each.
     """
     first = tmp_path_factory.mktemp("curves") / "curves.png"
 
@@ -40,6 +52,7 @@ def _quick_training(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(pictures, "save_curves", draw_once)
+        patch.setattr(session, "picture_milestones", lambda total: (0, total))
         patch.setattr(autotune, "TRIAL_SECONDS", 0.0)
         yield
 

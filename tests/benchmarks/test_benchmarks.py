@@ -164,6 +164,7 @@ def test_train_style_curves(run_main: Callable[..., str]) -> None:
 
 
 def test_data(run_main: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
     monkeypatch.setattr(data, "SIDES", {8: 101})
     monkeypatch.setattr(data, "BATCH", 8)
     monkeypatch.setattr(data, "PHOTOS", 2)

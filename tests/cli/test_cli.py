@@ -292,7 +292,7 @@ def test_info_models_sources_and_experiments_describe(runs: Path, capsys: pytest
 
 
 def test_logs_go_to_tensorboard_when_asked(tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard", reason="needs anamorph[tensorboard]")
+    pytest.importorskip("tensorboard", reason="pip install tensorboard to test its logs")
     out = tmp_path / "run"
     assert main(["train", "alae", "digits", "--images", "256", *TINY, "--tensorboard", "--out", str(out)]) == 0
     (events,) = (out / "tensorboard").iterdir()

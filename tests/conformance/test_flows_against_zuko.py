@@ -27,7 +27,7 @@ def test_the_density_of_a_real_nvp_is_that_of_zuko() -> None:
             values = torch.zeros(*constant.shape[:-1], len(mask))
             values[..., mask] = constant
             log_scale, shift = layer._scale_and_shift(values)
-            return AffineTransform(shift[..., ~mask], log_scale[..., ~mask].exp())
+            return AffineTransform(shift[..., ~mask], log_scale[..., ~mask].exp(), event_dim=1)
 
         transforms.append(zuko.transforms.CouplingTransform(coupling, mask))
     values = model.signal.num_values

@@ -34,7 +34,7 @@ def test_equal_to_the_general_matrix_square_root() -> None:
 
 
 def test_equal_to_torchmetrics() -> None:
-    fid = pytest.importorskip("torchmetrics.image.fid")
+    fid = pytest.importorskip("torchmetrics.image.fid", reason="pip install torchmetrics to compare with it")
     a, b = torch.rand(60, 3, 4, 4), torch.rand(50, 3, 4, 4) ** 2
 
     class Flat(torch.nn.Module):

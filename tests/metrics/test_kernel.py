@@ -32,7 +32,7 @@ def test_golden() -> None:
 
 @pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance`")
 def test_equal_to_torchmetrics() -> None:
-    kid = pytest.importorskip("torchmetrics.image.kid")
+    kid = pytest.importorskip("torchmetrics.image.kid", reason="pip install torchmetrics to compare with it")
 
     class Flat(torch.nn.Module):
         num_features = 12

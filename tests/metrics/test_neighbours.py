@@ -46,7 +46,7 @@ def test_golden() -> None:
 
 
 def test_equal_to_the_authors_code(capsys: pytest.CaptureFixture[str]) -> None:
-    prdc = pytest.importorskip("prdc")
+    prdc = pytest.importorskip("prdc", reason="pip install prdc to compare with it")
     real, generated = normal(150, 9), normal(130, 9, seed=1) * 0.8 + 0.3
     wanted = prdc.compute_prdc(real.double().numpy(), generated.double().numpy(), nearest_k=5)
     assert scores(real, generated, 5) == pytest.approx([wanted[k] for k in ("precision", "recall", "density", "coverage")])

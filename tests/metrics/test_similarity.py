@@ -41,7 +41,7 @@ def test_ssim_by_hand() -> None:
 
 
 def test_ssim_and_ms_ssim_are_torchmetrics() -> None:
-    functional = pytest.importorskip("torchmetrics.functional.image")
+    functional = pytest.importorskip("torchmetrics.functional.image", reason="pip install torchmetrics to compare with it")
     a = pictures(1, 177, 180).double()
     b = (a + 0.3 * torch.randn(a.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)).clamp(-1, 1)
     compare = functional.structural_similarity_index_measure

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 
@@ -75,6 +76,14 @@ def stop_after(run: RunFolder, steps: int) -> None:
         for _ in training.run_to_end(lambda: next(calls) > steps):
             pass
     assert run.images_seen() == training.run.images > 0
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _all_pictures() -> Iterator[None]:
+    """Make the pictures at all milestones, as outside of tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session, "picture_milestones", picture_milestones)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -337,7 +346,8 @@ CONFIGS = {case.model: case.config for case in CASES.values() if case.entry is N
 """Small settings of every model of the catalog."""
 
 
-def test_every_model_can_be_started_by_name(tmp_path: Path) -> None:
+def test_every_model_can_be_started_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "picture_milestones", lambda total: (0, total))
     for name, config in CONFIGS.items():
         out, wanted = tmp_path / name, None
         source = "digits" if name.startswith(("style", "vq")) else str(data(tmp_path))
