@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from anamorph.core.signal_batch import SignalBatch
     from anamorph.data.open import open_source
     from anamorph.data.read_options import ReadOptions
+    from anamorph.evaluation.measure_runs import compare_runs as compare
+    from anamorph.evaluation.measure_runs import evaluate_run as evaluate
     from anamorph.figures.grid import save_grid
     from anamorph.runs import load
 
@@ -33,8 +35,10 @@ __all__ = [
     "TrainedRun",
     "UserError",
     "__version__",
+    "compare",
     "compress",
     "decompress",
+    "evaluate",
     "list_models",
     "list_priors",
     "load",
@@ -46,21 +50,23 @@ __all__ = [
 ]
 
 _HOME = {
-    "ReadOptions": "anamorph.data.read_options",
-    "Seeded": "anamorph.core.random",
-    "SignalBatch": "anamorph.core.signal_batch",
-    "TrainedRun": "anamorph.api",
-    "UserError": "anamorph.core.errors",
-    "compress": "anamorph.coding.compress",
-    "decompress": "anamorph.coding.compress",
-    "list_models": "anamorph.api",
-    "list_priors": "anamorph.api",
-    "load": "anamorph.runs",
-    "open_source": "anamorph.data.open",
-    "read_images": "anamorph.api",
-    "save_grid": "anamorph.figures.grid",
-    "train": "anamorph.api",
-    "training_steps": "anamorph.api",
+    "ReadOptions": "anamorph.data.read_options:ReadOptions",
+    "Seeded": "anamorph.core.random:Seeded",
+    "SignalBatch": "anamorph.core.signal_batch:SignalBatch",
+    "TrainedRun": "anamorph.api:TrainedRun",
+    "UserError": "anamorph.core.errors:UserError",
+    "compare": "anamorph.evaluation.measure_runs:compare_runs",
+    "compress": "anamorph.coding.compress:compress",
+    "decompress": "anamorph.coding.compress:decompress",
+    "evaluate": "anamorph.evaluation.measure_runs:evaluate_run",
+    "list_models": "anamorph.api:list_models",
+    "list_priors": "anamorph.api:list_priors",
+    "load": "anamorph.runs:load",
+    "open_source": "anamorph.data.open:open_source",
+    "read_images": "anamorph.api:read_images",
+    "save_grid": "anamorph.figures.grid:save_grid",
+    "train": "anamorph.api:train",
+    "training_steps": "anamorph.api:training_steps",
 }
 
 
@@ -71,7 +77,8 @@ def __getattr__(name: str) -> Any:
 
         return version("anamorph")
     if name in _HOME:
-        return getattr(importlib.import_module(_HOME[name]), name)
+        module, _, attribute = _HOME[name].partition(":")
+        return getattr(importlib.import_module(module), attribute)
     raise AttributeError(f"module 'anamorph' has no attribute {name!r}")
 
 

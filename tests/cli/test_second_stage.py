@@ -72,7 +72,7 @@ def test_a_classifier_keeps_the_best_of_several_samples(root: Path, tmp_path: Pa
     assert main([*words, "--keep-best", "1/3", "--label", "class=7"]) == 0
     assert "training a classifier" not in capsys.readouterr().err  # it was kept
     fails([*words, "--keep-best", "5/4"], "1 <= M <= N; got 5/4", capsys)
-    fails([*words, "--keep-best", "half"], "--keep-best is M/N", capsys)
+    fails([*words, "--keep-best", "half"], "is written M/N", capsys)
     fails(["sample", str(root / "pixels"), "--keep-best", "1/4"], "sample by class", capsys)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from html import escape
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +131,7 @@ def _html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def evaluate_run(
-    path: str | Path,
+    path: str | PathLike[str],
     *,
     data: str | None = None,
     metrics: Sequence[str] | None = None,
@@ -163,7 +164,7 @@ def evaluate_run(
 
 
 def compare_runs(
-    paths: Sequence[str | Path],
+    paths: Sequence[str | PathLike[str]],
     *,
     data: str | None = None,
     metrics: Sequence[str] | None = None,
