@@ -90,6 +90,48 @@ def test_training_goes_on_and_refuses_another_run(run: anamorph.TrainedRun, tmp_
         anamorph.training_steps("alae", "digits", 64, out, size=8, read_options=anamorph.ReadOptions())
 
 
+def test_training_on_data_in_memory_is_training_on_their_file(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (80, 8, 8, 3)).astype(np.uint8)
+    plain = anamorph.train("alae", pixels, 32, tmp_path / "a", **TINY, **QUICK)
+    assert plain.settings.source == str(tmp_path / "a" / "data.npz")
+    assert str(plain.model.signal) == "8x8 with 3 channels"
+    labelled = [(pixels[i], i % 3) for i in range(80)]
+
+    class Pairs(torch.utils.data.Dataset[tuple[np.ndarray[Any, Any], int]]):
+        def __len__(self) -> int:
+            return len(labelled)
+
+        def __getitem__(self, index: int) -> tuple[np.ndarray[Any, Any], int]:
+            return labelled[index]
+
+    pairs = anamorph.train("alae", Pairs(), 32, tmp_path / "b", **TINY, **QUICK)
+    source = anamorph.open_source(pairs.settings.source, split="all").in_order()
+    assert [int(example.labels["class"]) for example in source] == [i % 3 for i in range(80)]
+    torch.testing.assert_close(source[5].signal, torch.from_numpy(pixels[5]).movedim(-1, 0) / 127.5 - 1)
+    again = anamorph.train("alae", pixels, 48, tmp_path / "a", **TINY, **QUICK)
+    assert again.images_seen == 48
+    with pytest.raises(UserError, match="holds the other images"):
+        anamorph.train("alae", 255 - pixels, 64, tmp_path / "a", **TINY, **QUICK)
+
+
+def test_a_source_is_shown_in_a_notebook() -> None:
+    source = anamorph.open_source("digits")
+    assert repr(source) == f"Dataset('digits', {len(source):,} images of 8x8 with 1 channel, labels: class)"
+    assert isinstance(source[0].signal, SignalBatch)
+    data = source._repr_png_()
+    assert data is not None
+    assert Pillow.open(BytesIO(data)).format == "PNG"
+
+
+def test_runs_are_evaluated_and_compared(run: anamorph.TrainedRun, tmp_path: Path) -> None:
+    result = anamorph.evaluate(run, n=48, metrics=["reconstruction"])
+    assert result.measures["reconstruction_mse"].value > 0
+    assert "reconstruction" in result._repr_html_().lower()
+    other = anamorph.train("autoencoder", "digits", 64, tmp_path / "other", **QUICK)
+    comparison = anamorph.compare([run, other], n=48, metrics=["reconstruction"])
+    assert "<table>" in comparison._repr_html_()
+
+
 def test_steps_take_the_arguments_of_training() -> None:
     own, steps = (inspect.signature(f).parameters for f in (anamorph.train, anamorph.training_steps))
     assert [name for name in steps if name in own] == [name for name in steps if name != "options"]

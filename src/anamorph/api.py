@@ -22,8 +22,9 @@ from anamorph.core.signal import Image, require_image
 from anamorph.core.signal_batch import SignalBatch
 from anamorph.core.stage import Growing, LearningRateSchedule
 from anamorph.data.decode_image import decode, fit, survey
-from anamorph.data.open import absolute
+from anamorph.data.open import absolute, open_source
 from anamorph.data.read_options import ReadOptions, to_samples
+from anamorph.data.save import save_images
 from anamorph.runs import Settings, load, new_settings, open_training, settings_of
 from anamorph.training.autotune import ComputeRequest
 from anamorph.training.folder import RunFolder
@@ -137,7 +138,7 @@ def training_steps(
     options |= {"read_options": _read_options(size, read_options), "config": _configured(model, config, settings)}
     options |= {"compute": compute or ComputeRequest(device, precision)}
     options |= {"progress": line_progress("reading") if progress else no_progress}
-    return _steps(RunFolder(out), images, {"model": model, "source": str(source), **options})
+    return _steps(RunFolder(out), images, {"model": model, "source": _on_disk(source, Path(out), options), **options})
 
 
 P = ParamSpec("P")
@@ -171,6 +172,17 @@ def train(*arguments: Any, **options: Any) -> TrainedRun:
             if live:
                 live.show(status)
     return TrainedRun(out)
+
+
+def _on_disk(source: Any, out: Path, options: dict[str, Any]) -> str:
+    """Return the path of a source; one in memory is first written into the run's folder, read as the options say."""
+    if isinstance(source, (str, PathLike)):
+        return str(source)
+    save_images(
+        open_source(source, options.pop("read_options", None), split="all", progress=options["progress"]), out / "data.npz"
+    )
+    options["read_options"] = None
+    return str(out / "data.npz")
 
 
 def _read_options(size: int | tuple[int, int] | None, read_options: ReadOptions | None) -> ReadOptions | None:

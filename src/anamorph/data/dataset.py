@@ -13,10 +13,14 @@ from torch import Tensor
 
 from anamorph.core.errors import UserError, nearest
 from anamorph.core.signal import Batch, Label, Signal
+from anamorph.core.signal_batch import SignalBatch
 from anamorph.data.examples import Examples
 from anamorph.data.order import Integers
 
 __all__ = ["Dataset"]
+
+SHOWN = 32
+"""Examples that a notebook shows of a dataset."""
 
 
 class Dataset(Examples):
@@ -76,6 +80,15 @@ class Dataset(Examples):
 
     def __repr__(self) -> str:
         return self._describe("Dataset", f"{self.signal.noun}s of {self.signal}")
+
+    def _one(self, batch: Batch, i: int) -> Tensor:
+        return SignalBatch.of(batch.signals[i], self.signal)
+
+    def _repr_png_(self) -> bytes | None:
+        return SignalBatch.of(self.take(0, min(SHOWN, self.size)).signals, self.signal)._repr_png_()
+
+    def _repr_html_(self) -> str | None:
+        return SignalBatch.of(self.take(0, min(SHOWN, self.size)).signals, self.signal)._repr_html_()
 
     def _labels_named(self, names: Sequence[str]) -> tuple[Label, ...]:
         known = {label.name: label for label in self.labels}

@@ -57,20 +57,21 @@ class Examples(ABC):
             raise TypeError(f"examples are indexed by one whole number, got a {kind}: use take(start, count)") from None
         if not -self.size <= position < self.size:
             raise IndexError(f"index {position} is out of range for {self.size:,} examples")
-        return next(_split(self.take(position % self.size, 1)))
+        return next(self._split(self.take(position % self.size, 1)))
 
     def __iter__(self) -> Iterator[Example]:
         for start in range(0, self.size, BLOCK):
-            yield from _split(self.take(start, min(BLOCK, self.size - start)))
+            yield from self._split(self.take(start, min(BLOCK, self.size - start)))
 
     def _describe(self, kind: str, content: str) -> str:
         """Return one line for `__repr__`."""
         labels = f", labels: {', '.join(label.name for label in self.labels)}" if self.labels else ""
         return f"{kind}({self.name!r}, {self.size:,} {content}{labels})"
 
+    def _split(self, batch: Batch) -> Iterator[Example]:
+        labels: Mapping[str, list[int]] = {name: values.tolist() for name, values in batch.labels.items()}
+        for i in range(len(batch)):
+            yield Example(self._one(batch, i), {name: values[i] for name, values in labels.items()})
 
-def _split(batch: Batch) -> Iterator[Example]:
-    labels: Mapping[str, list[int]] = {name: values.tolist() for name, values in batch.labels.items()}
-    for i in range(len(batch)):
-        signal = batch.x[i] if isinstance(batch.x, Tensor) else {name: value[i] for name, value in batch.x.items()}
-        yield Example(signal, {name: values[i] for name, values in labels.items()})
+    def _one(self, batch: Batch, i: int) -> Tensor | Codes:
+        return batch.x[i] if isinstance(batch.x, Tensor) else {name: value[i] for name, value in batch.x.items()}
