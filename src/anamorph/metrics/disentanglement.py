@@ -171,7 +171,7 @@ def _checked(codes: Tensor, factors: Tensor) -> Tensor:
     flat = codes.detach().cpu().double().flatten(1)
     if factors.dim() != 2 or len(factors) != len(flat) or factors.is_floating_point() or not factors.shape[1]:
         raise UserError(
-            f"got {len(flat)} codes and factors {list(factors.shape)}, test_factors whole numbers [N, K]: name labels that "
+            f"got {len(flat)} codes and factors {list(factors.shape)}, wanted whole numbers [N, K]: name labels that "
             f"the source has"
         )
     if len(flat) < LEAST:
