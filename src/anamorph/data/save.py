@@ -44,4 +44,4 @@ def save_images(dataset: Dataset, path: Path) -> None:
             raise UserError(f"{path} holds the other images that a run was started on: choose another folder")
         return
     with atomic_write(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, **arrays)  # type: ignore[arg-type]
