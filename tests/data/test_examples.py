@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tests.sounds import source_of
 from torch.utils.data import DataLoader
 
 from anamorph.core.signal import Image, Label
@@ -14,6 +13,7 @@ from anamorph.data.codes import CodeCounts, CodeDataset
 from anamorph.data.examples import Example
 from anamorph.data.images import Images, InMemory
 from anamorph.data.open import open_source
+from sounds import source_of
 
 
 def dataset(n: int = 600, seed: int | None = 0) -> Images:

@@ -306,13 +306,15 @@ def test_wishes_for_images_are_refused_of_sounds_and_the_other_way_round(tmp_pat
     write(tmp_path / "a.wav", tone())
     with pytest.raises(UserError, match="a size is for images, and these are sounds: choose a --window"):
         opened(tmp_path, size=(8, 8))
-    with pytest.raises(UserError, match="only images are flipped: leave out --mirror"):
+    with pytest.raises(UserError, match=r"only images are flipped: leave out mirror \(--mirror\)"):
         open_source(f"{tmp_path}:all", mirror=True)
     with pytest.raises(UserError, match="are for sounds, and these are images: choose a --size"):
         open_source("digits", ReadOptions(window=64))
     with pytest.raises(UserError, match="images are read as 1 .*, got 2"):
         open_source("digits", ReadOptions(channels=2))
-    with pytest.raises(UserError, match="digits has no files whose names could be read: leave out --name-pattern"):
+    with pytest.raises(
+        UserError, match=r"digits has no files whose names could be read: leave out name_pattern \(--name-pattern\)"
+    ):
         open_source("digits", ReadOptions(name_pattern="{digit}_*"))
 
 

@@ -87,7 +87,7 @@ def main(words: Sequence[str]) -> int:
         save_video(options.video, images)
         film = f"; {options.video}: all of them as a film"
     told = f"{written}: {len(shown)} of {len(images)} {model.signal.noun}s between {', '.join(options.images)}{film}"
-    emit(options.json, told, **written.facts, n=len(images), video=options.video)
+    emit(options.json, told, **written.paths, n=len(images), video=options.video)
     return 0
 
 

@@ -83,7 +83,7 @@ def main(words: Sequence[str]) -> int:
         for i, name in enumerate(options.images)
     ]
     told = [_describe(row) for row in rows]
-    emit(options.json, "\n".join([f"{written}, {codes}: {title}", *told]), **written.facts, codes=codes, images=rows)
+    emit(options.json, "\n".join([f"{written}, {codes}: {title}", *told]), **written.paths, codes=codes, images=rows)
     return 0
 
 

@@ -62,7 +62,7 @@ def main(words: Sequence[str]) -> int:
     path = options.out or options.run / "vary.png"
     written = show(path, model.signal, rows, what, heads)
     n = len(options.images)
-    emit(options.json, f"{written}: {n} {model.signal.noun}s varied; {what}", **written.facts, n=n, columns=heads)
+    emit(options.json, f"{written}: {n} {model.signal.noun}s varied; {what}", **written.paths, n=n, columns=heads)
     return 0
 
 

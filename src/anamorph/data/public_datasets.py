@@ -24,7 +24,7 @@ class PublicDataset:
     """
 
     folder: str
-    what: str
+    description: str
     licence: str
     files: Mapping[str, str] = field(default_factory=dict)
     url: str = ""

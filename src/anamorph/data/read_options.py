@@ -77,7 +77,7 @@ class ReadOptions:
         return audio.samples if self.hop is None else to_samples(self.hop, audio.sample_rate, "--hop")
 
 
-def to_samples(length: Length, sample_rate: int, what: str) -> int:
+def to_samples(length: Length, sample_rate: int, option: str) -> int:
     """Samples in a length of time at a rate.
 
     Raises: UserError for what is no length, or holds no sample.
@@ -87,5 +87,5 @@ def to_samples(length: Length, sample_rate: int, what: str) -> int:
     if found and (found[2] or found[1].isdigit()):
         samples = round(float(found[1]) * sample_rate) if found[2] else int(found[1])
     if samples < 1:
-        raise UserError(f"{what} is so many samples, as in 8192, or seconds, as in 0.5s; got {length!r}")
+        raise UserError(f"{option} is so many samples, as in 8192, or seconds, as in 0.5s; got {length!r}")
     return samples

@@ -17,7 +17,7 @@ from anamorph.core.stage import Stage
 from anamorph.figures.codebook import CodebookView, save_codebooks
 from anamorph.figures.curves import save_curves
 from anamorph.figures.grid import Row
-from anamorph.figures.show import draw, keep_strip, kept_strips, show, show_all
+from anamorph.figures.show import draw, save_strip, saved_strips, show, show_all
 from anamorph.nn.quantize import Codebook
 from anamorph.nn.resample import upsample
 
@@ -69,7 +69,7 @@ def draw_progress(folder: Path, model: LatentModel, shown: Source, images: int, 
             draw_codebooks(folder / "codebooks.png", model, shown.take(0, CODED).signals.to(device), title)
     cells = cells or list(batch.signals)
     whole = [upsample(cell.unsqueeze(0), stage.level)[0] for cell in cells] if stage.level else cells
-    keep_strip(folder / "strips", images, shown.signal, whole)
+    save_strip(folder / "strips", images, shown.signal, whole)
     return _timeline(folder, shown, model, few.side_by_side)
 
 
@@ -101,7 +101,7 @@ def _timeline(folder: Path, shown: Source, model: LatentModel, few: int) -> Path
     left: list[Tensor | None] = [None] * few if isinstance(model, Samples) else []
     right = list(shown.take(0, few).signals) if isinstance(model, Encodes) else []
     rows = [Row("originals", [*left, *right])] if right else []
-    rows += [Row(f"{seen:,} seen", cells) for seen, cells in kept_strips(folder / "strips", shown.signal)]
+    rows += [Row(f"{seen:,} seen", cells) for seen, cells in saved_strips(folder / "strips", shown.signal)]
     parts = ["samples"] * isinstance(model, Samples) + ["reconstructions"] * isinstance(model, Encodes)
     return draw(folder / "timeline.png", shown.signal, rows, " and ".join(parts).capitalize() + " while training")
 
