@@ -1,4 +1,4 @@
-"""Decoded images are kept, shared, told apart, and made again where they are damaged."""
+"""Decoded images are kept, shared, distinguished, and made again where they are damaged."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ def test_by_default_a_window_is_about_a_second(tmp_path: Path) -> None:
 @pytest.mark.parametrize("window", ["soon", "0", 0, "-5", "1.5", "0s", "1e3"])
 def test_lengths_that_are_none_are_named(tmp_path: Path, window: int | str) -> None:
     write(tmp_path / "a.wav", tone())
-    with pytest.raises(UserError, match="--window is so many samples, as in 8192, or seconds, as in 0.5s; got"):
+    with pytest.raises(UserError, match="--window is a number of samples, as in 8192, or seconds, as in 0.5s; got"):
         opened(tmp_path, window)
 
 
@@ -239,8 +239,8 @@ def test_bad_files_are_left_out_and_told_or_refused_by_name(tmp_path: Path) -> N
     bad = bad_files(tmp_path)
     source = opened(tmp_path)
     assert source.size == 2  # two windows of the whole one
-    (told,) = [note for note in source.notes if "left out" in note]
-    assert told.startswith(
+    (text,) = [note for note in source.notes if "left out" in note]
+    assert text.startswith(
         "9 of 10 sounds were left out, for example constant.wav: it is silent from beginning to end; cut.flac: "
     )
     for name, why in bad.items():
