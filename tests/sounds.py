@@ -83,7 +83,7 @@ class SpeakingConfig:
 
 
 class Speaking(Encodes, Samples):
-    """A linear autoencoder whose decoder is told who speaks, and whose encoder does not say."""
+    """A linear autoencoder whose decoder is conditioned on the speaker, and whose encoder does not infer it."""
 
     def __init__(self, signal: Audio, config: SpeakingConfig) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The data of a run: what it trains on, what is held out from it, and the names of its classes."""
+"""The data of a run: training examples, held-out examples, and the names of classes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["class_names", "has_held_out", "open_data", "open_source_of", "previe
 
 
 def open_data(settings: Settings, split: str = "train", progress: Progress = no_progress) -> Dataset:
-    """The images or sounds that a run trains on, or those that are held out from it (test).
+    """Open the images or sounds that a run trains on, or those that are held out from it (test).
 
     Raises: UserError if the run was imported and has none, or they cannot be read.
     """
@@ -27,9 +27,9 @@ def open_data(settings: Settings, split: str = "train", progress: Progress = no_
     return open_source_of(settings, settings.read_options, split, progress)
 
 
-def open_source_of(settings: Settings, wanted: ReadOptions, split: str, progress: Progress) -> Dataset:
+def open_source_of(settings: Settings, options: ReadOptions, split: str, progress: Progress) -> Dataset:
     spec = settings.source if split == "train" else split_of(settings.source)[0]
-    source = open_source(spec, wanted, split=split, seed=settings.seed, mirror=settings.mirror, progress=progress)
+    source = open_source(spec, options, split=split, seed=settings.seed, mirror=settings.mirror, progress=progress)
     return source if settings.labels is None else source.with_labels(settings.labels)
 
 
@@ -39,14 +39,14 @@ def has_held_out(settings: Settings) -> bool:
 
 
 def preview_data(settings: Settings) -> Dataset:
-    """The images or sounds that a run's pictures show and `data:12` names: held-out ones, where there are any."""
+    """Open the examples that a run's pictures show and `data:12` names: held-out ones, where there are any."""
     return open_data(settings, "test" if has_held_out(settings) else "train").shuffled()
 
 
 def class_names(path: str | Path, label: str) -> tuple[str, ...]:
-    """The names of a label's classes, in the images that a run is trained on; none, if they are not there any more."""
+    """Return the class names of a label in a run's data; none if the data cannot be opened any more."""
     try:
         labels = open_data(settings_of(RunFolder(path))).labels
     except UserError:
         return ()
-    return next((found.classes for found in labels if found.name == label), ())
+    return next((known.classes for known in labels if known.name == label), ())

@@ -1,4 +1,4 @@
-"""Decoded images are kept, shared, told apart, and made again where they are damaged."""
+"""Decoded images are kept, shared, distinguished, and made again where they are damaged."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_decoding_happens_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     def fail(*arguments: object) -> None:
         raise AssertionError("decoded again")
 
-    monkeypatch.setattr("anamorph.data.open.decode", fail)
+    monkeypatch.setattr("anamorph.data.image_files.decode", fail)
     again = open_source(f"{tmp_path}:all")
     assert torch.equal(everything(first), everything(again))
     assert first.fingerprint == again.fingerprint

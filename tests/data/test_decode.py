@@ -1,4 +1,4 @@
-"""Every way in which an image file can be stored comes out as the same bytes, and what was done is told."""
+"""Every way in which an image file can be stored comes out as the same bytes, and conversions are reported."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _cmyk(image: Pillow.Image) -> Pillow.Image:
 
 
 @pytest.mark.parametrize(
-    ("change", "kind", "tolerance", "told"),
+    ("change", "kind", "tolerance", "note"),
     [
         (_quantised, "PNG", 1, "converted from P"),
         (_quantised, "GIF", 1, "converted from P"),
@@ -62,11 +62,11 @@ def _cmyk(image: Pillow.Image) -> Pillow.Image:
     ],
 )
 def test_colour_comes_back_from_any_mode(
-    change: Callable[[Pillow.Image], Pillow.Image], kind: str, tolerance: int, told: str | None
+    change: Callable[[Pillow.Image], Pillow.Image], kind: str, tolerance: int, note: str | None
 ) -> None:
     pixels, done = read(stored(change(Pillow.fromarray(RGB)), kind))
     assert np.abs(pixels.astype(int) - RGB)[1:].mean() <= tolerance
-    assert (told in done) if told else not done
+    assert (note in done) if note else not done
 
 
 def test_transparency_is_laid_on_white_or_kept() -> None:

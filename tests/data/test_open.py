@@ -238,8 +238,8 @@ def test_bad_images_among_good_ones_are_skipped_and_told(tmp_path: Path) -> None
         40,
         70,
     }
-    (told,) = [note for note in source.notes if "left out" in note]
-    assert told.startswith("3 of 31 images were left out, for example 004.png: ")
+    (text,) = [note for note in source.notes if "left out" in note]
+    assert text.startswith("3 of 31 images were left out, for example 004.png: ")
 
 
 def test_too_many_bad_images_stop_the_run(tmp_path: Path) -> None:

@@ -172,7 +172,7 @@ def test_a_set_that_is_not_what_it_should_be_is_refused(server: tuple[str, Path]
     monkeypatch.delenv("ANAMORPH_DATA", raising=False)
     (web / "x.bin").write_bytes(b"something else")
     monkeypatch.setitem(named.PUBLIC_DATASETS, "some", PublicDataset("some", "", "", {"x.bin": "0" * 64}, url))
-    with pytest.raises(UserError, match="not what it should be"):
+    with pytest.raises(UserError, match="has another content than expected"):
         locate("some")
     monkeypatch.setitem(named.PUBLIC_DATASETS, "some", PublicDataset("some", "", "", {"y.bin": "0" * 64}, url))
     with pytest.raises(UserError, match=r"cannot fetch .*y\.bin.* put y\.bin into \$ANAMORPH_DATA/some"):

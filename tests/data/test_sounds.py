@@ -124,7 +124,7 @@ def test_by_default_a_window_is_about_a_second(tmp_path: Path) -> None:
 @pytest.mark.parametrize("window", ["soon", "0", 0, "-5", "1.5", "0s", "1e3"])
 def test_lengths_that_are_none_are_named(tmp_path: Path, window: int | str) -> None:
     write(tmp_path / "a.wav", tone())
-    with pytest.raises(UserError, match="--window is so many samples, as in 8192, or seconds, as in 0.5s; got"):
+    with pytest.raises(UserError, match="--window is a number of samples, as in 8192, or seconds, as in 0.5s; got"):
         opened(tmp_path, window)
 
 
@@ -239,8 +239,8 @@ def test_bad_files_are_left_out_and_told_or_refused_by_name(tmp_path: Path) -> N
     bad = bad_files(tmp_path)
     source = opened(tmp_path)
     assert source.size == 2  # two windows of the whole one
-    (told,) = [note for note in source.notes if "left out" in note]
-    assert told.startswith(
+    (text,) = [note for note in source.notes if "left out" in note]
+    assert text.startswith(
         "9 of 10 sounds were left out, for example constant.wav: it is silent from beginning to end; cut.flac: "
     )
     for name, why in bad.items():
@@ -306,13 +306,15 @@ def test_wishes_for_images_are_refused_of_sounds_and_the_other_way_round(tmp_pat
     write(tmp_path / "a.wav", tone())
     with pytest.raises(UserError, match="a size is for images, and these are sounds: choose a --window"):
         opened(tmp_path, size=(8, 8))
-    with pytest.raises(UserError, match="only images are flipped: leave out --mirror"):
+    with pytest.raises(UserError, match=r"only images are flipped: leave out mirror \(--mirror\)"):
         open_source(f"{tmp_path}:all", mirror=True)
     with pytest.raises(UserError, match="are for sounds, and these are images: choose a --size"):
         open_source("digits", ReadOptions(window=64))
     with pytest.raises(UserError, match="images are read as 1 .*, got 2"):
         open_source("digits", ReadOptions(channels=2))
-    with pytest.raises(UserError, match="digits has no files whose names could be read: leave out --name-pattern"):
+    with pytest.raises(
+        UserError, match=r"digits has no files whose names could be read: leave out name_pattern \(--name-pattern\)"
+    ):
         open_source("digits", ReadOptions(name_pattern="{digit}_*"))
 
 

@@ -158,11 +158,11 @@ def test_each_image_is_looked_at_once_by_every_network(monkeypatch: pytest.Monke
     from anamorph.features import batches as stream
 
     monkeypatch.setattr(stream, "BATCH", 16)
-    source, told = Counting(images().in_order()), []
+    source, reports = Counting(images().in_order()), []
     networks = [RawPixels(Image(2, 6, 4)), PrincipalPixels(Image(2, 6, 4), 3)]
-    sets = features_of_source(source, 40, networks, "random", lambda done, total: told.append((done, total)))
+    sets = features_of_source(source, 40, networks, "random", lambda done, total: reports.append((done, total)))
     assert source.taken.tolist() == [1] * 40
-    assert told == [(16, 40), (32, 40), (40, 40)]
+    assert reports == [(16, 40), (32, 40), (40, 40)]
     assert [(s.network, s.images, tuple(s.values.shape)) for s in sets] == [
         ("pixels", "random", (40, 48)),
         ("pixels-pca3", "random", (40, 3)),

@@ -14,7 +14,7 @@ from anamorph.core.errors import UserError
 from anamorph.core.signal import Audio, Image
 from anamorph.core.spectrum import log_mel, mel, mel_filters
 from anamorph.figures.grid import Row
-from anamorph.figures.show import keep_strip, kept_strips, show, show_all
+from anamorph.figures.show import save_strip, saved_strips, show, show_all
 from anamorph.figures.spectrogram import save_spectrograms
 from anamorph.figures.wav import read_wav, write_wav
 from commands import size
@@ -113,7 +113,7 @@ def test_fewer_sounds_leave_none_of_the_earlier_ones_and_no_others_are_touched(t
 
 def test_heads_name_columns_and_files(tmp_path: Path) -> None:
     x = sine(300, 0.5, 1024).expand(3, -1, -1)
-    show(tmp_path / "a.svg", AUDIO, [Row("seed:7", x), Row("../x", x[:2])], heads=("sound", "start", "found"))
+    show(tmp_path / "a.svg", AUDIO, [Row("seed:7", x), Row("../x", x[:2])], headings=("sound", "start", "found"))
     text = (tmp_path / "a.svg").read_text()
     assert text.startswith("<?xml")
     names = sorted(p.name for p in (tmp_path / "a-sounds").glob("*.wav"))
@@ -145,7 +145,7 @@ def test_strips_of_a_training_come_back(tmp_path: Path) -> None:
     sounds, images = torch.rand(3, 1, 1024) - 0.5, torch.rand(2, 3, 4, 6) * 2 - 1
     for signal, cells, folder in ((AUDIO, sounds, "s"), (Image(3, 4, 6), images, "i")):
         for seen in (64, 0):
-            keep_strip(tmp_path / folder, seen, signal, list(cells))
-        found = list(kept_strips(tmp_path / folder, signal))
+            save_strip(tmp_path / folder, seen, signal, list(cells))
+        found = list(saved_strips(tmp_path / folder, signal))
         assert [seen for seen, _ in found] == [0, 64]
         torch.testing.assert_close(torch.stack(found[1][1]), cells, atol=1 / 255, rtol=0)

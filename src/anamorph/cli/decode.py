@@ -56,5 +56,5 @@ def main(words: Sequence[str]) -> int:
         x = decode_in_chunks(model, {name: value[: options.n].to(options.device) for name, value in codes.items()})
     path = options.out or options.run / "decode.png"
     written = show_all(path, model.signal, x)
-    emit(options.json, f"{written}: {len(x)} {model.signal.noun}s", **written.facts, n=len(x))
+    emit(options.json, f"{written}: {len(x)} {model.signal.noun}s", **written.paths, n=len(x))
     return 0

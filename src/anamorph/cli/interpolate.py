@@ -87,7 +87,7 @@ def main(words: Sequence[str]) -> int:
         save_video(options.video, images)
         video = f"; {options.video}: all of them as a video"
     text = f"{written}: {len(shown)} of {len(images)} {model.signal.noun}s between {', '.join(options.images)}{video}"
-    emit(options.json, text, **written.facts, n=len(images), video=options.video)
+    emit(options.json, text, **written.paths, n=len(images), video=options.video)
     return 0
 
 

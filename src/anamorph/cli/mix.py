@@ -83,7 +83,7 @@ def main(words: Sequence[str]) -> int:
     title = title if _layered(model) else "between left and above"
     path = options.out or options.run / "mix.png"
     written = show(path, model.signal, lines, title)
-    facts: dict[str, object] = {**written.facts, "n": len(images)}
+    facts: dict[str, object] = {**written.paths, "n": len(images)}
     if options.statistics:
         chart = path.with_stem(f"{path.stem}-statistics")
         with options.computing():

@@ -89,7 +89,7 @@ def main(words: Sequence[str]) -> int:
         for i, name in enumerate(options.images)
     ]
     descriptions = [_describe(row) for row in rows]
-    emit(options.json, "\n".join([f"{written}, {codes}: {title}", *descriptions]), **written.facts, codes=codes, images=rows)
+    emit(options.json, "\n".join([f"{written}, {codes}: {title}", *descriptions]), **written.paths, codes=codes, images=rows)
     return 0
 
 

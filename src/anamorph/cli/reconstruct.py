@@ -77,5 +77,5 @@ def main(words: Sequence[str]) -> int:
     lines = [f"{name}: squared error {error:.4f}" for name, error in zip(names, errors, strict=True)]
     mean, unit = sum(errors) / len(errors), "pixels" if isinstance(model.signal, Image) else "samples"
     lines.append(f"{written}: {len(errors)} {model.signal.noun}s, mean squared error {mean:.4f} ({unit} in [-1, 1])")
-    emit(options.json, "\n".join(lines), **written.facts, squared_errors=dict(zip(names, errors, strict=True)))
+    emit(options.json, "\n".join(lines), **written.paths, squared_errors=dict(zip(names, errors, strict=True)))
     return 0

@@ -86,7 +86,7 @@ def main(words: Sequence[str]) -> int:
             images = decode_in_chunks(model, codes, options.noise)
     path = options.out or options.run / "sample.png"
     written = show_all(path, model.signal, images)
-    emit(options.json, f"{written}: {options.n} samples, seed {options.seed}", **written.facts, n=options.n, seed=options.seed)
+    emit(options.json, f"{written}: {options.n} samples, seed {options.seed}", **written.paths, n=options.n, seed=options.seed)
     return 0
 
 

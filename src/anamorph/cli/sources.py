@@ -42,11 +42,11 @@ def _list(options: Sources) -> int:
 
     lines = [f"{name:<15} {description}" for name, description in BUILT_IN.items()]
     for name, known in PUBLIC_DATASETS.items():
-        lines.append(f"{name:<15} {known.what}; {known.licence} ({_location(name)})")
+        lines.append(f"{name:<15} {known.description}; {known.licence} ({_location(name)})")
     lines.append(
         "or a folder of images or of sounds, or a .zip, .npz, .npy or IDX file; :train, :test or :all behind it chooses a part"
     )
-    emit(options.json, "\n".join(lines), built_in=BUILT_IN, named={n: k.what for n, k in PUBLIC_DATASETS.items()})
+    emit(options.json, "\n".join(lines), built_in=BUILT_IN, named={n: k.description for n, k in PUBLIC_DATASETS.items()})
     return 0
 
 

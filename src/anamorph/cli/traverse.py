@@ -93,7 +93,7 @@ def main(words: Sequence[str]) -> int:
     path = options.out or options.run / "traverse.png"
     title = f"standard deviations along {directions.method} directions"
     written = show(path, model.signal, rows, title, [f"{step:+.3g}" for step in steps.tolist()])
-    facts: dict[str, object] = {**written.facts, "names": directions.names}
+    facts: dict[str, object] = {**written.paths, "names": directions.names}
     if options.factors is not None:
         with options.computing():
             facts |= _factors(model, directions, space, layers, options, path.with_stem(f"{path.stem}-factors"))

@@ -67,7 +67,7 @@ def main(words: Sequence[str]) -> int:
     path = options.out or options.run / "vary.png"
     written = show(path, model.signal, rows, title, heads)
     n = len(options.images)
-    emit(options.json, f"{written}: {n} {model.signal.noun}s varied; {title}", **written.facts, n=n, columns=heads)
+    emit(options.json, f"{written}: {n} {model.signal.noun}s varied; {title}", **written.paths, n=n, columns=heads)
     return 0
 
 

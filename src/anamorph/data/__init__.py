@@ -1,1 +1,1 @@
-"""Sources of examples, as functions of position: folders, zips, arrays, IDX files, drawn shapes, layered parts, public sets."""
+"""Datasets, read by position: folders, zips, arrays, IDX files, drawn shapes, layered parts, public datasets, memory."""

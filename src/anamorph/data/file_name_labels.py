@@ -1,4 +1,4 @@
-"""Labels that file names tell, by a pattern: {digit}_{speaker}_* reads 7_jackson_32.wav."""
+"""Labels from file names, by a pattern: {digit}_{speaker}_* reads 7_jackson_32.wav."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ FIELD = re.compile(r"\{([A-Za-z][A-Za-z0-9_-]*)\}|(\*)")
 
 
 def pattern_fields(pattern: str) -> list[str]:
-    """The labels that a pattern names."""
+    """Return the labels that a pattern names."""
     return [found[1] for found in FIELD.finditer(pattern) if found[1]]
 
 
 def label_by_file_names(listing: Listing, pattern: str) -> Listing:
-    """A listing with the labels that its files' names tell, instead of any others.
+    """Return a listing whose labels come from its file names, instead of any others.
 
     pattern: of the name without its ending, or, where it has slashes, also of as many folders above. {label} stands for a
     class of that label, * for anything; neither reaches over a slash.
@@ -33,8 +33,8 @@ def label_by_file_names(listing: Listing, pattern: str) -> Listing:
     read = _reader(pattern)
     depth, found = pattern.count("/") + 1, []
     for name in listing.names:
-        told = "/".join((*PurePosixPath(name).parts[-depth:-1], PurePosixPath(name).stem))
-        match = read.fullmatch(told)
+        stem = "/".join((*PurePosixPath(name).parts[-depth:-1], PurePosixPath(name).stem))
+        match = read.fullmatch(stem)
         if not match:
             raise UserError(f"{name} is not named by the pattern {pattern}: rename it, or choose a pattern that fits all files")
         found.append(match.groups())

@@ -1,4 +1,4 @@
-"""The source of images that training, measuring and editing read: pixels somewhere, labels, a split and an order."""
+"""Datasets of images: stored pixels, labels, a split and an order."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ Bytes = NDArray[np.uint8]
 
 
 class Pixels(Protocol):
-    """Images at hand as bytes."""
+    """Stored images as bytes."""
 
     @property
     def image(self) -> Image: ...
     @property
     def fingerprint(self) -> str:
-        """Names the content, wherever it lies."""
+        """Hash of the content, wherever it is stored."""
         ...
 
     def __len__(self) -> int: ...
     def read(self, rows: Integers) -> Bytes:
-        """Images [n, C, H, W]."""
+        """Return images [n, C, H, W]."""
         ...
 
 
@@ -61,10 +61,11 @@ class InMemory:
 
 @dataclass(frozen=True, repr=False)
 class Images(Dataset):
-    """A source of images. Positions run over permutations of its rows, one per epoch; without a seed, over the rows in order.
+    """A dataset of images; see `Dataset` for its other fields.
 
-    rows: the pixels' rows that belong to this split. values: the labels' class per pixels' row.
-    mirror: flip left to right at half of the positions. notes: what was done to the originals, for the user to read.
+    Attributes:
+        pixels: the stored images, of all splits.
+        mirror: flip images left to right at half of the positions.
     """
 
     name: str
@@ -93,12 +94,11 @@ class Images(Dataset):
         return Batch(to_signal(pixels, level), self._labels_of(rows))
 
     def in_order(self) -> Images:
-        """The same images, in their own order and unmirrored: for measuring."""
+        """Return the same images in their own order and unmirrored, as measurements need them."""
         return replace(self, seed=None, mirror=False)
 
     def shuffled(self) -> Images:
-        """The same images, in an order that is always the same, and unmirrored: for looking at the first few, which are of
-        one kind where a folder is in order."""
+        """Return the same images unmirrored, in an order that is always the same: the first few are a fair selection."""
         return replace(self, seed=0, mirror=False)
 
     def with_labels(self, names: Sequence[str]) -> Images:
@@ -106,14 +106,14 @@ class Images(Dataset):
 
 
 def images_of(source: Dataset) -> Images:
-    """A source that is known to hold images. Raises: UserError if it does not."""
+    """Return a source of images as such. Raises: UserError if it holds something else."""
     if not isinstance(source, Images):
-        raise UserError(f"wanted images, and {source.name} holds {source.signal.noun}s")
+        raise UserError(f"expected images, and {source.name} holds {source.signal.noun}s")
     return source
 
 
 def to_signal(pixels: Bytes, level: int = 0) -> Tensor:
-    """Bytes [n, C, H, W] as float in [-1, 1], halved `level` times by averaging 2x2 boxes."""
+    """Convert bytes [n, C, H, W] to floats in [-1, 1], halved `level` times by averaging 2x2 boxes."""
     x = np.multiply(pixels, np.float32(2 / 255), dtype=np.float32)
     x -= 1
     if level:

@@ -26,22 +26,22 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class LayerPart:
-    """One part, cut to what it covers: where it lies, its colours times its opacity [h, w, 3], and its clearness [h, w, 3]."""
+    """One part, cut to its bounding box: the box, its colours times its opacity [h, w, 3], and its transparency [h, w, 3]."""
 
-    place: tuple[slice, slice]
+    box: tuple[slice, slice]
     colours: Floats
-    clear: Floats
+    transparency: Floats
 
     @staticmethod
     def of(rgba: Bytes) -> LayerPart:
-        """A part from an image [H, W, 4] with straight alpha."""
+        """Make a part from an image [H, W, 4] with straight alpha."""
         rows, columns = np.nonzero(rgba[..., 3])
-        place = (slice(0, 0), slice(0, 0))
+        box = (slice(0, 0), slice(0, 0))
         if len(rows):
-            place = (slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1))
-        opacity = rgba[place][..., 3:].astype(np.float32) / 255
-        colours, clear = rgba[place][..., :3] * opacity, np.repeat(1 - opacity, 3, axis=-1)
-        return LayerPart(place, colours.astype(np.float32), clear.astype(np.float32))
+            box = (slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1))
+        opacity = rgba[box][..., 3:].astype(np.float32) / 255
+        colours, transparency = rgba[box][..., :3] * opacity, np.repeat(1 - opacity, 3, axis=-1)
+        return LayerPart(box, colours.astype(np.float32), transparency.astype(np.float32))
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,11 @@ class Layer:
 
     @staticmethod
     def of(name: str, stack: Bytes) -> Layer:
-        """A layer from a stack [n, H, W, 4], without parts that look like another (any two that show nothing do)."""
+        """Make a layer from a stack [n, H, W, 4], without parts that look like another (any two that show nothing do)."""
         different: dict[bytes, Bytes] = {}
         for rgba in stack:
-            seen = np.where(rgba[..., 3:] > 0, rgba, 0)
-            different.setdefault(hashlib.blake2b(seen.tobytes(), digest_size=8).digest(), rgba)
+            visible = np.where(rgba[..., 3:] > 0, rgba, 0)
+            different.setdefault(hashlib.blake2b(visible.tobytes(), digest_size=8).digest(), rgba)
         fingerprint = hashlib.blake2b(b"".join(different), digest_size=8).hexdigest()
         return Layer(name, tuple(LayerPart.of(rgba) for rgba in different.values()), fingerprint)
 
@@ -66,7 +66,7 @@ class Layer:
 class LayeredImages:
     """Every combination of the layers' parts, composed over white when it is read and reduced by averaging boxes.
 
-    Raises: UserError if the wanted size is not the parts' own divided by a whole number.
+    Raises: UserError if the requested size is not the parts' own divided by a whole number.
     """
 
     def __init__(self, layers: Sequence[Layer], side: int, image: Image) -> None:
@@ -93,8 +93,8 @@ class LayeredImages:
 
     def read(self, rows: Integers) -> Bytes:
         out = np.empty((len(rows), *self.image.shape), np.uint8)
-        for place, choice in enumerate(self.choices[rows]):
-            out[place] = self._compose(choice)
+        for i, choice in enumerate(self.choices[rows]):
+            out[i] = self._compose(choice)
         return out
 
     def _compose(self, choice: Integers) -> Bytes:
@@ -102,8 +102,8 @@ class LayeredImages:
         canvas = np.full((self.side, self.side, 3), 255, np.float32)
         for layer, number in zip(self.layers, choice, strict=True):
             part = layer.parts[number]
-            under = canvas[part.place]
-            under *= part.clear
+            under = canvas[part.box]
+            under *= part.transparency
             under += part.colours
         pixels = _boxes(canvas, self.side // self.image.height)
         if self.image.channels == 1:
@@ -131,7 +131,7 @@ def _some(counts: Sequence[int]) -> Integers:
 
 
 def read_layered_images(path: Path) -> tuple[list[Layer], int]:
-    """The layers of an .npz of RGBA stacks [n, H, H, 4], bottom first, and their side.
+    """Read the layers of an .npz of RGBA stacks [n, H, H, 4], bottom first, and their side.
 
     An array "order", where there is one, names them in painting order; leading digits of a name are left out.
     Raises: UserError if the arrays are no such stacks.
@@ -142,6 +142,6 @@ def read_layered_images(path: Path) -> tuple[list[Layer], int]:
     stacks = [arrays[name] for name in order if name in arrays]
     sides = {stack.shape[1:] for stack in stacks}
     if unknown or not stacks or len(sides) != 1 or any(s.ndim != 4 or s.shape[3] != 4 or s.dtype != np.uint8 for s in stacks):
-        raise UserError(f"{path} holds no layered parts: wanted uint8 arrays [n, H, H, 4] of one size, got {list(arrays)}")
+        raise UserError(f"{path} holds no layered parts: expected uint8 arrays [n, H, H, 4] of one size, got {list(arrays)}")
     names = [name.lstrip("0123456789").lower() for name in order]
     return [Layer.of(name, stack) for name, stack in zip(names, stacks, strict=True)], stacks[0].shape[1]

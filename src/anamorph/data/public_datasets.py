@@ -24,7 +24,7 @@ class PublicDataset:
     """
 
     folder: str
-    what: str
+    description: str
     licence: str
     files: Mapping[str, str] = field(default_factory=dict)
     url: str = ""
@@ -98,7 +98,7 @@ PUBLIC_DATASETS = {
 
 
 def local_folder(known: PublicDataset) -> Path | None:
-    """The folder where all files of a named set are at hand."""
+    """Return the folder that holds all files of a named dataset, if there is one."""
     places = [Path(os.environ["ANAMORPH_DATA"])] if "ANAMORPH_DATA" in os.environ else []
     for place in (*places, cache_folder() / "sets"):
         if all((place / known.folder / file).is_file() for file in known.files):
@@ -107,7 +107,7 @@ def local_folder(known: PublicDataset) -> Path | None:
 
 
 def locate(name: str) -> Path:
-    """The folder with the files of a named set, fetched into the user's cache if they are nowhere at hand.
+    """Return the folder with the files of a named dataset, downloaded into the user's cache if needed.
 
     Raises: UserError telling where to put them, if they cannot be fetched or are not what they should be.
     """
@@ -116,24 +116,24 @@ def locate(name: str) -> Path:
     if place:
         return place
     folder = cache_folder() / "sets" / known.folder
-    wanted = f"put {', '.join(known.files)} into $ANAMORPH_DATA/{known.folder} or {folder}"
+    remedy = f"put {', '.join(known.files)} into $ANAMORPH_DATA/{known.folder} or {folder}"
     if not known.url:
-        raise UserError(f"the set {name} is not at hand, and has no stable address to fetch it from: {wanted}")
+        raise UserError(f"the set {name} is not at hand, and has no stable address to fetch it from: {remedy}")
     for file, digest in known.files.items():
         if not (folder / file).is_file():
-            _fetch(known.url + file, folder / file, digest, f"the set {name} is not at hand: {wanted}")
+            _fetch(known.url + file, folder / file, digest, f"the set {name} is not at hand: {remedy}")
     return folder
 
 
 def _fetch(url: str, path: Path, digest: str, remedy: str) -> None:
     with atomic_write(path) as temporary:
-        found = hashlib.sha256()
+        checksum = hashlib.sha256()
         try:
-            with urllib.request.urlopen(url, timeout=30) as answer, temporary.open("wb") as file:
-                while block := answer.read(1 << 20):
-                    found.update(block)
+            with urllib.request.urlopen(url, timeout=30) as response, temporary.open("wb") as file:
+                while block := response.read(1 << 20):
+                    checksum.update(block)
                     file.write(block)
         except OSError as error:
             raise UserError(f"cannot fetch {url} ({error}); {remedy}") from error
-        if found.hexdigest() != digest:
-            raise UserError(f"{url} is not what it should be (SHA-256 {found.hexdigest()}); {remedy}")
+        if checksum.hexdigest() != digest:
+            raise UserError(f"{url} has another content than expected (SHA-256 {checksum.hexdigest()}); {remedy}")

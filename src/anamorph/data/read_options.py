@@ -12,17 +12,18 @@ from anamorph.core.signal import Audio, Image, Signal
 __all__ = ["ReadOptions", "to_samples"]
 
 Length = int | str
-"""Of time: so many samples, or seconds, as in "0.5s"."""
+"""A length of time: a number of samples, or seconds, as in "0.5s"."""
 
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """How examples are to be read; None: as they are.
+    """How examples are read; None leaves them as they are.
 
     Images: size (height, width), and whether smaller ones may be enlarged to it (upscale).
     Sounds: rate in hertz, the length of a window, and the way from one window to the next (hop; a window by default). Without
     a window, that power of two is taken which is nearest to a second.
-    channels: 1, 3 or 4 of images; 1 (by default) or 2 of sounds. names: what file names say, as in "{digit}_{speaker}_*".
+    channels: 1, 3 or 4 of images; 1 (by default) or 2 of sounds.
+    name_pattern: labels in file names, as in "{digit}_{speaker}_*".
     """
 
     size: tuple[int, int] | None = None
@@ -35,7 +36,7 @@ class ReadOptions:
 
     @staticmethod
     def like(signal: Signal, upscale: bool = True) -> ReadOptions:
-        """To read examples as a signal that is given."""
+        """Return the options that read examples as the given signal."""
         if isinstance(signal, Image):
             return ReadOptions((signal.height, signal.width), signal.channels, upscale)
         return ReadOptions(None, signal.channels, sample_rate=signal.sample_rate, window=signal.samples)
@@ -77,15 +78,15 @@ class ReadOptions:
         return audio.samples if self.hop is None else to_samples(self.hop, audio.sample_rate, "--hop")
 
 
-def to_samples(length: Length, sample_rate: int, what: str) -> int:
-    """Samples in a length of time at a rate.
+def to_samples(length: Length, sample_rate: int, option: str) -> int:
+    """Convert a length of time to samples at a rate; `option` names it in messages.
 
-    Raises: UserError for what is no length, or holds no sample.
+    Raises: UserError if it is no length, or shorter than one sample.
     """
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(s?)", str(length).strip())
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(s?)", str(length).strip())
     samples = 0
-    if found and (found[2] or found[1].isdigit()):
-        samples = round(float(found[1]) * sample_rate) if found[2] else int(found[1])
+    if match and (match[2] or match[1].isdigit()):
+        samples = round(float(match[1]) * sample_rate) if match[2] else int(match[1])
     if samples < 1:
-        raise UserError(f"{what} is so many samples, as in 8192, or seconds, as in 0.5s; got {length!r}")
+        raise UserError(f"{option} is a number of samples, as in 8192, or seconds, as in 0.5s; got {length!r}")
     return samples

@@ -40,7 +40,7 @@ ABANDONED_SECONDS = 24 * 3600
 
 @dataclass(frozen=True)
 class Item:
-    """What a file was decoded to: an image [C, H, W], the windows [C, T] of a sound, or why it was not; and what was done."""
+    """A decoded file: an image [C, H, W], the windows [C, T] of a sound, or the problem; and the conversions that were made."""
 
     values: Sequence[Values] | None
     conversions: frozenset[str] = frozenset()
@@ -57,7 +57,8 @@ def cache_folder() -> Path:
 class Shards:
     """Images [N, C, H, W] or sounds [N, C, T] in memory-mapped files; only what is read is in memory.
 
-    kept: of which of the files that were offered each is. notes: what was done to how many. problems: what was left out.
+    source_rows: index of the source file of each example. notes: number of files by conversion.
+    problems: why files were left out, by name.
     """
 
     def __init__(self, folder: Path, index: dict[str, Any]) -> None:

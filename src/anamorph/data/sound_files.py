@@ -98,10 +98,10 @@ def _surveyed(listing: Listing) -> list[SoundHeader]:
     path = cache_folder() / "surveys" / f"{listing.key}-sounds.json"
     if path.is_file():
         try:
-            return [SoundHeader(*facts) for facts in read_json(path)]
+            return [SoundHeader(*values) for values in read_json(path)]
         except (UserError, TypeError):
             path.unlink(missing_ok=True)
-    headers, problem = [], ""  # others are told when they are decoded
+    headers, problem = [], ""  # others are reported when they are decoded
     for name in listing.names:
         try:
             with listing.open(name) as file:
@@ -120,17 +120,17 @@ def read_fsdd(options: ReadOptions, progress: Progress) -> StoredDataset:
     Raises: UserError if they are not at hand, or are to be read at another rate or in two channels.
     """
     path = locate("fsdd") / "fsdd_8k_int16.npz"
-    facts = load_arrays(path, ("start", "length", "digit", "speaker", "take", "speaker_names", "sample_rate"))
-    rate = int(facts["sample_rate"][0])
+    arrays = load_arrays(path, ("start", "length", "digit", "speaker", "take", "speaker_names", "sample_rate"))
+    rate = int(arrays["sample_rate"][0])
     audio = options.audio(rate)
     if (audio.sample_rate, audio.channels) != (rate, 1):
         raise UserError(f"fsdd is read at {rate} Hz in one channel, as it is: leave out --sample-rate and --channels")
     hop = None if options.hop is None else options.hop_length(audio)
-    length = facts["length"].astype(np.int64)
+    length = arrays["length"].astype(np.int64)
 
     def items() -> Iterator[Item]:
         whole = load_arrays(path, ("audio",))["audio"]
-        for start, n in zip(facts["start"].tolist(), length.tolist(), strict=True):
+        for start, n in zip(arrays["start"].tolist(), length.tolist(), strict=True):
             windows, padded = cut_windows(whole[None, start : start + n], audio.samples, hop)
             long = n > audio.samples and hop is None
             yield Item(windows, frozenset([PADDED] * padded + ["longer than a window, and cut at its end"] * long))
@@ -138,8 +138,8 @@ def read_fsdd(options: ReadOptions, progress: Progress) -> StoredDataset:
     names = [f"clip {i}" for i in range(len(length))]
     stat = path.stat()
     shards = cached(f"fsdd/{stat.st_size}/{stat.st_mtime_ns}/{hop}", audio, items, names, progress)
-    speakers = tuple(str(name) for name in facts["speaker_names"])
+    speakers = tuple(str(name) for name in arrays["speaker_names"])
     labels = (Label("digit", tuple(str(i) for i in range(10))), Label("speaker", speakers))
-    values = {name: facts[name].astype(np.int64)[shards.source_rows] for name in ("digit", "speaker")}
-    test = np.flatnonzero(facts["take"][shards.source_rows] < 5)
+    values = {name: arrays[name].astype(np.int64)[shards.source_rows] for name in ("digit", "speaker")}
+    test = np.flatnonzero(arrays["take"][shards.source_rows] < 5)
     return StoredDataset.of(shards, labels, values, test, conversion_notes(shards, "clip"))

@@ -1,4 +1,4 @@
-"""The source of sounds that training, measuring and editing read: windows of samples, labels, a split and an order."""
+"""Datasets of sounds: stored windows of samples, labels, a split and an order."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ __all__ = ["Sounds", "Windows", "from_pcm"]
 
 
 class Windows(Protocol):
-    """Sounds of one length at hand as 16-bit samples."""
+    """Stored sounds of one length as 16-bit samples."""
 
     @property
     def audio(self) -> Audio: ...
     @property
     def fingerprint(self) -> str:
-        """Names the content, wherever it lies."""
+        """Hash of the content, wherever it is stored."""
         ...
 
     def __len__(self) -> int: ...
     def read(self, rows: Integers) -> PcmSamples:
-        """Sounds [n, C, T]."""
+        """Return sounds [n, C, T]."""
         ...
 
 
 @dataclass(frozen=True, repr=False)
 class Sounds(Dataset):
-    """A source of sounds; see `Examples` for its fields."""
+    """A dataset of sounds; `windows` holds those of all splits, and `Dataset` describes the other fields."""
 
     name: str
     windows: Windows
@@ -72,5 +72,5 @@ class Sounds(Dataset):
 
 
 def from_pcm(samples: PcmSamples) -> Tensor:
-    """16-bit samples as float in [-1, 1]."""
+    """Convert 16-bit samples to floats in [-1, 1]."""
     return torch.from_numpy(np.multiply(samples, np.float32(2**-15), dtype=np.float32))

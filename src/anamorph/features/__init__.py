@@ -1,1 +1,1 @@
-"""Feature networks: images in, numbers that tell them apart out; what samples and reconstructions are measured by."""
+"""Feature networks, by which samples and reconstructions are measured."""

@@ -20,7 +20,7 @@ MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of ImageNet in [0, 1], by which torchvision's networks were trained."""
 
 TAPS = {"vgg16": (3, 8, 15, 22, 29), "alexnet": (1, 4, 7, 9, 11), "squeezenet": (1, 4, 7, 9, 10, 11, 12)}
-"""After which of a network's layers LPIPS reads its maps."""
+"""Indices of the layers after which LPIPS reads a network's maps."""
 
 
 def _vgg16() -> nn.Sequential:
@@ -72,11 +72,11 @@ BACKBONES = {"vgg16": _vgg16, "alexnet": _alexnet, "squeezenet": _squeezenet}
 
 
 def taps(features: nn.Sequential, network: str, x: Tensor) -> Iterator[Tensor]:
-    """The maps [B, K, h, w] that LPIPS reads of images as the network takes them."""
-    wanted = TAPS[network]
-    for i, layer in enumerate(list(features)[: wanted[-1] + 1]):
+    """Yield the maps [B, K, h, w] that LPIPS reads, of images that are scaled as the network expects."""
+    layers = TAPS[network]
+    for i, layer in enumerate(list(features)[: layers[-1] + 1]):
         x = layer(x)
-        if i in wanted:
+        if i in layers:
             yield x
 
 

@@ -1,4 +1,4 @@
-"""Features of a source's images and of a model's samples, a batch at a time, each image looked at once by every network."""
+"""Features of a source's images and of a model's samples, computed batch by batch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BATCH = 256
 
 @dataclass(frozen=True)
 class Decoded:
-    """A batch of decoded images [B, C, H, W], the codes they were decoded from, and what was encoded, if anything was."""
+    """A batch of decoded images [B, C, H, W], their codes, and the originals of reconstructions."""
 
     images: Tensor
     codes: Codes
@@ -32,7 +32,7 @@ class Decoded:
 
 
 def quantise_8bit(x: Tensor) -> Tensor:
-    """Images in [-1, 1] as a file of 8 bits would hold them: rounded half up to one of 256 values, and clamped."""
+    """Round images in [-1, 1] to the 256 values of an 8-bit file, half up, and clamp them."""
     return (x * 127.5 + 128).floor().clamp(0, 255) / 127.5 - 1
 
 
@@ -40,24 +40,33 @@ def quantise_8bit(x: Tensor) -> Tensor:
 def sampled(
     model: LatentModel, n: int, random: Random, labels: Mapping[str, Tensor] | None = None, progress: Progress = no_progress
 ) -> Iterator[Decoded]:
-    """n samples of a model, with fresh noise; each is decoded once, for all that is to be measured of it.
+    """Yield n samples of a model, with fresh noise, in batches.
 
-    labels: [n] each, for a model that is told them. Raises: UserError if the model does not draw.
+    Args:
+        model: a model that samples.
+        n: number of samples.
+        random: source of all random numbers.
+        labels: classes [n] by label, for a conditional model.
+        progress: called with how many of how many samples are done.
+
+    Raises:
+        UserError: if the model does not sample.
     """
-    drawer, at_once = require(model, Samples, "samples"), min(BATCH, chunk_size(model))
+    sampler, at_once = require(model, Samples, "samples"), min(BATCH, chunk_size(model))
     for start in range(0, n, at_once):
         count = min(at_once, n - start)
         some = {name: value[start : start + count] for name, value in (labels or {}).items()}
-        codes = drawer.sample_codes(count, random, some or None)
+        codes = sampler.sample_codes(count, random, some or None)
         yield Decoded(model.decode(codes, random), codes)
         progress(start + count, n)
 
 
 @torch.no_grad()
 def reconstructed(model: LatentModel, source: Source, n: int, progress: Progress = no_progress) -> Iterator[Decoded]:
-    """n images of a source as a model gives them back, clamped, with the images; each is decoded once.
+    """Yield reconstructions of n images of a source, clamped, with the originals.
 
-    Raises: UserError if the model does not encode, or the source has fewer images.
+    Raises:
+        UserError: if the model does not encode, or the source has fewer images.
     """
     encoder, at_once = require(model, Encodes, "reconstructions"), min(BATCH, chunk_size(model))
     _check_size(source, n)
@@ -69,9 +78,10 @@ def reconstructed(model: LatentModel, source: Source, n: int, progress: Progress
 
 
 def source_batches(source: Source, n: int, progress: Progress = no_progress) -> Iterator[Tensor]:
-    """The first n images of a source, [B, C, H, W] at a time.
+    """Yield the first n images of a source in batches [B, C, H, W].
 
-    Raises: UserError if it has fewer, since each would count more than once.
+    Raises:
+        UserError: if it has fewer, since images would be counted more than once.
     """
     _check_size(source, n)
     for start in range(0, n, BATCH):
@@ -81,28 +91,31 @@ def source_batches(source: Source, n: int, progress: Progress = no_progress) -> 
 
 def _check_size(source: Source, n: int) -> None:
     if not isinstance(source.signal, Image):
-        raise UserError("feature networks look at images, and this source has none")
+        raise UserError("feature networks need images, and this source holds sounds")
     if not 1 <= n <= source.size:
         raise UserError(f"{n:,} images were asked for, and there are {source.size:,}: ask for as many at most")
 
 
 @torch.no_grad()
-def features_of(images: Iterator[Tensor], networks: Sequence[FeatureNetwork], what: str) -> list[FeatureSet]:
-    """What each network sees in images that come in batches; `what` says which images they are."""
+def features_of(images: Iterator[Tensor], networks: Sequence[FeatureNetwork], description: str) -> list[FeatureSet]:
+    """Compute the features of batches of images with each network; `description` says which images they are."""
     parts: list[list[Tensor]] = [[] for _ in networks]
     for x in images:
-        for network, found in zip(networks, parts, strict=True):
-            found.append(network(x).float().cpu())
+        for network, features in zip(networks, parts, strict=True):
+            features.append(network(x).float().cpu())
     if not parts or not parts[0]:
-        raise UserError(f"there are no {what} to look at, or no feature network to look with")
-    return [FeatureSet(torch.cat(found), n.name, n.resizer, what) for n, found in zip(networks, parts, strict=True)]
+        raise UserError(f"there are no {description}, or no feature network to measure them with: give at least one of each")
+    return [
+        FeatureSet(torch.cat(features), n.name, n.resizer, description) for n, features in zip(networks, parts, strict=True)
+    ]
 
 
 def features_of_source(
-    source: Source, n: int, networks: Sequence[FeatureNetwork], what: str, progress: Progress = no_progress
+    source: Source, n: int, networks: Sequence[FeatureNetwork], description: str, progress: Progress = no_progress
 ) -> list[FeatureSet]:
-    """What each network sees in the first n images of a source.
+    """Compute the features of the first n images of a source with each network.
 
-    Raises: UserError as `images_of`.
+    Raises:
+        UserError: if the source holds no images, or fewer than n.
     """
-    return features_of(source_batches(source, n, progress), networks, what)
+    return features_of(source_batches(source, n, progress), networks, description)

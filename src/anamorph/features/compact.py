@@ -1,4 +1,4 @@
-"""A small convolutional network that learns to see a source's own images in about a minute."""
+"""A small convolutional network that is trained on a source's own images in about a minute."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class CompactClassifier(ClassifierNetwork):
         return self.trunk(resized(in_channels(x, self.image.channels), self.image.height, self.image.width))
 
     def logits(self, x: Tensor) -> dict[str, Tensor]:
-        """Of the classes [B, classes] of each label."""
+        """Return the logits [B, classes] of each label."""
         features = F.relu(self(x))
         return {label: head(features) for label, head in self.heads.items()}
 

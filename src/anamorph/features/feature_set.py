@@ -1,4 +1,4 @@
-"""Features of many images, and what they are features of; refused where they can tell nothing."""
+"""Sets of features of images, and the checks that metrics make of them."""
 
 from __future__ import annotations
 
@@ -25,31 +25,47 @@ class FeatureSet:
         return len(self.values)
 
 
-def check_features(x: Tensor, what: str, least: int = 2, why: str = "") -> None:
-    """Raises: UserError if features [N, D] are not a matrix of finite numbers, are too few (why: what fewer would do), or are
-    the same for every image."""
+def check_features(x: Tensor, description: str, minimum: int = 2, reason: str = "") -> None:
+    """Check that features of images are usable.
+
+    Args:
+        x: the features [N, D].
+        description: which images they are of, for messages.
+        minimum: fewest images that are allowed.
+        reason: why fewer are not enough, for messages.
+
+    Raises:
+        UserError: if the features are no matrix, too few, not finite, or the same for every image.
+    """
     if x.dim() != 2:
-        raise UserError(f"the features of {what} are {list(x.shape)}, wanted [N, D]: flatten each image's")
-    if len(x) < least:
-        raise UserError(f"{len(x)} {what} are too few, at least {least:,} are needed{': ' + why if why else ''}")
+        raise UserError(
+            f"the features of {description} are {list(x.shape)}, expected [N, D]: flatten the features of each image"
+        )
+    if len(x) < minimum:
+        raise UserError(f"{len(x)} {description} are too few, at least {minimum:,} are needed{': ' + reason if reason else ''}")
     parts = x.split(4096)
     suspect = [part for part in parts if not bool(torch.isfinite(part.sum()))]
     rows = sum(int((~torch.isfinite(part)).any(1).sum()) for part in suspect)
     if rows:
         raise UserError(
-            f"the features of {rows} of {len(x)} {what} are not finite: look at these images, or use another feature network"
+            f"the features of {rows} of {len(x)} {description} are not finite: look at these images, "
+            "or use another feature network"
         )
     if all(bool((part == x[0]).all()) for part in parts):
         raise UserError(
-            f"the features of all {len(x)} {what} are the same: the images are alike, or the network sees nothing in them"
+            f"the features of all {len(x)} {description} are the same: the images are alike, "
+            "or the network does not tell them apart"
         )
 
 
-def check_pair(a: Tensor, b: Tensor, least: int = 2, why: str = "") -> None:
-    """Raises: UserError as `check_features` for either of real features a [N, D] and generated ones b [M, D], and if their
-    widths differ."""
-    check_features(a, "real images", least, why)
-    check_features(b, "generated images", least, why)
+def check_pair(a: Tensor, b: Tensor, minimum: int = 2, reason: str = "") -> None:
+    """Check real features a [N, D] and generated ones b [M, D], as `check_features` does.
+
+    Raises:
+        UserError: if either is unusable, or their widths differ.
+    """
+    check_features(a, "real images", minimum, reason)
+    check_features(b, "generated images", minimum, reason)
     if a.shape[1] != b.shape[1]:
         raise UserError(
             f"real features have {a.shape[1]} numbers and generated ones {b.shape[1]}: take both from the same network"

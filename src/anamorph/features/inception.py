@@ -74,17 +74,17 @@ class _Mixed(nn.Module):
         self.strided = pooled is None
 
     def forward(self, x: Tensor) -> Tensor:
-        found = []
+        outputs = []
         for branch in self.branches:
             y = x
             for step in branch:
                 y = torch.cat([self.get_submodule(step.name + part)(y) for part in step.parts or ("",)], 1)
-            found.append(y)
+            outputs.append(y)
         if self.strided:
-            return torch.cat([*found, F.max_pool2d(x, 3, 2)], 1)
+            return torch.cat([*outputs, F.max_pool2d(x, 3, 2)], 1)
         # TensorFlow's mean leaves out what lies beyond the border; the last block pools by the greatest.
         pooled = F.max_pool2d(x, 3, 1, 1) if self.pool == "max" else F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
-        return torch.cat([*found, self.branch_pool(pooled)], 1)
+        return torch.cat([*outputs, self.branch_pool(pooled)], 1)
 
 
 def _a(channels: int, pooled: int) -> _Mixed:
@@ -164,9 +164,9 @@ def resized_as_tensorflow_1(x: Tensor, height: int, width: int) -> Tensor:
     return torch.einsum("hr,bcrw,vw->bchv", rows, x, columns)
 
 
-def _weights(size: int, wanted: int, like: Tensor) -> Tensor:
-    """The share [wanted, size] of every pixel in every output pixel along one axis."""
-    place = torch.arange(wanted, device=like.device, dtype=torch.float64) * (size / wanted)
+def _weights(size: int, target: int, like: Tensor) -> Tensor:
+    """The share [target, size] of every pixel in every output pixel along one axis."""
+    place = torch.arange(target, device=like.device, dtype=torch.float64) * (size / target)
     low = place.long().clamp(max=size - 1)
     high = (low + 1).clamp(max=size - 1)
     share = (place - low)[:, None]

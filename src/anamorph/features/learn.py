@@ -1,4 +1,4 @@
-"""Training a compact feature network on a source: with its labels, or, where it has none, by telling its images apart."""
+"""Train a compact feature network on a source: on its labels or, without any, to distinguish its images."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def train_contrastive(
     """A network that has learned, without labels, to tell which two views are of one image (SimCLR).
 
     Chen et al. 2020, arXiv:2002.05709: equation 1, with a head of two layers on the features that is thrown away.
-    Raises: UserError if the source has no images, or fewer than 8, which cannot be told apart.
+    Raises: UserError if the source has no images, or fewer than 8, which are too few to learn from.
     """
     image = _image(source)
     if source.size < 8:
@@ -80,7 +80,7 @@ def _seeded(seed: int) -> Iterator[None]:
 
 def _image(source: Source) -> Image:
     if not isinstance(source.signal, Image) or not source.size:
-        raise UserError("a feature network learns from images, and this source has none")
+        raise UserError("a feature network learns from images, and this source holds sounds")
     return network_image(source.signal)
 
 

@@ -1,4 +1,4 @@
-"""Mean and covariance of features that are never all at hand."""
+"""Mean and covariance of features that arrive in batches."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Moments:
 
     @classmethod
     def of(cls, x: Tensor) -> Self:
-        """Of features [N, D] that are at hand."""
+        """Return the moments of features [N, D]."""
         moments = cls(x.shape[1])
         moments.add(x)
         return moments
@@ -39,7 +39,7 @@ class Moments:
         Raises: UserError if some are not finite, or they are of another width.
         """
         if x.dim() != 2 or x.shape[1] != len(self.mean):
-            raise UserError(f"got features {list(x.shape)}, wanted [N, {len(self.mean)}]")
+            raise UserError(f"got features {list(x.shape)}, expected [N, {len(self.mean)}]")
         for part in x.split(AT_A_TIME):
             part = part.detach().to("cpu", torch.float64)
             mean = part.mean(0)
@@ -49,7 +49,7 @@ class Moments:
             raise UserError("some features are not finite: look at these images, or use another feature network")
 
     def merge(self, other: Moments) -> None:
-        """Take in all that another has taken in."""
+        """Add the examples of other moments."""
         self._join(other.count, other.mean, other.scatter)
 
     def _join(self, count: int, mean: Tensor, scatter: Tensor) -> None:

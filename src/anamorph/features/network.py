@@ -1,4 +1,4 @@
-"""What a feature network is: any module from images to numbers that says what it is called, and how it resizes images."""
+"""Base classes of feature networks: modules from images to features, with a name and a way to resize images."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ class FeatureNetwork(nn.Module, ABC):
 
     @property
     def fingerprint(self) -> str:
-        """Names the network, its resizer and its weights."""
+        """Hash of the network's name, its resizer and its weights."""
         return fingerprint_of(self, f"{self.name}|{self.resizer}|{self.width}")
 
 
 class ClassifierNetwork(FeatureNetwork):
-    """Also knows classes."""
+    """A feature network that also classifies."""
 
     @abstractmethod
     def probabilities(self, x: Tensor) -> Mapping[str, Tensor]:
-        """Of the classes [B, classes] of each label, by its name."""
+        """Return the probabilities [B, classes] of each label, by its name."""
 
 
 class DistanceNetwork(FeatureNetwork):
-    """Also has a distance of images that was made to agree with what people see."""
+    """A feature network with a distance between images that was fitted to human judgements."""
 
     @abstractmethod
     def distance(self, a: Tensor, b: Tensor) -> Tensor:
-        """Of images [B, C, H, W] from others, [B]."""
+        """Return the distances [B] between images [B, C, H, W] and others."""
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""LPIPS: a distance of images that was fitted to what people say of them.
+"""LPIPS: a distance of images that was fitted to human judgements.
 
 Zhang et al. 2018, arXiv:1801.03924, version 0.1 of github.com/richzhang/PerceptualSimilarity. Untested with the published
 backbones; the heads are tested as published.
@@ -34,13 +34,13 @@ def lpips(a: Sequence[Tensor], b: Sequence[Tensor], weights: Sequence[Tensor]) -
     """
     if not len(a) == len(b) == len(weights):
         raise UserError(f"feature maps of {len(a)} and {len(b)} taps, but weights of {len(weights)}")
-    found = []
+    distances = []
     for left, right, weight in zip(a, b, weights, strict=True):
         if left.shape != right.shape or left.shape[1] != weight.numel():
             raise UserError(f"maps {list(left.shape)} and {list(right.shape)}, weights of {weight.numel()}: not of one network")
         squared = (_unit(left) - _unit(right)).square()
-        found.append((squared * weight.view(1, -1, 1, 1)).sum(1).mean((1, 2)))
-    return torch.stack(found).sum(0)
+        distances.append((squared * weight.view(1, -1, 1, 1)).sum(1).mean((1, 2)))
+    return torch.stack(distances).sum(0)
 
 
 def _unit(x: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from anamorph.features.network import FeatureNetwork, in_channels, resized
 __all__ = ["PrincipalPixels", "RawPixels", "fit_principal", "network_image"]
 
 SIDE = 32
-"""Larger images are looked at in this size."""
+"""Larger images are reduced to this size."""
 BATCH = 1024
 
 
@@ -69,7 +69,7 @@ def fit_principal(source: Source, width: int = 64, n: int = 10_000, progress: Pr
     Raises: UserError for a source of no images, or fewer images or pixels than directions.
     """
     if not isinstance(source.signal, Image):
-        raise UserError("pixels are of images, and this source has none")
+        raise UserError("pixels as features need images, and this source holds sounds")
     image, n = network_image(source.signal), min(n, source.size)
     if not 1 <= width < min(n, image.num_values + 1):
         raise UserError(

@@ -1,4 +1,4 @@
-"""Bars side by side: one group per thing, one bar per measure."""
+"""Bars side by side: one group per name, one bar per measure."""
 
 from __future__ import annotations
 

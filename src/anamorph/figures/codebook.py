@@ -1,4 +1,4 @@
-"""Codebooks among the vectors that they stand for, in the plane where these differ most."""
+"""Codebooks and encoder outputs, projected to the outputs' two principal components."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from anamorph.figures.curves import save_figure
 __all__ = ["CodebookView", "save_codebooks"]
 
 MOST = 4000
-"""Vectors that are shown."""
+"""Largest number of encoder outputs that are drawn."""
 
 
 @dataclass(frozen=True)
 class CodebookView:
-    """What an encoder gave [N, D], the vectors of a codebook [K, D], and how often each was chosen [K]."""
+    """Outputs of an encoder [N, D], the vectors of a codebook [K, D], and how often each was chosen [K]."""
 
     outputs: Tensor
     vectors: Tensor
@@ -28,13 +28,13 @@ class CodebookView:
 
 def save_codebooks(path: Path, books: Mapping[str, CodebookView], title: str = "") -> None:
     """Write a picture (PNG, or SVG by name) with a panel for each codebook: outputs and codes along the two principal
-    components of the outputs. Codes are the larger the oftener they are chosen; those that never are, are crosses."""
+    components of the outputs. Codes that are chosen more often are larger; unused codes are crosses."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(4.6 * len(books) + 0.4, 4.6), dpi=100, layout="constrained")
     for place, (name, book) in enumerate(books.items(), 1):
         axes = figure.add_subplot(1, len(books), place)
-        outputs, vectors, explained = _in_the_plane(book)
+        outputs, vectors, explained = _projected(book)
         low, high = _frame(outputs)
         chosen = book.counts > 0
         shares = book.counts[chosen] / book.counts.sum()
@@ -64,8 +64,8 @@ def save_codebooks(path: Path, books: Mapping[str, CodebookView], title: str = "
     save_figure(path, figure)
 
 
-def _in_the_plane(book: CodebookView) -> tuple[Tensor, Tensor, list[float]]:
-    """Outputs [N, 2], vectors [K, 2], and the shares of the outputs' variance along both axes."""
+def _projected(book: CodebookView) -> tuple[Tensor, Tensor, list[float]]:
+    """Return the outputs [N, 2], the vectors [K, 2], and the shares of the outputs' variance along both axes."""
     outputs = book.outputs[:: max(1, len(book.outputs) // MOST)].double()
     mean = outputs.mean(0)
     _, stretch, axes = torch.linalg.svd(outputs - mean, full_matrices=False)
@@ -77,7 +77,7 @@ def _in_the_plane(book: CodebookView) -> tuple[Tensor, Tensor, list[float]]:
 
 
 def _frame(points: Tensor) -> tuple[Tensor, Tensor]:
-    """The corners [2] of what is shown: nearly all points, and some room."""
+    """Return the lower and upper limits [2] of the axes: nearly all points, and a margin."""
     low, high = points.quantile(0.003, dim=0), points.quantile(0.997, dim=0)
     room = 0.12 * (high - low).clamp_min(1e-6)
     return low - room, high + room

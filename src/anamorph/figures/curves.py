@@ -1,4 +1,4 @@
-"""Curves of what was logged while training: raw, and smoothed over it."""
+"""Curves of logged values: raw, and smoothed over them."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def save_figure(path: Path, figure: Figure) -> None:
 
 
 def _smooth(y: np.ndarray[tuple[int], np.dtype[np.float64]]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """An exponential mean with a span of a thirtieth of the curve, without the pull towards zero at its start."""
+    """Return the bias-corrected exponential moving average, with a span of a thirtieth of the curve."""
     decay = np.exp(-30 / max(len(y), 30))
     mean, weight = 0.0, 0.0
     out = np.empty_like(y)

@@ -1,4 +1,4 @@
-"""Images laid out in rows, with captions, as one picture: pixels (PNG) or a drawing (SVG)."""
+"""Lay out images in rows, with captions, as one picture (PNG or SVG)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Row:
 
 
 def as_picture(image: Tensor) -> Pillow.Image:
-    """One image [C, H, W] in [-1, 1] as a picture, clipped; two channels are shown as red and green."""
+    """Convert one image [C, H, W] in [-1, 1] to a PIL image, clipped; two channels are shown as red and green."""
     array = (image.detach().float().cpu().clamp(-1, 1) * 127.5 + 127.5).round().to(torch.uint8).movedim(0, -1).numpy()
     if array.shape[-1] == 1:
         return Pillow.fromarray(array[..., 0])
@@ -46,33 +46,33 @@ def as_picture(image: Tensor) -> Pillow.Image:
 
 
 def rows_of(images: Tensor, columns: int | None = None) -> list[Row]:
-    """Images [n, C, H, W] as rows without captions, in a square or in so many columns."""
+    """Arrange images [n, C, H, W] in rows without captions, in a square or in the given number of columns."""
     columns = columns or max(1, int(np.ceil(np.sqrt(len(images)))))
     return [Row("", images[i : i + columns]) for i in range(0, len(images), columns)]
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """A laid out page: its size, texts at places, and pictures at places, each with the size that it is shown at."""
+    """A page: its size, texts with their positions, and pictures with their positions and sizes."""
 
     size: tuple[int, int]
     texts: list[tuple[int, float, str]]
     cells: list[tuple[int, int, int, int, Pillow.Image]]
 
     def paint(self) -> Pillow.Image:
-        """As pixels, on white paper."""
+        """Render the page as pixels, on white."""
         paper = Pillow.new("RGB", self.size, PAPER)
         draw = ImageDraw.Draw(paper)
         for x, y, text in self.texts:
             draw.text((x, y), text, INK, _font())
         for x, y, width, height, cell in self.cells:
             smaller = width < cell.width
-            shown = cell.resize((width, height), Pillow.Resampling.BOX if smaller else Pillow.Resampling.NEAREST)
-            paper.paste(shown.convert("RGB"), (x, y), shown if shown.mode == "RGBA" else None)
+            resized = cell.resize((width, height), Pillow.Resampling.BOX if smaller else Pillow.Resampling.NEAREST)
+            paper.paste(resized.convert("RGB"), (x, y), resized if resized.mode == "RGBA" else None)
         return paper
 
     def svg(self) -> str:
-        """As a drawing that holds each picture at its own resolution."""
+        """Render the page as SVG text, with each picture at its own resolution."""
         width, height = self.size
         lines = [
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}">',
@@ -90,9 +90,10 @@ class Sheet:
         return "\n".join([*lines, "</svg>", ""])
 
 
-def sheet(rows: Sequence[Row], title: str = "", heads: Sequence[str] = ()) -> Sheet:
-    """Rows of images of one size, captions on the left, a title above, and a head over each column; shrunk where they would
-    not fit.
+def sheet(rows: Sequence[Row], title: str = "", headings: Sequence[str] = ()) -> Sheet:
+    """Lay out rows of images of one size: captions on the left, a title above, and a heading over each column.
+
+    Images are shrunk where they would not fit.
 
     Raises: UserError if there is nothing to show, or more than fits into one picture.
     """
@@ -107,7 +108,7 @@ def sheet(rows: Sequence[Row], title: str = "", heads: Sequence[str] = ()) -> Sh
     space = max(4, max(height, width) // 24)
     left = MARGIN + max((_width(row.caption) for row in rows), default=0)
     left += MARGIN if left > MARGIN else 0
-    top = MARGIN + (TEXT + MARGIN if title else 0) + (TEXT + MARGIN // 2 if heads else 0)
+    top = MARGIN + (TEXT + MARGIN if title else 0) + (TEXT + MARGIN // 2 if headings else 0)
     page = (
         max(left + columns * (width + space) - space, MARGIN + _width(title)) + MARGIN,
         top + len(rows) * (height + space) - space + MARGIN,
@@ -115,7 +116,9 @@ def sheet(rows: Sequence[Row], title: str = "", heads: Sequence[str] = ()) -> Sh
     if max(page) > LARGEST_SIDE:
         raise UserError(f"the picture would be {page[0]}x{page[1]} pixels: show fewer images")
     texts: list[tuple[int, float, str]] = [(MARGIN, MARGIN, title)] if title else []
-    texts += [(left + j * (width + space), top - TEXT - MARGIN // 2, _fit(head, width)) for j, head in enumerate(heads)]
+    texts += [
+        (left + j * (width + space), top - TEXT - MARGIN // 2, _fit(heading, width)) for j, heading in enumerate(headings)
+    ]
     pictures = []
     for i, row in enumerate(rows):
         y = top + i * (height + space)
@@ -150,7 +153,7 @@ def _width(text: str) -> int:
 
 
 def _fit(text: str, width: int) -> str:
-    """As much of a text as a column is wide."""
+    """Cut a text to the width of a column."""
     while len(text) > 1 and _width(text) > width:
         text = text[:-1]
     return text

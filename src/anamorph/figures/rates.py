@@ -1,4 +1,4 @@
-"""Rate and distortion: what images cost, and how well they are kept."""
+"""Figures of rate and distortion."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TICKS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20)
 
 @dataclass(frozen=True)
 class RatePoint:
-    """A way of keeping images: bits per pixel of whole files and without their headers, and how well they are kept."""
+    """One codec setting: bits per pixel of whole files and without headers, and the quality of the decoded images."""
 
     bits: float
     bare_bits: float
@@ -62,7 +62,7 @@ def save_rates(path: Path, codecs: Mapping[str, Sequence[RatePoint]], models: Ma
 
 
 def _mark(axes: Axes, one: RatePoint, value: float, colour: str, name: str) -> None:
-    """A point for whole files, a pale one without their headers, and what lies between."""
+    """Draw a point for whole files, a pale one for files without headers, and a line between them."""
     axes.plot([one.bare_bits, one.bits], [value, value], color=colour, alpha=0.45, linestyle="--", linewidth=1)
     axes.plot([one.bare_bits], [value], color=colour, alpha=0.45, marker="D", linestyle="none")
     axes.plot([one.bits], [value], color=colour, marker="D", linestyle="none", label=name)

@@ -1,4 +1,4 @@
-"""Signals in rows, for people: images as a picture; sounds as a picture of their spectrograms, and as WAV files beside it."""
+"""Write rows of signals: images as a picture; sounds as a picture of their spectrograms, with WAV files beside it."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from anamorph.core.signal import Audio, Image, Signal
 from anamorph.figures.grid import Row, as_picture, rows_of, save_picture, sheet
 from anamorph.figures.wav import read_wav, write_wav
 
-__all__ = ["WrittenFiles", "draw", "keep_strip", "kept_strips", "show", "show_all"]
+__all__ = ["WrittenFiles", "draw", "save_strip", "saved_strips", "show", "show_all"]
 
 LIST = "sounds.json"
 
 
 @dataclass(frozen=True)
 class WrittenFiles:
-    """What was written: a picture, and of sounds a WAV file, or a folder of them."""
+    """Paths of written files: a picture, and for sounds also a WAV file or a folder of them."""
 
     picture: Path
     sounds: Path | None = None
@@ -34,35 +34,36 @@ class WrittenFiles:
         return f"{self.picture}, {self.sounds}" if self.sounds else str(self.picture)
 
     @property
-    def facts(self) -> dict[str, Path]:
+    def paths(self) -> dict[str, Path]:
+        """The written files by kind: "path" of the picture, and "sounds" where there are any."""
         return {"path": self.picture} | ({"sounds": self.sounds} if self.sounds else {})
 
 
-def draw(path: Path, signal: Signal, rows: Sequence[Row], title: str = "", heads: Sequence[str] = ()) -> Path:
+def draw(path: Path, signal: Signal, rows: Sequence[Row], title: str = "", headings: Sequence[str] = ()) -> Path:
     """Write rows of signals [n, *signal.shape] in [-1, 1] as a picture alone; returns its path, PATH.png (or .svg) for sounds.
 
     Raises: UserError if there is nothing to show, or more than fits into one picture.
     """
     if isinstance(signal, Image):
-        save_picture(path, sheet(rows, title, heads))
+        save_picture(path, sheet(rows, title, headings))
         return path
     from anamorph.figures.spectrogram import save_spectrograms
 
     picture = path if path.suffix.lower() in (".png", ".svg") else path.with_suffix(".png")
-    save_spectrograms(picture, rows, signal.sample_rate, title, heads)
+    save_spectrograms(picture, rows, signal.sample_rate, title, headings)
     return picture
 
 
-def show(path: Path, signal: Signal, rows: Sequence[Row], title: str = "", heads: Sequence[str] = ()) -> WrittenFiles:
+def show(path: Path, signal: Signal, rows: Sequence[Row], title: str = "", headings: Sequence[str] = ()) -> WrittenFiles:
     """Write rows of signals [n, *signal.shape] in [-1, 1]. Of sounds, PATH.png (or .svg) shows the spectrograms; a single one
     is written to PATH.wav, several to the folder PATH-sounds, named by row and column.
 
     Raises: UserError if there is nothing to show, or more than fits into one picture.
     """
-    picture = draw(path, signal, rows, title, heads)
+    picture = draw(path, signal, rows, title, headings)
     if isinstance(signal, Image):
         return WrittenFiles(picture)
-    named = list(_named(rows, heads))
+    named = list(_named(rows, headings))
     if len(named) == 1:
         write_wav(path.with_suffix(".wav"), named[0][1], signal.sample_rate)
         return WrittenFiles(picture, path.with_suffix(".wav"))
@@ -77,7 +78,7 @@ def show_all(path: Path, signal: Signal, x: Tensor, columns: int | None = None, 
 
 
 def _write_all(folder: Path, sounds: dict[str, Tensor], signal: Audio) -> None:
-    """Write sounds by their names, and which they are; those that an earlier call wrote there are removed."""
+    """Write sounds by name and a list of them; remove those that only an earlier call wrote."""
     listed = folder / LIST
     try:
         old = {str(name) for name in read_json(listed)} if listed.is_file() else set()
@@ -91,8 +92,8 @@ def _write_all(folder: Path, sounds: dict[str, Tensor], signal: Audio) -> None:
     write_json(listed, list(sounds))
 
 
-def _named(rows: Sequence[Row], heads: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
-    """Each sound and a file's name for it: of its row's caption, and its column's head or how many such came before."""
+def _named(rows: Sequence[Row], headings: Sequence[str]) -> Iterator[tuple[str, Tensor]]:
+    """Yield each sound with a file name, made of its row's caption, its number in the row, and its column's heading."""
     count: dict[str, int] = {}
     for row in rows:
         for column, x in enumerate(row.images):
@@ -100,17 +101,17 @@ def _named(rows: Sequence[Row], heads: Sequence[str]) -> Iterator[tuple[str, Ten
             number = count.get(caption, 0)
             count[caption] = number + 1
             if x is not None:
-                last = f"{number:02d}" + (f"-{_plain(heads[column])}" if column < len(heads) else "")
+                last = f"{number:02d}" + (f"-{_plain(headings[column])}" if column < len(headings) else "")
                 yield f"{caption}-{last}.wav" if caption else f"{last}.wav", x
 
 
 def _plain(text: str) -> str:
-    """A text as a part of a file's name."""
+    """Replace characters that do not belong into a file name."""
     return re.sub(r"[^\w.+-]+", "-", text).strip("-.")
 
 
-def keep_strip(folder: Path, images: int, signal: Signal, cells: Sequence[Tensor]) -> None:
-    """Write signals, side by side and as they are, as the strip of a moment in a training."""
+def save_strip(folder: Path, images: int, signal: Signal, cells: Sequence[Tensor]) -> None:
+    """Save signals side by side as one file, named by the number of images that training has seen."""
     path = folder / f"{images:012d}"
     strip = torch.cat([cell.cpu() for cell in cells], -1)
     if isinstance(signal, Image):
@@ -119,8 +120,8 @@ def keep_strip(folder: Path, images: int, signal: Signal, cells: Sequence[Tensor
         write_wav(path.with_suffix(".wav"), strip, signal.sample_rate)
 
 
-def kept_strips(folder: Path, signal: Signal) -> Iterator[tuple[int, list[Tensor]]]:
-    """The strips that were kept, in order: at how many images seen, and the signals."""
+def saved_strips(folder: Path, signal: Signal) -> Iterator[tuple[int, list[Tensor]]]:
+    """Yield the saved strips in order: the number of images seen, and the signals."""
     for path in sorted(folder.glob("*.png" if isinstance(signal, Image) else "*.wav")):
         if path.stem.isdigit():
             strip = _read_picture(path) if isinstance(signal, Image) else read_wav(path)
@@ -128,7 +129,7 @@ def kept_strips(folder: Path, signal: Signal) -> Iterator[tuple[int, list[Tensor
 
 
 def _read_picture(path: Path) -> Tensor:
-    """A picture as an image [C, H, W] in [-1, 1]."""
+    """Read a picture as an image [C, H, W] in [-1, 1]."""
     with Pillow.open(path) as picture:
         array = np.atleast_3d(np.asarray(picture, np.float32)) / 127.5 - 1
     return torch.from_numpy(array).movedim(-1, 0)

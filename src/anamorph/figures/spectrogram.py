@@ -72,7 +72,7 @@ class _Canvas:
         save_figure(path, self.figure)
 
 
-def save_spectrograms(path: Path, rows: Sequence[Row], sample_rate: int, title: str = "", heads: Sequence[str] = ()) -> None:
+def save_spectrograms(path: Path, rows: Sequence[Row], sample_rate: int, title: str = "", headings: Sequence[str] = ()) -> None:
     """Write rows of sounds [n, C, T] in [-1, 1] as one picture (PNG, or SVG by name) of log-mel spectrograms on one scale.
 
     Raises: UserError if there is nothing to show, or more than fits into one picture.
@@ -86,7 +86,7 @@ def save_spectrograms(path: Path, rows: Sequence[Row], sample_rate: int, title: 
     levels = [log_mel(x[None].cpu(), sample_rate)[0].numpy() for x in sounds]
     top = 5 * math.ceil(float(np.quantile(np.concatenate([level.ravel() for level in levels]), LOUD)) / 5)
     captions = 8 * max(len(row.caption) for row in rows)
-    page = _Page(columns, len(rows), 64 + captions, 14 + 32 * bool(title) + 22 * bool(heads))
+    page = _Page(columns, len(rows), 64 + captions, 14 + 32 * bool(title) + 22 * bool(headings))
     canvas, left = _Canvas(page), iter(levels)
     for i, row in enumerate(rows):
         shown = [j for j, x in enumerate(row.images) if x is not None]
@@ -98,8 +98,8 @@ def save_spectrograms(path: Path, rows: Sequence[Row], sample_rate: int, title: 
         if shown:
             _pitches(canvas, *page.corner(i, shown[0]), sample_rate)
         canvas.write(14, page.corner(i, 0)[1] + PANEL[1] / 2, row.caption, 9, va="center")
-    for j, head in enumerate(heads[:columns]):
-        canvas.write(page.corner(0, j)[0] + PANEL[0] / 2, page.top - 6, head, 9, ha="center", va="bottom")
+    for j, heading in enumerate(headings[:columns]):
+        canvas.write(page.corner(0, j)[0] + PANEL[0] / 2, page.top - 6, heading, 9, ha="center", va="bottom")
     canvas.write(14, 14, title, 10, va="top")
     _scale(canvas, page, top)
     canvas.save(path)

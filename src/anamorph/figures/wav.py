@@ -25,7 +25,7 @@ def write_wav(path: Path, x: Tensor, sample_rate: int) -> None:
 
 
 def wav_bytes(x: Tensor, sample_rate: int) -> bytes:
-    """What `write_wav` writes."""
+    """Return the content of the file that `write_wav` writes."""
     pcm = (x.detach().float().cpu() * SCALE).round().clamp(-SCALE, SCALE - 1).to(torch.int16).numpy()
     out = BytesIO()
     with wave.open(out, "wb") as file:
@@ -37,7 +37,7 @@ def wav_bytes(x: Tensor, sample_rate: int) -> bytes:
 
 
 def read_wav(path: Path) -> Tensor:
-    """A sound [C, T] in [-1, 1] that `write_wav` wrote.
+    """Read a sound [C, T] in [-1, 1] that `write_wav` wrote.
 
     Raises: UserError if the file is missing, damaged or of another form.
     """
@@ -48,5 +48,5 @@ def read_wav(path: Path) -> Tensor:
     except (OSError, EOFError, wave.Error) as error:
         raise UserError(f"cannot read {path}: {error}") from error
     if width != 2 or len(data) != 2 * channels * frames:
-        raise UserError(f"{path} is no whole WAV of 16 bits")
+        raise UserError(f"{path} is damaged, or no 16-bit WAV file: write it anew")
     return torch.from_numpy(np.frombuffer(data, "<i2").reshape(-1, channels).T.astype(np.float32) / SCALE)

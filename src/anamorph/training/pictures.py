@@ -17,7 +17,7 @@ from anamorph.core.stage import Stage
 from anamorph.figures.codebook import CodebookView, save_codebooks
 from anamorph.figures.curves import save_curves
 from anamorph.figures.grid import Row
-from anamorph.figures.show import draw, keep_strip, kept_strips, show, show_all
+from anamorph.figures.show import draw, save_strip, saved_strips, show, show_all
 from anamorph.nn.quantize import Codebook
 from anamorph.nn.resample import upsample
 
@@ -75,7 +75,7 @@ def draw_progress(folder: Path, model: LatentModel, preview: Source, images: int
             draw_codebooks(folder / "codebooks.png", model, preview.take(0, CODED).signals.to(device), title)
     cells = cells or list(batch.signals)
     whole = [upsample(cell.unsqueeze(0), stage.level)[0] for cell in cells] if stage.level else cells
-    keep_strip(folder / "strips", images, preview.signal, whole)
+    save_strip(folder / "strips", images, preview.signal, whole)
     return _timeline(folder, preview, model, few.side_by_side)
 
 
@@ -107,7 +107,7 @@ def _timeline(folder: Path, preview: Source, model: LatentModel, few: int) -> Pa
     left: list[Tensor | None] = [None] * few if isinstance(model, Samples) else []
     right = list(preview.take(0, few).signals) if isinstance(model, Encodes) else []
     rows = [Row("originals", [*left, *right])] if right else []
-    rows += [Row(f"{seen:,} seen", cells) for seen, cells in kept_strips(folder / "strips", preview.signal)]
+    rows += [Row(f"{seen:,} seen", cells) for seen, cells in saved_strips(folder / "strips", preview.signal)]
     parts = ["samples"] * isinstance(model, Samples) + ["reconstructions"] * isinstance(model, Encodes)
     return draw(folder / "timeline.png", preview.signal, rows, " and ".join(parts).capitalize() + " while training")
 
