@@ -194,8 +194,13 @@ def test_samples_can_be_truncated_and_noisy(runs: Path, capsys: pytest.CaptureFi
     assert main(["sample", vae, "--noise", "fresh", "--precision", "bfloat16"]) == 0
     capsys.readouterr()
     fails(["sample", vae, "--psi", "0.5"], "truncation needs a model that maps", capsys)
+    fails(
+        ["sample", vae, "--temperature", "0.5"], "train a prior on its codes: `anamorph train PRIOR SOURCE --codes-of", capsys
+    )
     fails(["sample", str(runs / "autoencoder")], "sampling needs a model that samples", capsys)
     fails(["sample", alae, "--n", "0"], "--n must be at least 1", capsys)
+    fails(["decode", alae, str(runs / "codes"), "--n", "0"], "--n must be at least 1", capsys)
+    fails(["reconstruct", alae, "--n", "0"], "--n must be at least 1", capsys)
 
 
 def test_reconstructions_of_the_own_data_of_files_and_of_sources(

@@ -77,6 +77,10 @@ def main(words: Sequence[str]) -> int:
         if seen >= total:
             note(f"done: {folder} has seen {seen:,} of {total:,} images; train it further with --images")
             return 0
+        if new.lr_schedule and new.lr_schedule.decay != "none" and new.schedule.at(total - 1).lr_scale == 0:
+            note(
+                f"the learning rate stays at zero from its decay's end on, before --images {total:,}: start a new run for more"
+            )
         return run_training(folder, options.logs)
 
 
