@@ -353,7 +353,7 @@ def test_resuming_on_another_machine_is_reported(runs: Path, tmp_path: Path, cap
     run = tmp_path / "run"
     shutil.copytree(runs / "alae", run)
     assert main(["resume", str(run), "--images", "512", "--threads", "2"]) == 0
-    assert "2 threads instead of cpu, float32, 1 thread: the last bits will differ" in capsys.readouterr().err
+    assert "2 threads instead of cpu, float32, 1 thread: results will differ in the last bits" in capsys.readouterr().err
     assert RunFolder(run).config()["compute"]["threads"] == 2
     assert RunFolder(run).config()["created"] == RunFolder(runs / "alae").config()["created"]
     fails(["resume", str(run), "--images", "0"], "has already seen 512 images", capsys)
