@@ -194,8 +194,13 @@ def test_samples_can_be_truncated_and_noisy(runs: Path, capsys: pytest.CaptureFi
     assert main(["sample", vae, "--noise", "fresh", "--precision", "bfloat16"]) == 0
     capsys.readouterr()
     fails(["sample", vae, "--psi", "0.5"], "truncation needs a model that maps", capsys)
+    fails(
+        ["sample", vae, "--temperature", "0.5"], "train a prior on its codes: `anamorph train PRIOR SOURCE --codes-of", capsys
+    )
     fails(["sample", str(runs / "autoencoder")], "sampling needs a model that samples", capsys)
     fails(["sample", alae, "--n", "0"], "--n must be at least 1", capsys)
+    fails(["decode", alae, str(runs / "codes"), "--n", "0"], "--n must be at least 1", capsys)
+    fails(["reconstruct", alae, "--n", "0"], "--n must be at least 1", capsys)
 
 
 def test_reconstructions_of_the_own_data_of_files_and_of_sources(
@@ -348,7 +353,7 @@ def test_resuming_on_another_machine_is_reported(runs: Path, tmp_path: Path, cap
     run = tmp_path / "run"
     shutil.copytree(runs / "alae", run)
     assert main(["resume", str(run), "--images", "512", "--threads", "2"]) == 0
-    assert "2 threads instead of cpu, float32, 1 thread: the last bits will differ" in capsys.readouterr().err
+    assert "2 threads instead of cpu, float32, 1 thread: results will differ in the last bits" in capsys.readouterr().err
     assert RunFolder(run).config()["compute"]["threads"] == 2
     assert RunFolder(run).config()["created"] == RunFolder(runs / "alae").config()["created"]
     fails(["resume", str(run), "--images", "0"], "has already seen 512 images", capsys)

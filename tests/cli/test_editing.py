@@ -204,4 +204,4 @@ def test_what_cannot_be_projected_is_refused(root: Path, capsys: pytest.CaptureF
     fails(["project", str(root / "vae"), "data:0", "--space", "w+"], "to optimise one by one: stylealae, stylegan can", capsys)
     fails(["project", str(root / "autoencoder"), "data:0", "--drawn"], "needs a model that samples", capsys)
     fails(["project", str(root / "vae"), "data:0", "--prior-weight", "nan"], "prior weight of at least 0", capsys)
-    fails(["project", str(root / "vae"), "data:0", "--steps", "0"], "at least one step", capsys)
+    fails(["project", str(root / "vae"), "data:0", "--steps", "0"], "--steps must be at least 1", capsys)

@@ -75,13 +75,16 @@ def test_a_stopped_run_resumes_bitwise(tmp_path: Path, rates: list[float]) -> No
     assert_equal(weights(whole), weights(stopped))
 
 
-def test_a_longer_total_leaves_the_schedule_as_it_was(tmp_path: Path, rates: list[float]) -> None:
+def test_a_longer_total_leaves_the_schedule_as_it_was(
+    tmp_path: Path, rates: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = start(tmp_path / "run", *COSINE)
     before = settings_of(folder)
     assert before.lr_schedule == LearningRateSchedule(32, "cosine", decay_from=32, decay_images=TOTAL - 32)
     assert main(["resume", str(folder.path), "--images", str(TOTAL + 2 * BATCH)]) == 0
     assert settings_of(folder).lr_schedule == before.lr_schedule
     assert rates[-2:] == [0.0, 0.0]
+    assert "the learning rate stays at zero" in capsys.readouterr().err
 
 
 def test_it_is_set_from_python_and_kept_with_the_run(tmp_path: Path) -> None:

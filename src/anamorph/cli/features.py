@@ -28,7 +28,7 @@ class Features:
     """
 
     what: Annotated[tyro.conf.Positional[Literal["train", "list", "add"]], tyro.conf.arg(metavar="train|list|add")]
-    """What to do."""
+    """Action: train, list or add."""
     name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="[SOURCE|NAME]")] = ""
     """Images to train on; or name of the network to add."""
     file: Annotated[tyro.conf.Positional[Path | None], tyro.conf.arg(metavar="[FILE]")] = None

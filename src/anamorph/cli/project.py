@@ -34,7 +34,7 @@ class Project(Common):
     images: ImageArguments = ()
     """Files, seed:7 or data:12."""
     space: Literal["w", "w+", "noise"] = "w"
-    """What is optimised. w: one code. w+: one code per layer, which fits better and edits less well. noise: also the noise
+    """Codes to optimise. w: one code. w+: one code per layer, which fits better and edits less well. noise: also the noise
     maps."""
     steps: int = 500
     """Steps of the optimisation, at least 1."""

@@ -77,6 +77,10 @@ def main(words: Sequence[str]) -> int:
         if seen >= total:
             note(f"done: {folder} has seen {seen:,} of {total:,} images; train it further with --images")
             return 0
+        if new.lr_schedule and new.lr_schedule.decay != "none" and new.schedule.at(total - 1).lr_scale == 0:
+            note(
+                f"the learning rate stays at zero from its decay's end on, before --images {total:,}: start a new run for more"
+            )
         return run_training(folder, options.logs)
 
 
@@ -94,18 +98,18 @@ def _compute(options: Resume, before: ComputeSettings) -> ComputeSettings:
 
 
 def _save_changes(folder: RunFolder, settings: Settings, new: Settings) -> None:
-    """Write down what is done differently from now on, and tell it where it costs exactness."""
+    """Write changed settings to config.json, and print those that cost exactness."""
     from anamorph.core.config import to_plain
     from anamorph.runs import versions
 
     before = to_plain(settings)
     changes: dict[str, object] = {name: value for name, value in to_plain(new).items() if value != before[name]}
     if new.compute != settings.compute:
-        note(f"going on with {new.compute} instead of {settings.compute}: the last bits will differ")
+        note(f"continuing with {new.compute} instead of {settings.compute}: results will differ in the last bits")
     config = folder.config()
     then, now = config.get("resumed", config.get("versions")), versions()
     if then != now:
-        note(f"going on with {now} instead of {then}: the last bits may differ")
+        note(f"continuing with {now} instead of {then}: results may differ in the last bits")
         changes["resumed"] = now
     if changes:
         folder.update_config(changes)
