@@ -341,6 +341,7 @@ def test_a_spectrum_needs_no_speakers() -> None:
     assert float(model.spectral_error(sounds(), torch.zeros(4, 1, 6, 3), None)) > 0
 
 
+@pytest.mark.slow
 def test_after_a_few_hundred_sounds_what_is_loaded_has_learned_as_well() -> None:
     """What is loaded is the average of the weights: with a half-life of 10,000 from the start, little would come through."""
     decoder = WaveNetSizes(
