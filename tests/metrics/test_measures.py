@@ -16,10 +16,10 @@ from anamorph.features.network import DistanceNetwork
 from anamorph.features.pixels import RawPixels
 from anamorph.metrics.frechet import frechet_of_features
 from anamorph.metrics.measure import Measure
-from anamorph.metrics.reciprocity import latent_measures, measures_of_pairs, reconstruction_measures
 from anamorph.metrics.reconstruction import latent_error, reconstruction_error
 from anamorph.metrics.samples import copies, diversity, fid, kid, neighbours
 from anamorph.metrics.similarity import ssim
+from reciprocity import latent_measures, measures_of_pairs, reconstruction_measures
 from small import images, make_run
 
 
