@@ -9,7 +9,7 @@ TESTS ?= tests
 help:
 	@echo "make demo       train a small model in about a minute, and show what it learned"
 	@echo "make test       the tests"
-	@echo "make test-slow  those too that take minutes"
+	@echo "make test-slow  all tests, including those that take minutes"
 	@echo "make lint       style and types"
 	@echo "make bench      the benchmarks (see benchmarks/README.md)"
 

@@ -116,8 +116,8 @@ class _Subject:
             return encode_in_chunks(self.model, x)
         parts = []
         for part in x.split(50):
-            start, law = nearest_samples(require(self.model, Samples, "projection"), part, Seeded(0, "project"))
-            parts.append(project(self.model, part, start, steps=PROJECTION, statistics=law).codes)
+            start, statistics = nearest_samples(require(self.model, Samples, "projection"), part, Seeded(0, "project"))
+            parts.append(project(self.model, part, start, steps=PROJECTION, statistics=statistics).codes)
         return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
     def move(self, codes: Codes, before: Mapping[str, Tensor], way: _Way, steps: float) -> _Moved:
@@ -194,15 +194,15 @@ def _table(rows: Mapping[str, Any], factors: list[str]) -> str:
     """Markdown: per model and factor, how often the class that was meant came out, and how often another factor changed."""
     lines = [f"| model | images | | {' | '.join(factors)} |", "|---|---|---|" + "---|" * len(factors)]
     for name, row in rows.items():
-        told = [row["factors"][f] for f in factors]
+        rows_of = [row["factors"][f] for f in factors]
         leaks = [
             [share for other, share in found["changed"].items() if other in factors and other != f]
-            for f, found in zip(factors, told, strict=True)
+            for f, found in zip(factors, rows_of, strict=True)
         ]
         cells = {
-            "**became** the class meant": [f"{found['became']:.0%}" for found in told],
+            "**became** the class meant": [f"{found['became']:.0%}" for found in rows_of],
             "each **other** factor changed": [f"{sum(shares) / max(len(shares), 1):.0%}" for shares in leaks],
-            "by": [f"{found['method']}, {found['steps']:g} sd, {found['classes']} classes" for found in told],
+            "by": [f"{found['method']}, {found['steps']:g} sd, {found['classes']} classes" for found in rows_of],
         }
         for i, (what, line) in enumerate(cells.items()):
             head = f"{name} | {row['images']:,}" if i == 0 else " | "

@@ -231,13 +231,13 @@ def _refined(
     if known.get("images") != folder.images_seen():
         level = level_of(model, held.signal)
         originals = held.take(0, study.refined, level)
-        start, law = (
+        start, statistics = (
             encode_in_chunks(model, originals.signals),
             CodeStatistics.of(model.sample_codes(512, Seeded(0, "law"))["w"]),
         )
         found: dict[str, dict[str, float]] = {}
         for free in FREE:
-            again = project(model, originals.signals, start, free, PROJECTION, statistics=law).images
+            again = project(model, originals.signals, start, free, PROJECTION, statistics=statistics).images
             found[free] = agreement(reader.predict(upsample(again, level)), originals.labels)
         known = {"images": folder.images_seen(), "kept": found}
         write_json(path, known)

@@ -1,4 +1,4 @@
-"""Models of codes as compressors: what their files cost against what the law of the codes says, and against JPEG and WebP."""
+"""Models of codes as compressors: the size of their files against the prior's likelihood, and against JPEG and WebP."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ CODECS = ("JPEG", "WebP")
 COSTS = (
     "bytes per image",
     "raw codes",
-    "the law's ideal",
+    "the prior's ideal",
     "payload, a file each",
     "with header",
     "payload, one file",
@@ -69,7 +69,7 @@ QUALITY = ("", "bits per pixel", "without headers", "PSNR, dB", "SSIM")
 class Measured:
     """What a model's files cost over so many images, in bytes, and what came back.
 
-    ideal: what its law says that the codes cost; raw: if all codes cost alike. single: in a file for each image; together: in
+    ideal: the cost of the codes by its prior; raw: if all codes cost alike. single: in a file for each image; together: in
     one for all. Payloads are files without headers. exact: how many came back as the reconstruction, bit for bit."""
 
     images: int
@@ -284,5 +284,5 @@ def _at(curve: Sequence[RatePoint], bits: float, bare: bool) -> str:
         return f"cannot: its least is {min(rates):.3f} bits per pixel"
     order = np.argsort(rates)
     at = np.log(np.array(rates)[order])
-    told = [np.interp(math.log(bits), at, np.array([getattr(one, m) for one in curve])[order]) for m in ("psnr_db", "ssim")]
-    return f"{told[0]:.2f} dB, {told[1]:.3f}"
+    at_size = [np.interp(math.log(bits), at, np.array([getattr(one, m) for one in curve])[order]) for m in ("psnr_db", "ssim")]
+    return f"{at_size[0]:.2f} dB, {at_size[1]:.3f}"

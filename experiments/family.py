@@ -60,7 +60,7 @@ class Leg:
 
 @dataclass(frozen=True)
 class Entrant:
-    """A model, or a model and a law of its codes, each trained in its share of the minutes."""
+    """A model, or a model and a prior over its codes, each trained for its share of the minutes."""
 
     legs: tuple[Leg, ...]
 

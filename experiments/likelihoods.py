@@ -131,7 +131,7 @@ def _posterior(model: VAE, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def _cost(model: VAE | VQVAE, x: Tensor, told: Tensor) -> float:
+def _cost(model: VAE | VQVAE, x: Tensor, encoded: Tensor) -> float:
     """Nats per pixel of images, given the codes of (these or other) ones."""
-    parts = [model.decoder_log_likelihood(a, model.encode(b)) for a, b in zip(x.split(100), told.split(100), strict=True)]
+    parts = [model.decoder_log_likelihood(a, model.encode(b)) for a, b in zip(x.split(100), encoded.split(100), strict=True)]
     return round(-float(torch.cat(parts).mean()) / x[0].numel(), 4)

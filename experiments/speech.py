@@ -1,4 +1,4 @@
-"""Spoken digits as codes: whether what is said and who says it are kept, told by classifiers, since no test can listen."""
+"""Spoken digits as codes: whether classifiers still recognise the digit and the speaker."""
 
 from __future__ import annotations
 
@@ -49,8 +49,7 @@ HISS = 0.01
 
 @dataclass(frozen=True)
 class Speech:
-    """Sounds whose labels say what is said and by whom, the model of their codes, the law of these, and the images of sounds
-    on which the classifiers are trained."""
+    """Sounds labelled by digit and speaker, the model that encodes them, the prior over its codes, and the readers' data."""
 
     source: str
     wanted: ReadOptions
@@ -156,10 +155,10 @@ def speech_study(
             return False
     settings = settings_of(RunFolder(out / "first"))
     train, held = (open_data(settings, split).shuffled() for split in ("train", "test"))
-    told = f"{study.heard} sounds in noise of {NOISE}, {QUIETEST_DB:g} dB, {train.fingerprint}"
+    reader_settings = f"{study.heard} sounds in noise of {NOISE}, {QUIETEST_DB:g} dB, {train.fingerprint}"
     noisy = Heard(train, NOISE)
     found = cached_factor_classifier(
-        out / "reader.safetensors", told, noisy, Heard(held), study.heard, study.measured, say, stop
+        out / "reader.safetensors", reader_settings, noisy, Heard(held), study.heard, study.measured, say, stop
     )
     if found is None:
         return False
@@ -236,7 +235,7 @@ def _measured(reader: FactorClassifier, batch: Batch, heard: Codes, rate: int) -
         read = {factor: its.argmax(1) for factor, its in chances.items()}
         row: dict[str, Any] = {"sounds": name, "n": len(x)}
         row["digit as it should be"] = _share(read[DIGIT] == digit)
-        row["speaker as told"] = _share(read[SPEAKER] == speaker)
+        row["speaker as given"] = _share(read[SPEAKER] == speaker)
         row["speaker of the original"] = None if name == "drawn" else _share(read[SPEAKER] == who)
         row["sure of the digit"] = round(float(chances[DIGIT].amax(1).mean()), 3)
         row["digits, effectively"] = round(effective_classes(read)[DIGIT], 2)

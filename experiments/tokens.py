@@ -1,4 +1,4 @@
-"""Images as codes, and a law of the codes: what is kept, what it costs, and what is drawn from it."""
+"""Images as discrete codes, and a prior over the codes: reconstructions, likelihoods and samples."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Tokens:
-    """Images, the model that turns them into codes, and the law of these codes."""
+    """Images, the model that encodes them, and the prior over its codes."""
 
     source: str
     first: Stage

@@ -126,7 +126,7 @@ def test_a_source_is_shown_in_a_notebook() -> None:
 def test_runs_are_evaluated_and_compared(run: anamorph.TrainedRun, tmp_path: Path) -> None:
     result = anamorph.evaluate(run, n=48, metrics=["errors"])
     assert result.measures["reconstruction_mse"].value > 0
-    assert "reconstruction" in result._repr_html_().lower()
+    assert "MSE" in result._repr_html_()
     other = anamorph.train("autoencoder", "digits", 64, tmp_path / "other", **QUICK)
     comparison = anamorph.compare([run, other], n=48, metrics=["errors"])
     assert "<table>" in comparison._repr_html_()

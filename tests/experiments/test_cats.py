@@ -112,10 +112,10 @@ def test_directions_for_known_factors_are_found_and_measured(tmp_path: Path, mon
                 "stylegan", StyleGANConfig(w_dim=8, z_dim=8, mapping_width=8, channel_base=64, channel_max=8)
             ),
         },
-        images=512,
+        images=128,
         source="shapes",
         size=8,
-        reader=6400,
+        reader=1280,
         n=100,
     )
     told: list[str] = []

@@ -84,7 +84,11 @@ def test_the_study_trains_compresses_and_writes_its_tables(tmp_path: Path, monke
     first = Stage(
         "vqvae", VQVAEConfig(width=8, residual_blocks=1, residual_channels=5, num_embeddings=16, embedding_dim=4), 32, 16
     )
-    study = {"one code per 4x4 pixels": Tokens("shapes", first, Stage("pixelcnn", PixelCNNConfig(layers=1), 32, 16), (16, 16))}
+    study = {
+        "one code per 4x4 pixels": Tokens(
+            "shapes", first, Stage("pixelcnn", PixelCNNConfig(width=8, layers=1, head_channels=8), 32, 16), (16, 16)
+        )
+    }
     told: list[str] = []
     assert compression.compression_study(study, tmp_path, ComputeRequest("cpu", "float32", 1, False), told.append)
     facts = read_json(tmp_path / "results.json")

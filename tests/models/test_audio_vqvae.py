@@ -341,6 +341,7 @@ def test_a_spectrum_needs_no_speakers() -> None:
     assert float(model.spectral_error(sounds(), torch.zeros(4, 1, 6, 3), None)) > 0
 
 
+@pytest.mark.slow
 def test_after_a_few_hundred_sounds_the_averaged_weights_have_learned_too() -> None:
     """Runs are loaded with averaged weights; with a half-life of 10,000 from the start, these would hardly have moved."""
     decoder = WaveNetSizes(
