@@ -8,13 +8,15 @@ import re
 import sys
 import time
 from collections import OrderedDict
-from functools import partial
+from functools import cache, partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from anamorph.core.errors import UserError
+from anamorph.runs import phase_roles
+from anamorph.settings import settings_of
 from anamorph.studio.bench import Bench
 from anamorph.studio.code_grids import grids_of, palette, usage
 from anamorph.studio.limits import MAPPED, NAME
@@ -136,15 +138,21 @@ def _about_grids(router: APIRouter, service: Service) -> None:
 
 
 def _about_training(router: APIRouter, service: Service) -> None:
+    roles = cache(lambda path: phase_roles(settings_of(RunFolder(path))))
+
     @router.get("/runs/{run}/metrics", tags=["training"])
     def metrics(run: str, after: Annotated[int, Query(ge=-1)] = -1) -> dict[str, Any]:
-        """The lines of a run's log after so many images; thinned, where there are very many."""
+        """Return the lines of a run's log after so many images, thinned where there are very many.
+
+        Names in a line are "phase/term"; "roles" has the role of each phase.
+        """
         folder = RunFolder(service.path(run))
         lines = [line for line in folder.metrics() if line.get("images", 0) > after]
         step = -(-len(lines) // LINES)
         total = folder.config().get("images")
         shown = lines[::step] if step > 1 else lines
-        return {"lines": shown, "total": total, "running": _running(folder), "report": folder.report.is_file()}
+        found = {"lines": shown, "total": total, "running": _running(folder), "report": folder.report.is_file()}
+        return found | {"roles": roles(folder.path)}
 
     @router.get("/runs/{run}/pictures", tags=["training"])
     def pictures(run: str) -> list[str]:

@@ -18,6 +18,11 @@ function ticks(low, high, count) {
   return found;
 }
 
+/** The term that says most about how a training goes: how well codes are inverted, or what held-out codes cost a prior. */
+function telling(names, roles) {
+  return names.find((name) => roles[name.split("/")[0]] === "inversion") ?? names.find((name) => name === "check/held_out_nats_per_code");
+}
+
 export function mount(root) {
   const runs = new Map(); // id -> {lines, total, running}
   let term = null, smoothing = 0.6, logarithmic = false, gone = false, timer = 0;
@@ -32,7 +37,7 @@ export function mount(root) {
     const known = runs.get(id) ?? { lines: [] };
     const after = known.lines.at(-1)?.images ?? -1;
     const found = await get(`runs/${id}/metrics?after=${after}`);
-    runs.set(id, { lines: [...known.lines, ...found.lines], total: found.total, running: found.running, report: found.report });
+    runs.set(id, { lines: [...known.lines, ...found.lines], total: found.total, running: found.running, report: found.report, roles: found.roles });
   }
   async function round() {
     clearTimeout(timer);
@@ -59,7 +64,7 @@ export function mount(root) {
     if (names.length === terms.options.length && names.every((name, i) => terms.options[i].value === name)) return;
     const groups = Map.groupBy(names, (name) => name.split("/")[0]);
     terms.replaceChildren(...[...groups].map(([group, all]) => h("optgroup", { label: group }, all.map((name) => h("option", { value: name }, name.replaceAll("_", " "))))));
-    if (!names.includes(term)) term = names.find((name) => name.startsWith("reciprocity") || name.includes("held_out")) ?? names[0] ?? null;
+    if (!names.includes(term)) term = telling(names, Object.assign({}, ...[...runs.values()].map((run) => run.roles))) ?? names[0] ?? null;
     if (term) terms.value = term;
   }
 
