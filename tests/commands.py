@@ -23,4 +23,4 @@ def fails(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) ->
     assert main(words) == 2
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith("error: ")
-    assert message in last
+    assert message in last, last

@@ -66,7 +66,7 @@ def test_train_help_shows_the_models_own_settings(capsys: pytest.CaptureFixture[
         main(["train", "alae", "--help"])
     text = capsys.readouterr().out
     assert "--model.eta-dim" in text
-    assert "Gamma, the weight of the gradient penalty" in text
+    assert "Gamma of the R1 penalty" in text
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_train_help_shows_the_models_own_settings(capsys: pytest.CaptureFixture[
         (["train", "alae", "digits", "--images", "9", "--size", "big"], "--size is a side or HEIGHTxWIDTH"),
         (["train", "alae", "digits", "--images", "9", "--size", "64"], "smaller than the 64x64 asked for"),
         (["train", "alae", "digits", "--images", "9", "--label", "clas"], "did you mean 'class'"),
-        (["train", "alae", "digits", "--images", "9", "--device", "cuda:9"], "use --device cpu"),
+        (["train", "alae", "digits", "--images", "9", "--device", "cuda:9"], "use the device cpu"),
         (
             ["train", "alae", "digits", "--images", "9", "--batch", "9", "--gradient-accumulation", "2"],
             "cannot be divided into 2 pieces",
@@ -395,7 +395,7 @@ def test_classes_that_the_images_do_not_have_are_refused(tmp_path: Path, capsys:
         str(tmp_path / "r"),
     ]
     small = ["--model.channel-base", "64", "--model.channel-max", "8", "--model.w-dim", "8", "--model.mapping-width", "8"]
-    fails([*train, *small, "--model.num-classes", "7"], "the label 'class' of 7, and digits has class of 10", capsys)
+    fails([*train, *small, "--model.num-classes", "7"], "the label 'class' of 7 classes, and digits has class of 10", capsys)
     assert not (tmp_path / "r").exists()
     assert main([*train, *small, "--model.num-classes", "10"]) == 0
 

@@ -105,7 +105,7 @@ def test_a_source_becomes_one_file_with_its_labels(root: Path, tmp_path: Path, c
     assert main(["compress", str(root / "classes"), "data:0", "data:1", "--label", "class=7"]) == 0
     assert main(["decompress", str(root / "classes"), str(root / "classes" / "data-0.anam")]) == 0
     assert size(root / "classes" / "data-0.png") == (8, 8)
-    fails(["compress", str(root / "classes"), "data:2"], "give --label class=NAME", capsys)
+    fails(["compress", str(root / "classes"), "data:2"], "or --label class=NAME", capsys)
     fails(["compress", str(root / "classes"), "data:2", "--label", "class=12"], "class has no class '12'", capsys)
 
 
@@ -150,7 +150,7 @@ def test_bad_input_is_reported(root: Path, tmp_path: Path, capsys: pytest.Captur
     fails(["compress", str(root / "first"), str(path)], "compression needs a model with a prior over its codes", capsys)
     fails(["compress", run, str(tmp_path / "none.png")], "none.png", capsys)
     fails(["decompress", run, str(tmp_path / "none.anam")], "cannot read", capsys)
-    fails(["decompress", run, str(path)], "is no file of `anamorph compress`", capsys)
+    fails(["decompress", run, str(path)], "is not a file of `anamorph compress`", capsys)
     assert main(["compress", run, str(path)]) == 0
     file = path.with_suffix(".anam")
     fails(["decompress", str(root / "pixels"), str(file), "--overwrite"], "by another model", capsys)

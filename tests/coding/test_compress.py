@@ -207,7 +207,7 @@ def test_another_payload_lane_or_label_is_refused_even_under_a_true_checksum() -
     wrong = [replace(packed, labels=((4,),)), replace(packed, labels=()), replace(packed, lane=LANES)]
     wrong += [replace(packed, signal=Image(3, 8, 8)), replace(packed, count=2, labels=((2,), (2,)), lane=1)]
     for one in wrong:
-        with pytest.raises(UserError, match="does not go with its model"):
+        with pytest.raises(UserError, match="a header that does not fit its model"):
             decompress(model, [pack(one)])
 
 
@@ -228,11 +228,11 @@ def test_the_arithmetic_is_that_of_one_thread_and_afterwards_as_before() -> None
         assert torch.equal(decompress(model, files)[1].signals, wanted[1:])
 
 
-def test_what_cannot_be_compressed_is_told() -> None:
+def test_what_cannot_be_compressed_is_named() -> None:
     model = MODELS["maps, classes"]()
     with pytest.raises(UserError, match=r"compresses signals \[n, 3, 8, 16\], got \[1, 3, 8, 8\]"):
         compress(model, torch.zeros(1, 3, 8, 8))
-    with pytest.raises(UserError, match="give --label class=NAME"):
+    with pytest.raises(UserError, match="or --label class=NAME"):
         compress(model, images(1))
     with pytest.raises(UserError, match="whole numbers 0..3"):
         compress(model, images(1), {"class": torch.tensor([4])})

@@ -46,10 +46,10 @@ def test_settings_return_from_plain_values(settings: Outer) -> None:
     [
         ({"rate": 1.0, "knid": "a"}, "here: unknown setting 'knid': did you mean 'kind'"),
         ({"kind": "a"}, "here lacks rate"),
-        ({"rate": "fast"}, "here: rate is 'fast', wanted float"),
-        ({"rate": 1, "kind": "c"}, "wanted one of 'a', 'b'"),
+        ({"rate": "fast"}, "here: rate is 'fast', expected float"),
+        ({"rate": 1, "kind": "c"}, "expected one of 'a', 'b'"),
         ({"rate": 1, "size": [1, 2, 3]}, "size"),
-        ({"rate": 1, "inner": {"side": True}}, "side is True, wanted int"),
+        ({"rate": 1, "inner": {"side": True}}, "side is True, expected int"),
         ({"rate": 1, "inner": {"sied": 1}}, "did you mean 'side'"),
     ],
 )

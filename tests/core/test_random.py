@@ -48,5 +48,5 @@ def test_replay_gives_what_was_recorded_and_refuses_anything_else() -> None:
     with pytest.raises(UserError, match=r"\[4\]"):
         replay.integers(0, 9, (5,))
     assert torch.equal(replay.integers(0, 9, (4,)), values[1])
-    with pytest.raises(UserError, match="2 draws"):
+    with pytest.raises(UserError, match="the replay has 2 tensors"):
         replay.normal(1)

@@ -85,14 +85,14 @@ def test_an_imported_run_samples_reconstructs_and_is_trained_further(
     assert main(["sample", run, "--cutoff", "4"]) == 2
     assert main(["sample", run, "--psi", "nan"]) == 2
     error = capsys.readouterr().err
-    assert all(text in error for text in ("has 6 layers of codes", "give --psi, too", "must be a finite number"))
+    assert all(text in error for text in ("0 to 6, the layers of this model", "give --psi, too", "must be a finite number"))
     assert main(["reconstruct", run, "seed:1", "seed:2"]) == 0
     capsys.readouterr()
     assert main(["reconstruct", run, "data:0"]) == 2
     assert "was imported, and has no images of its own" in capsys.readouterr().err
     assert main(["resume", run]) == 2
     assert main(["resume", run, "--source", "shapes"]) == 2
-    assert capsys.readouterr().err.count("say on what, and how much") == 2
+    assert capsys.readouterr().err.count("has no data to train on yet: give --source SOURCE and --images TOTAL") == 2
     assert main(["resume", run, "--images", "32", "--source", "digits-of-nobody"]) == 2
     assert main(["resume", run, "--images", "32", "--source", "shapes"]) == 0
     assert RunFolder(run).images_seen() == 32
@@ -185,7 +185,7 @@ def test_all_that_does_not_fit_is_listed(tmp_path: Path) -> None:
     text = str(error.value)
     assert "1 missing (generator.const)" in text
     assert "1 not known (generator.surplus 2)" in text
-    assert "1 of another shape (generator.decode_block.1.bias_1 1x7x1x1, wanted" in text
+    assert "1 of another shape (generator.decode_block.1.bias_1 1x7x1x1, expected" in text
     assert "1 not finite (generator.decode_block.1.bias_2)" in text
 
 

@@ -109,11 +109,11 @@ def test_bad_features_are_refused() -> None:
         frechet_of_features(torch.ones(50, 4), x)
     with pytest.raises(UserError, match="4 numbers and generated ones 3"):
         frechet_of_features(x, x[:, :3])
-    with pytest.raises(UserError, match="wanted \\[N, D\\]"):
+    with pytest.raises(UserError, match="expected \\[N, D\\]"):
         frechet_of_features(x[None], x)
     with pytest.raises(UserError, match="features of 4 and of 3"):
         frechet_distance(Moments.of(x), Moments.of(x[:, :3]))
-    with pytest.raises(UserError, match="wanted \\[N, 4\\]"):
+    with pytest.raises(UserError, match="expected \\[N, 4\\]"):
         Moments(4).add(x[:, :3])
     with pytest.raises(UserError, match="needs at least 2"):
         _ = Moments.of(x[:1]).covariance

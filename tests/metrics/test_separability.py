@@ -46,7 +46,7 @@ def test_more_than_two_classes_and_one_alone() -> None:
 
 def test_bad_input_is_refused() -> None:
     codes, sure = torch.randn(40, 2), of_two(torch.randn(40))
-    with pytest.raises(UserError, match="wanted at least 10 images of 40 kept, got 41"):
+    with pytest.raises(UserError, match="expected at least 10 images of 40 kept, got 41"):
         separability(codes, [sure], 41)
     with pytest.raises(UserError, match="at least 10 images of 12 kept, got 6"):
         separability(codes[:12], [sure[:12]])
@@ -54,5 +54,5 @@ def test_bad_input_is_refused() -> None:
         separability(codes, [])
     with pytest.raises(UserError, match="not finite"):
         separability(codes * torch.nan, [sure])
-    with pytest.raises(UserError, match="wanted \\[40, classes\\]"):
+    with pytest.raises(UserError, match="expected \\[40, classes\\]"):
         separability(codes, [sure[:30]])

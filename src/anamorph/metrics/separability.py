@@ -49,7 +49,7 @@ def separability(
     n, keep = len(codes), keep or len(codes) // 2
     if not 10 <= keep <= n:
         raise UserError(
-            f"true at least 10 images of {n:,} kept, got {keep:,}: of few, a plane tells any classes apart, and the "
+            f"expected at least 10 images of {n:,} kept, got {keep:,}: of few, a plane tells any classes apart, and the "
             f"score is too low; the published ones keep {KEPT:,} of {SAMPLES:,}"
         )
     if not attributes:
@@ -59,7 +59,7 @@ def separability(
     flat, bits, single = codes.flatten(1), [], 0
     for i, probabilities in enumerate(attributes):
         if probabilities.dim() != 2 or len(probabilities) != n:
-            raise UserError(f"attribute {i} has probabilities {list(probabilities.shape)}, true [{n}, classes]")
+            raise UserError(f"attribute {i} has probabilities {list(probabilities.shape)}, expected [{n}, classes]")
         surest = probabilities.max(1).values.sort(descending=True, stable=True).indices[:keep]
         true = probabilities[surest].argmax(1)
         alone = len(true.unique()) < 2

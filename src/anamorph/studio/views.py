@@ -8,7 +8,8 @@ import re
 import sys
 import time
 from collections import OrderedDict
-from functools import cache, partial
+from functools import lru_cache, partial
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
@@ -138,8 +139,6 @@ def _about_grids(router: APIRouter, service: Service) -> None:
 
 
 def _about_training(router: APIRouter, service: Service) -> None:
-    roles = cache(lambda path: phase_roles(settings_of(RunFolder(path))))
-
     @router.get("/runs/{run}/metrics", tags=["training"])
     def metrics(run: str, after: Annotated[int, Query(ge=-1)] = -1) -> dict[str, Any]:
         """Return the lines of a run's log after so many images, thinned where there are very many.
@@ -151,8 +150,8 @@ def _about_training(router: APIRouter, service: Service) -> None:
         step = -(-len(lines) // LINES)
         total = folder.config().get("images")
         shown = lines[::step] if step > 1 else lines
-        found = {"lines": shown, "total": total, "running": _running(folder), "report": folder.report.is_file()}
-        return found | {"roles": roles(folder.path)}
+        roles = _roles(folder.path, (folder.path / "config.json").stat().st_mtime_ns)
+        return {"lines": shown, "total": total, "running": _running(folder), "report": folder.report.is_file(), "roles": roles}
 
     @router.get("/runs/{run}/pictures", tags=["training"])
     def pictures(run: str) -> list[str]:
@@ -176,6 +175,15 @@ def _about_training(router: APIRouter, service: Service) -> None:
             raise UserError(f"the run has not been evaluated: anamorph evaluate {run}")
         headers = {"content-security-policy": REPORT_POLICY, "cache-control": "no-cache"}
         return Response(path.read_bytes(), media_type="text/html; charset=utf-8", headers=headers)
+
+
+@lru_cache(maxsize=64)
+def _roles(path: Path, changed: int) -> dict[str, str]:
+    """The roles of the phases of a run, whose config.json changed last at that time; none, if it cannot be built."""
+    try:
+        return phase_roles(settings_of(RunFolder(path)))
+    except UserError:
+        return {}
 
 
 def _running(folder: RunFolder) -> bool:

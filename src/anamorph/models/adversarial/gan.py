@@ -43,7 +43,7 @@ class GANConfig:
     adversarial_loss: AdversarialLoss = "logistic"
     """logistic (non-saturating), saturating, or wasserstein."""
     r1: float = 10.0
-    """Gamma, twice the weight of the gradient penalty on real examples (not wasserstein); 0: none."""
+    """Gamma of the R1 penalty, gamma / 2 times the squared gradient on real examples (not wasserstein); 0: none."""
     gradient_penalty: float = 10.0
     """Lambda, the weight of the penalty that keeps gradients at norm 1 (wasserstein)."""
     learning_rate: float = 0.002

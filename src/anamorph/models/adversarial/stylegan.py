@@ -77,7 +77,7 @@ class StyleGANConfig:
     adversarial_loss: AdversarialLoss = "logistic"
     """logistic, saturating, or wasserstein."""
     r1: float = 10.0
-    """Gamma, twice the weight of the gradient penalty on real images (not wasserstein)."""
+    """Gamma of the R1 penalty, gamma / 2 times the squared gradient on real images (not wasserstein)."""
     r2: float = 0.0
     """Twice the weight of the gradient penalty on generated images (not wasserstein)."""
     gradient_penalty: float = 10.0

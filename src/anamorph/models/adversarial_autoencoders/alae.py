@@ -61,7 +61,7 @@ class ALAEConfig:
     adversarial_loss: AdversarialLoss = "logistic"
     """The paper's f: softplus (logistic) or the identity (wasserstein)."""
     r1: float = 10.0
-    """Gamma, twice the weight of the gradient penalty on real images (logistic)."""
+    """Gamma of the R1 penalty, gamma / 2 times the squared gradient on real images (logistic)."""
     gradient_penalty: float = 10.0
     """Lambda, the weight of the penalty that keeps gradients at norm 1 (wasserstein, which is unbounded without it)."""
     learning_rate: float = 0.002

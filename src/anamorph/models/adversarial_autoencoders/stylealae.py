@@ -71,7 +71,7 @@ class StyleALAEConfig:
     adversarial_loss: AdversarialLoss = "logistic"
     """The paper's f: softplus (logistic) or the identity (wasserstein)."""
     r1: float = 10.0
-    """Gamma, twice the weight of the gradient penalty on real images (logistic)."""
+    """Gamma of the R1 penalty, gamma / 2 times the squared gradient on real images (logistic)."""
     gradient_penalty: float = 10.0
     """Lambda, the weight of the penalty that keeps gradients at norm 1 (wasserstein)."""
     learning_rate: float = 0.0015

@@ -19,7 +19,7 @@ function ticks(low, high, count) {
 }
 
 /** The term that says most about how a training goes: how well codes are inverted, or what held-out codes cost a prior. */
-function telling(names, roles) {
+function mainTerm(names, roles = {}) {
   return names.find((name) => roles[name.split("/")[0]] === "inversion") ?? names.find((name) => name === "check/held_out_nats_per_code");
 }
 
@@ -64,7 +64,7 @@ export function mount(root) {
     if (names.length === terms.options.length && names.every((name, i) => terms.options[i].value === name)) return;
     const groups = Map.groupBy(names, (name) => name.split("/")[0]);
     terms.replaceChildren(...[...groups].map(([group, all]) => h("optgroup", { label: group }, all.map((name) => h("option", { value: name }, name.replaceAll("_", " "))))));
-    if (!names.includes(term)) term = telling(names, Object.assign({}, ...[...runs.values()].map((run) => run.roles))) ?? names[0] ?? null;
+    if (!names.includes(term)) term = [...runs.values()].map((run) => mainTerm(names, run.roles)).find(Boolean) ?? names[0] ?? null;
     if (term) terms.value = term;
   }
 
