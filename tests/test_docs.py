@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import doctest
 import importlib
 import re
 import shlex
@@ -30,10 +31,10 @@ HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 
 
 def blocks(page: Path, *languages: str) -> Iterator[str]:
-    """The fenced blocks of a page in some languages."""
+    """The fenced blocks of a page in some languages; of doctests, what is typed."""
     for language, text in FENCE.findall(page.read_text("utf-8")):
         if language in languages:
-            yield text
+            yield doctest.script_from_examples(text) if text.startswith(">>>") else text
 
 
 def commands(page: Path) -> Iterator[list[str]]:
