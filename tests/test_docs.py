@@ -77,10 +77,8 @@ def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.Monke
     (text,) = blocks(ROOT / "README.md", "python")
     scope: dict[str, Any] = {}
     exec(compile(text, "README.md", "exec"), scope)
-    assert scope["digits"].shape == (16, 1, 8, 8)
-    assert scope["codes"]["w"].shape == (16, 50)
-    assert (tmp_path / "again.png").is_file()
-    assert (tmp_path / "new.png").is_file()
+    assert len(scope["digits"]) > 100
+    assert str(scope["model"].signal) == "8x8 with 1 channel"
 
 
 @EVERY_PAGE

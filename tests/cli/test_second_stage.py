@@ -104,7 +104,9 @@ def test_a_model_of_real_codes_samples_by_a_mixture(tmp_path: Path, capsys: pyte
         fails(["sample", out, "--top-k", "3"], "for autoregressive priors", capsys)
     assert main(["sample", str(tmp_path / "mixture"), "--label", "class=7", "--out", str(tmp_path / "s.png")]) == 0
     fails(
-        ["train", "pixelcnn", "digits", *PLAIN, *prior, "--out", str(tmp_path / "x")], "for real codes, use gaussian or mixture", capsys
+        ["train", "pixelcnn", "digits", *PLAIN, *prior, "--out", str(tmp_path / "x")],
+        "for real codes, use gaussian or mixture",
+        capsys,
     )
     fails(["train", "mixture", "digits", *PLAIN, "--out", str(tmp_path / "x")], "for whole numbers, use pixelcnn", capsys)
 
