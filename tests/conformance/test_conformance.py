@@ -38,10 +38,17 @@ from anamorph.training.folder import RunFolder
 from anamorph.training.gradients import compute_gradients
 from anamorph.training.loop import train, train_phase
 from anamorph.training.run import ComputeSettings, Run
-from small import BATCH, CASES, batch, build_case, codes_of, differing, image_of, make_run, signal_of, source, state
+from small import BATCH, CASES, TEST_ONLY, batch, build_case, codes_of, differing, image_of, make_run, signal_of, source, state
 
 EVERY = pytest.mark.parametrize("case", CASES)
 MODEL_CLASSES: dict[str, LatentModel] = {case: build_case(case)[0] for case in CASES}
+
+
+@pytest.fixture(autouse=True)
+def test_only_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test-only models stand in the catalog, as if they had been added to it."""
+    for name, entry in TEST_ONLY.items():
+        monkeypatch.setitem(MODELS, name, entry)
 
 
 def cases_with(*capabilities: type[LatentModel]) -> pytest.MarkDecorator:
