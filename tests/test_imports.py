@@ -13,7 +13,7 @@ LAYERS = (
     ("nn", "losses", "data", "edit", "figures", "features"),
     ("models", "training", "metrics"),
     ("catalog", "presets", "settings", "run_data", "runs", "interop", "coding", "evaluation", "demo"),
-    ("studio", "cli", "api"),
+    ("studio", "cli", "python_api"),
     ("__init__",),
     ("__main__",),
 )

@@ -14,7 +14,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from anamorph.api import TrainedRun, list_models, list_priors, read_images, train, training_steps
     from anamorph.coding.compress import compress, decompress
     from anamorph.core.errors import UserError
     from anamorph.core.random import Seeded
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from anamorph.evaluation.measure_runs import compare_runs as compare
     from anamorph.evaluation.measure_runs import evaluate_run as evaluate
     from anamorph.figures.grid import save_grid
+    from anamorph.python_api import TrainedRun, list_models, list_priors, read_images, train, training_steps
     from anamorph.runs import load
 
     __version__: str
@@ -53,20 +53,20 @@ _HOME = {
     "ReadOptions": "anamorph.data.read_options:ReadOptions",
     "Seeded": "anamorph.core.random:Seeded",
     "SignalBatch": "anamorph.core.signal_batch:SignalBatch",
-    "TrainedRun": "anamorph.api:TrainedRun",
+    "TrainedRun": "anamorph.python_api:TrainedRun",
     "UserError": "anamorph.core.errors:UserError",
     "compare": "anamorph.evaluation.measure_runs:compare_runs",
     "compress": "anamorph.coding.compress:compress",
     "decompress": "anamorph.coding.compress:decompress",
     "evaluate": "anamorph.evaluation.measure_runs:evaluate_run",
-    "list_models": "anamorph.api:list_models",
-    "list_priors": "anamorph.api:list_priors",
+    "list_models": "anamorph.python_api:list_models",
+    "list_priors": "anamorph.python_api:list_priors",
     "load": "anamorph.runs:load",
     "open_source": "anamorph.data.open:open_source",
-    "read_images": "anamorph.api:read_images",
+    "read_images": "anamorph.python_api:read_images",
     "save_grid": "anamorph.figures.grid:save_grid",
-    "train": "anamorph.api:train",
-    "training_steps": "anamorph.api:training_steps",
+    "train": "anamorph.python_api:train",
+    "training_steps": "anamorph.python_api:training_steps",
 }
 
 

@@ -21,7 +21,7 @@ from anamorph.cli.main import COMMANDS, main
 from anamorph.core.files import read_json
 from anamorph.core.space import read_codes
 from anamorph.training.folder import RunFolder
-from anamorph.training.live import duration
+from anamorph.training.status_line import duration
 from commands import fails, size
 
 TINY = ["--model.width", "16", "--model.w-dim", "5", "--model.z-dim", "3", "--threads", "1", "--compile", "off"]

@@ -17,13 +17,13 @@ import numpy as np
 import pytest
 import torch
 
-from anamorph.api import training_steps
 from anamorph.catalog import MODELS
 from anamorph.core.errors import UserError
 from anamorph.core.files import read_json, read_tensors, write_json
 from anamorph.data.arrays import load_arrays
 from anamorph.data.read_options import ReadOptions
 from anamorph.models.adversarial_autoencoders.alae import ALAEConfig
+from anamorph.python_api import training_steps
 from anamorph.run_data import has_held_out, open_data, preview_data
 from anamorph.runs import load, new_settings, open_training, settings_of
 from anamorph.training import session

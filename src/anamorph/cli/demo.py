@@ -31,7 +31,7 @@ def main(words: Sequence[str]) -> int:
 
     from anamorph.demo import show_demo, train_demo
     from anamorph.training.folder import RunFolder
-    from anamorph.training.live import Live, Stop
+    from anamorph.training.status_line import Live, Stop
 
     folder = RunFolder(options.out)
     note(f"training alae on digits (1,606 for training, 191 held out) in {folder}: about a minute on two cores")

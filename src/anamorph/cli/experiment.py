@@ -61,7 +61,7 @@ def main(words: Sequence[str]) -> int:
 
     from anamorph.cli.train import COMPILED
     from anamorph.training.autotune import ComputeRequest
-    from anamorph.training.live import Stop
+    from anamorph.training.status_line import Stop
 
     if hasattr(os, "nice"):
         os.nice(5)

@@ -210,7 +210,7 @@ def run_training(folder: RunFolder, logs: Logs) -> int:
     from anamorph.core.model import Samples
     from anamorph.evaluation.validation import validator_for
     from anamorph.runs import open_training
-    from anamorph.training.live import Live, Stop
+    from anamorph.training.status_line import Live, Stop
 
     with report_progress("reading") as progress:
         training = open_training(folder, progress)

@@ -28,9 +28,9 @@ from anamorph.data.save import save_images
 from anamorph.runs import Settings, load, new_settings, open_training, settings_of
 from anamorph.training.autotune import ComputeRequest
 from anamorph.training.folder import RunFolder
-from anamorph.training.live import Live, line_progress
 from anamorph.training.run import Precision
 from anamorph.training.session import Status
+from anamorph.training.status_line import Live, line_progress
 
 __all__ = ["TrainedRun", "list_models", "list_priors", "read_images", "train", "training_steps"]
 
