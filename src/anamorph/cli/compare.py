@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from anamorph.cli.options import Common, check_at_least, emit, note
+from anamorph.cli.options import Common, check_at_least, emit, measurement_options
 from anamorph.cli.parsing import parse
 
 __all__ = ["main"]
@@ -48,17 +48,7 @@ def main(words: Sequence[str]) -> int:
 
     options.apply_threads()
     with options.computing(), StackedProgress() as progress:
-        result = compare_runs(
-            options.runs,
-            data=options.data,
-            metrics=options.metrics,
-            features=options.features,
-            n=options.n,
-            seed=options.seed,
-            device=options.device,
-            progress=progress,
-            note=note,
-        )
+        result = compare_runs(options.runs, data=options.data, progress=progress, **measurement_options(options))
     paths = result.write(options.out or Path("comparison"))
     text = f"{result}\n" + "\n".join(map(str, paths))
     emit(options.json, text, paths=paths, runs=result.table.names, best=result.best)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from anamorph.cli.options import ModelOptions, RunArgument, check_at_least, emit, note
+from anamorph.cli.options import ModelOptions, RunArgument, check_at_least, emit, measurement_options
 from anamorph.cli.parsing import parse
 
 __all__ = ["main"]
@@ -46,16 +46,6 @@ def main(words: Sequence[str]) -> int:
 
     options.apply_threads()
     with options.computing(), StackedProgress() as progress:
-        result = evaluate_run(
-            options.run,
-            data=options.source,
-            metrics=options.metrics,
-            features=options.features,
-            n=options.n,
-            seed=options.seed,
-            device=options.device,
-            progress=progress,
-            note=note,
-        )
+        result = evaluate_run(options.run, data=options.source, progress=progress, **measurement_options(options))
     emit(options.json, f"{result}\n{result.report}", **result.to_dict())
     return 0

@@ -30,6 +30,7 @@ __all__ = [
     "Sound",
     "check_at_least",
     "emit",
+    "measurement_options",
     "note",
     "note_checkpoint",
     "parse_size",
@@ -159,6 +160,11 @@ def emit(as_json: bool, text: str, **facts: Any) -> None:
 
 def _plain(value: Any) -> Any:
     return dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else str(value)
+
+
+def measurement_options(options: Any) -> dict[str, Any]:
+    """Return what `evaluate` and `compare` pass on to a measurement: their options of the same names, and where notes go."""
+    return {name: getattr(options, name) for name in ("metrics", "features", "n", "seed", "device")} | {"note": note}
 
 
 @contextmanager
