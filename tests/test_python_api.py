@@ -124,11 +124,11 @@ def test_a_source_is_shown_in_a_notebook() -> None:
 
 
 def test_runs_are_evaluated_and_compared(run: anamorph.TrainedRun, tmp_path: Path) -> None:
-    result = anamorph.evaluate(run, n=48, metrics=["errors"])
+    result = anamorph.evaluate(run, n=48, metrics=["errors"], features="pixels")
     assert result.measures["reconstruction_mse"].value > 0
     assert "MSE" in result._repr_html_()
     other = anamorph.train("autoencoder", "digits", 64, tmp_path / "other", **QUICK)
-    comparison = anamorph.compare([run, other], n=48, metrics=["errors"])
+    comparison = anamorph.compare([run, other], n=48, metrics=["errors"], features="pixels")
     assert "<table>" in comparison._repr_html_()
 
 
