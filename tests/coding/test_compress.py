@@ -20,8 +20,7 @@ from anamorph.coding.lockstep import LANES, distributions_of, fixed_arithmetic
 from anamorph.coding.model_identity import fingerprint
 from anamorph.core.errors import UserError
 from anamorph.core.model import Encodes, Labels, Noise
-from anamorph.core.prior import InpaintingMask, Prior, SamplingSettings
-from anamorph.core.progress import Progress, no_progress
+from anamorph.core.prior import Prior, SamplingOptions
 from anamorph.core.random import Random
 from anamorph.core.signal import Audio, Image
 from anamorph.core.space import Codes, Space
@@ -336,15 +335,7 @@ def test_a_prior_that_goes_not_from_code_to_code_is_refused() -> None:
             (space,) = self.spaces
             return -codes[space.name].flatten(1).shape[1] * torch.full((len(codes[space.name]),), space.num_codes or 1).log()
 
-        def sample(
-            self,
-            n: int,
-            random: Random,
-            condition: Codes | None = None,
-            settings: SamplingSettings | None = None,
-            mask: InpaintingMask | None = None,
-            progress: Progress = no_progress,
-        ) -> Codes:
+        def _sample(self, n: int, random: Random, condition: Codes, options: SamplingOptions) -> Codes:
             return {space.name: random.integers(0, space.num_codes or 1, (n, *space.shape)) for space in self.spaces}
 
     stage, _ = build("vqvae", IMAGE, ONE, 0)

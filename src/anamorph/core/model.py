@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from anamorph.core.errors import UserError
 from anamorph.core.inputs import as_signals
-from anamorph.core.prior import InpaintingMask, SamplingSettings
+from anamorph.core.prior import InpaintingMask, SamplingOptions, SamplingSettings
 from anamorph.core.progress import Progress, no_progress
 from anamorph.core.random import Random
 from anamorph.core.signal import Batch, Signal
@@ -212,7 +212,6 @@ class HasDecoderLikelihood(LatentModel):
 class HasPrior(Samples):
     """Has a learned prior over its codes: sampling can be restricted to likely ones, and some codes can be given."""
 
-    @abstractmethod
     def sample_codes(
         self,
         n: int,
@@ -223,6 +222,11 @@ class HasPrior(Samples):
         progress: Progress = no_progress,
     ) -> Codes:
         """Sample the codes of n signals, by some settings; where a mask keeps codes, the others are sampled given those."""
+        return self._sample_codes(n, random, labels or {}, SamplingOptions(settings or SamplingSettings(), mask, progress))
+
+    @abstractmethod
+    def _sample_codes(self, n: int, random: Random, labels: Labels, options: SamplingOptions) -> Codes:
+        """Sample the codes of n signals, by some options."""
 
     @abstractmethod
     def code_log_prob(self, codes: Codes, labels: Labels | None = None) -> Tensor:

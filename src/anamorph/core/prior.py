@@ -5,14 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from anamorph.core.errors import UserError
 from anamorph.core.progress import Progress, no_progress
 from anamorph.core.random import Random
-from anamorph.core.space import Codes, Space
+from anamorph.core.space import Codes, Space, check_codes
 
-__all__ = ["InpaintingMask", "Prior", "SamplingSettings"]
+__all__ = ["InpaintingMask", "Prior", "SamplingOptions", "SamplingSettings"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,30 @@ class InpaintingMask:
     masks: dict[str, Tensor]
 
 
+@dataclass(frozen=True)
+class SamplingOptions:
+    """How codes are sampled.
+
+    Args:
+        settings: temperature, top-k and top-p.
+        mask: codes that are given, while the others are sampled given those before them.
+        progress: called with the number of positions that are done, and of all.
+    """
+
+    settings: SamplingSettings = SamplingSettings()
+    mask: InpaintingMask | None = None
+    progress: Progress = no_progress
+
+    def require_temperature_only(self, kind: str) -> None:
+        """Check that nothing but a temperature is set, for a prior that does not sample one code after another.
+
+        Raises:
+            UserError: for top-k, top-p or a mask.
+        """
+        if self.mask is not None or self.settings.top_k is not None or self.settings.top_p is not None:
+            raise UserError(f"top-k, top-p and inpainting are for autoregressive priors, and this one is {kind}")
+
+
 class Prior(nn.Module, ABC):
     """A distribution over the codes of `spaces`, conditioned on codes of others, such as a class or a coarser level.
 
@@ -83,7 +108,7 @@ class Prior(nn.Module, ABC):
             random: given while training, for dropout; priors in closed form then also gather the batch for `commit`.
         """
 
-    @abstractmethod
+    @torch.no_grad()
     def sample(
         self,
         n: int,
@@ -93,7 +118,17 @@ class Prior(nn.Module, ABC):
         mask: InpaintingMask | None = None,
         progress: Progress = no_progress,
     ) -> Codes:
-        """Sample n codes of its spaces; codes that a mask gives stay, and the others are sampled given those before them."""
+        """Sample n codes of its spaces; codes that a mask gives stay, and the others are sampled given those before them.
+
+        Raises:
+            UserError: if the condition does not fit, or the prior cannot sample so.
+        """
+        check_codes(condition or {}, self.conditions)
+        return self._sample(n, random, condition or {}, SamplingOptions(settings or SamplingSettings(), mask, progress))
+
+    @abstractmethod
+    def _sample(self, n: int, random: Random, condition: Codes, options: SamplingOptions) -> Codes:
+        """Sample n codes, given a condition that is known to fit."""
 
     def commit(self) -> None:
         """Apply what was gathered since the last step; most priors learn by gradient alone."""

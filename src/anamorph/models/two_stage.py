@@ -22,8 +22,7 @@ from anamorph.core.model import (
     code_spaces,
 )
 from anamorph.core.optimizer import Adam
-from anamorph.core.prior import InpaintingMask, Prior, SamplingSettings
-from anamorph.core.progress import Progress, no_progress
+from anamorph.core.prior import Prior, SamplingOptions
 from anamorph.core.random import Random
 from anamorph.core.recipe import Loss, LossOutput, Phase, Recipe
 from anamorph.core.signal import Audio, Batch, Image, Signal
@@ -110,19 +109,11 @@ class ChainedPrior(Prior):
     def log_prob(self, codes: Codes, condition: Codes | None = None, random: Random | None = None) -> Tensor:
         return torch.stack([stage.log_prob(codes, (condition or {}) | codes, random) for stage in self.stages]).sum(0)
 
-    def sample(
-        self,
-        n: int,
-        random: Random,
-        condition: Codes | None = None,
-        settings: SamplingSettings | None = None,
-        mask: InpaintingMask | None = None,
-        progress: Progress = no_progress,
-    ) -> Codes:
+    def _sample(self, n: int, random: Random, condition: Codes, options: SamplingOptions) -> Codes:
         codes: Codes = {}
         for stage in self.stages:
-            known = (condition or {}) | codes
-            codes |= stage.sample(n, random, {s.name: known[s.name] for s in stage.conditions}, settings, mask, progress)
+            known = condition | codes
+            codes |= stage._sample(n, random, {s.name: known[s.name] for s in stage.conditions}, options)
         return codes
 
 
@@ -157,27 +148,20 @@ class TwoStageModel(Encodes, HasPrior):
     def _decode(self, codes: Codes, noise: Noise) -> Tensor:
         return self.first_stage.decode(codes, noise)
 
-    def sample_codes(
-        self,
-        n: int,
-        random: Random,
-        labels: Labels | None = None,
-        settings: SamplingSettings | None = None,
-        mask: InpaintingMask | None = None,
-        progress: Progress = no_progress,
-    ) -> Codes:
+    @torch.no_grad()
+    def _sample_codes(self, n: int, random: Random, labels: Labels, options: SamplingOptions) -> Codes:
         known = self._sample_conditions(n, random, labels)
         condition = {space.name: known[space.name] for space in self.prior.conditions}
-        return add_labels(self, self.prior.sample(n, random, condition, settings, mask, progress), known, "the prior")
+        return add_labels(self, self.prior._sample(n, random, condition, options), known, "the prior")
 
     def code_log_prob(self, codes: Codes, labels: Labels | None = None) -> Tensor:
         return self.prior.log_prob(codes, {space.name: (labels or {})[space.name] for space in self.prior.conditions})
 
-    def _sample_conditions(self, n: int, random: Random, labels: Labels | None) -> Codes:
+    def _sample_conditions(self, n: int, random: Random, labels: Labels) -> Codes:
         """Return the requested classes of the prior and of the decoder; a label that was not requested is sampled evenly."""
         known = {}
         for space in self.conditions:
-            requested = (labels or {}).get(space.name)
+            requested = labels.get(space.name)
             known[space.name] = random.integers(0, space.num_codes or 1, (n,)) if requested is None else requested
         check_codes(known, self.conditions)
         return known

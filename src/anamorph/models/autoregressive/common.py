@@ -6,16 +6,14 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from anamorph.core.errors import UserError
 from anamorph.core.precision import autocast_off
-from anamorph.core.prior import InpaintingMask, Prior, SamplingSettings
-from anamorph.core.progress import Progress, no_progress
+from anamorph.core.prior import Prior, SamplingOptions
 from anamorph.core.random import Random
-from anamorph.core.space import Codes, Space, check_codes
+from anamorph.core.space import Codes, Space
 from anamorph.nn.incremental import IncrementalDecoder, sample_ids
 
 __all__ = ["Autoregressive", "require_grid", "require_sequence"]
@@ -53,24 +51,14 @@ class Autoregressive(Prior):
             each = cross_entropy(logits.float().flatten(0, -2), ids.flatten(), reduction="none")
         return -each.view(len(ids), -1).sum(1)
 
-    @torch.no_grad()
-    def sample(
-        self,
-        n: int,
-        random: Random,
-        condition: Codes | None = None,
-        settings: SamplingSettings | None = None,
-        mask: InpaintingMask | None = None,
-        progress: Progress = no_progress,
-    ) -> Codes:
-        condition, settings = condition or {}, settings or SamplingSettings()
-        check_codes(condition, self.conditions)
+    def _sample(self, n: int, random: Random, condition: Codes, options: SamplingOptions) -> Codes:
         uniforms = random.uniform(n, *self.space.shape)
         known = known_mask = None
-        if mask is not None:
-            given = (part[self.space.name].expand(uniforms.shape) for part in (mask.codes, mask.masks))
+        if options.mask is not None:
+            given = (part[self.space.name].expand(uniforms.shape) for part in (options.mask.codes, options.mask.masks))
             known, known_mask = (part.reshape(n, *self.grid) for part in given)
-        ids = sample_ids(self.decoder(n, condition), uniforms.view(n, *self.grid), settings, known, known_mask, progress)
+        decoder, grid = self.decoder(n, condition), uniforms.view(n, *self.grid)
+        ids = sample_ids(decoder, grid, options.settings, known, known_mask, options.progress)
         return {self.space.name: ids.view(uniforms.shape)}
 
 

@@ -9,10 +9,9 @@ from torch import Tensor
 
 from anamorph.core.errors import UserError
 from anamorph.core.parallel import sum_over_processes
-from anamorph.core.prior import InpaintingMask, Prior, SamplingSettings
-from anamorph.core.progress import Progress, no_progress
+from anamorph.core.prior import Prior, SamplingOptions
 from anamorph.core.random import Random
-from anamorph.core.space import Codes, Space, check_codes
+from anamorph.core.space import Codes, Space
 from anamorph.nn.joint_class import check_class_conditions, joint_class, joint_classes
 
 __all__ = ["Categorical"]
@@ -54,26 +53,14 @@ class Categorical(Prior):
             self.new_counts.index_put_((rows, ids), self.new_counts.new_ones(len(ids)), accumulate=True)
         return self._log_probabilities()[rows, ids].float()
 
-    @torch.no_grad()
-    def sample(
-        self,
-        n: int,
-        random: Random,
-        condition: Codes | None = None,
-        settings: SamplingSettings | None = None,
-        mask: InpaintingMask | None = None,
-        progress: Progress = no_progress,
-    ) -> Codes:
+    def _sample(self, n: int, random: Random, condition: Codes, options: SamplingOptions) -> Codes:
         """Sample n classes; the temperature divides their log-probabilities.
 
         Raises:
             UserError: for top-k, top-p or a mask, which are for priors that sample one code after another.
         """
-        condition, settings = condition or {}, settings or SamplingSettings()
-        check_codes(condition, self.conditions)
-        if mask is not None or settings.top_k is not None or settings.top_p is not None:
-            raise UserError("top-k, top-p and inpainting are for autoregressive priors, and this one is categorical")
-        probabilities = (self._log_probabilities() / settings.temperature).softmax(1)
+        options.require_temperature_only("categorical")
+        probabilities = (self._log_probabilities() / options.settings.temperature).softmax(1)
         probabilities = probabilities[joint_class(self.conditions, condition, n, self.counts.device)]
         ids = torch.searchsorted(probabilities.cumsum(1), random.uniform(n, 1).double()).squeeze(1)
         return {self.spaces[0].name: ids.clamp_max(probabilities.shape[1] - 1)}

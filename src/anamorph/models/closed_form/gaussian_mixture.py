@@ -19,10 +19,9 @@ from anamorph.core.config import check
 from anamorph.core.errors import UserError
 from anamorph.core.parallel import rank, sum_over_processes
 from anamorph.core.precision import autocast_off
-from anamorph.core.prior import InpaintingMask, Prior, SamplingSettings
-from anamorph.core.progress import Progress, no_progress
+from anamorph.core.prior import Prior, SamplingOptions
 from anamorph.core.random import Random
-from anamorph.core.space import Codes, Space, check_codes
+from anamorph.core.space import Codes, Space
 from anamorph.nn.joint_class import check_class_conditions, joint_class, joint_classes
 
 __all__ = ["Gaussian", "GaussianConfig", "Mixture", "MixtureConfig"]
@@ -129,29 +128,15 @@ class _GaussianMixture(Prior):
                 self._gather(x, self._responsibilities(x, joint, allowed), allowed, random)
             return joint.logsumexp(1)
 
-    @torch.no_grad()
-    def sample(
-        self,
-        n: int,
-        random: Random,
-        condition: Codes | None = None,
-        settings: SamplingSettings | None = None,
-        mask: InpaintingMask | None = None,
-        progress: Progress = no_progress,
-    ) -> Codes:
+    def _sample(self, n: int, random: Random, condition: Codes, options: SamplingOptions) -> Codes:
         """Sample n codes; the temperature scales deviations from the mean of a component.
 
         Raises: UserError for top-k, top-p or a mask, which are for priors that sample one code after another.
         """
-        condition, settings = condition or {}, settings or SamplingSettings()
-        check_codes(condition, self.conditions)
-        if mask is not None or settings.top_k is not None or settings.top_p is not None:
-            raise UserError(
-                "top-k, top-p and inpainting are for autoregressive priors, and this one is a distribution of real codes"
-            )
+        options.require_temperature_only("a distribution of real codes")
         weights = self._log_weights().exp() * self._allowed(self.means.new_empty(n, 0), condition)
         component = torch.searchsorted(weights.cumsum(1), random.uniform(n, 1)).squeeze(1).clamp_max(len(self.weights) - 1)
-        noise = random.normal(n, self.means.shape[1]) * settings.temperature
+        noise = random.normal(n, self.means.shape[1]) * options.settings.temperature
         x = self.means[component] + torch.einsum("nij,nj->ni", self.cholesky[component], noise)
         return {self.spaces[0].name: x.view(n, *self.spaces[0].shape)}
 
