@@ -19,6 +19,7 @@ from anamorph.studio.bench import Bench
 from anamorph.studio.code_grids import grids_of, palette, usage
 from anamorph.studio.limits import MAPPED, NAME
 from anamorph.studio.maps import Layout, Map, MapPart, draw_map, encode_part
+from anamorph.studio.phases import phases_of
 from anamorph.studio.points import Point, check_size
 from anamorph.studio.responses import answering
 from anamorph.studio.service import Service
@@ -138,13 +139,21 @@ def _about_grids(router: APIRouter, service: Service) -> None:
 def _about_training(router: APIRouter, service: Service) -> None:
     @router.get("/runs/{run}/metrics", tags=["training"])
     def metrics(run: str, after: Annotated[int, Query(ge=-1)] = -1) -> dict[str, Any]:
-        """The lines of a run's log after so many images; thinned, where there are very many."""
+        """Return the lines of a run's log after this number of images, thinned where there are very many.
+
+        With them come the phases of the training: the name, role and logged terms of each.
+        """
         folder = RunFolder(service.path(run))
-        lines = [line for line in folder.metrics() if line.get("images", 0) > after]
+        log = folder.metrics()
+        lines = [line for line in log if line.get("images", 0) > after]
         step = -(-len(lines) // LINES)
-        total = folder.config().get("images")
-        shown = lines[::step] if step > 1 else lines
-        return {"lines": shown, "total": total, "running": _running(folder), "report": folder.report.is_file()}
+        return {
+            "lines": lines[::step] if step > 1 else lines,
+            "phases": phases_of(folder, log),
+            "total": folder.config().get("images"),
+            "running": _running(folder),
+            "report": folder.report.is_file(),
+        }
 
     @router.get("/runs/{run}/pictures", tags=["training"])
     def pictures(run: str) -> list[str]:

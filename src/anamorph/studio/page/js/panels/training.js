@@ -5,6 +5,8 @@ import { on, state } from "../state.js";
 import { button, h, head, segments, slider, toast } from "../ui.js";
 
 const EVERY = 2000;
+// The curve that says most about a training, by the role of a phase: the error of an inversion, the held-out cost of a prior.
+const HEADLINES = { inversion: (phase) => phase.terms[0], prior: () => "check/held_out_nats_per_code" };
 const COLOURS = { light: ["#4338ca", "#c2410c", "#0f766e", "#be185d", "#4d7c0f", "#7c3aed"], dark: ["#aab4ff", "#fdba74", "#5eead4", "#f9a8d4", "#bef264", "#d8b4fe"] };
 const dark = () => getComputedStyle(document.documentElement).colorScheme === "dark";
 const short = (n) => (n >= 1e6 ? `${+(n / 1e6).toPrecision(3)}M` : n >= 1e3 ? `${+(n / 1e3).toPrecision(3)}k` : String(n));
@@ -32,7 +34,7 @@ export function mount(root) {
     const known = runs.get(id) ?? { lines: [] };
     const after = known.lines.at(-1)?.images ?? -1;
     const found = await get(`runs/${id}/metrics?after=${after}`);
-    runs.set(id, { lines: [...known.lines, ...found.lines], total: found.total, running: found.running, report: found.report });
+    runs.set(id, { lines: [...known.lines, ...found.lines], total: found.total, running: found.running, report: found.report, phases: found.phases });
   }
   async function round() {
     clearTimeout(timer);
@@ -57,10 +59,19 @@ export function mount(root) {
   function choices() {
     const names = [...new Set([...runs.values()].flatMap((run) => (run.lines.at(-1) ? Object.keys(run.lines.at(-1)).filter((name) => name.includes("/")) : [])))];
     if (names.length === terms.options.length && names.every((name, i) => terms.options[i].value === name)) return;
-    const groups = Map.groupBy(names, (name) => name.split("/")[0]);
+    const groups = Map.groupBy(names, groupOf);
     terms.replaceChildren(...[...groups].map(([group, all]) => h("optgroup", { label: group }, all.map((name) => h("option", { value: name }, name.replaceAll("_", " "))))));
-    if (!names.includes(term)) term = names.find((name) => name.startsWith("reciprocity") || name.includes("held_out")) ?? names[0] ?? null;
+    const headlines = [...runs.values()].flatMap((run) => run.phases ?? []).map((phase) => HEADLINES[phase.role]?.(phase));
+    if (!names.includes(term)) term = names.find((name) => headlines.includes(name)) ?? names[0] ?? null;
     if (term) terms.value = term;
+  }
+
+  // A term belongs to its phase, which is called by its role, too; other numbers to what measures them.
+  function groupOf(name) {
+    const phase = [...runs.values()].flatMap((run) => run.phases ?? []).find((one) => one.terms.includes(name));
+    const prefix = name.split("/")[0];
+    if (phase) return phase.role === phase.name ? phase.name : `${phase.name} (${phase.role})`;
+    return prefix === "check" ? "health checks" : prefix;
   }
 
   function series(run) {
