@@ -317,7 +317,8 @@ def test_the_map_shows_neighbours_and_groups(visit: Visit) -> None:
 def test_training_shows_curves_and_pictures(visit: Visit, runs: Path) -> None:
     page = visit("styled", "training")
     page.wait_for_function("() => document.querySelector('.legend').innerText.includes('styled')")
-    selected = page.eval_on_selector("[aria-label='Loss or metric']", "e => [e.value, e.selectedOptions[0].parentElement.label]")
+    chosen = page.locator("[aria-label='Loss or metric']")
+    selected = chosen.evaluate("e => [e.value, e.selectedOptions[0].parentElement.label]")
     assert selected == ["reciprocity/latent", "reciprocity (inversion)"]
     one = page.locator("canvas.curves").screenshot()
     page.click(".chips >> text=plain")
