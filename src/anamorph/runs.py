@@ -39,7 +39,6 @@ __all__ = [
     "load",
     "new_settings",
     "open_training",
-    "phase_roles",
     "resumed_settings",
     "settings_of",
     "versions",
@@ -204,13 +203,6 @@ def build_run_model(settings: Settings) -> tuple[LatentModel, Recipe]:
         else build_run_model(replace(settings.first_stage, compute=settings.compute))[0]
     )
     return build_with_prior(settings.model, require(first, Encodes, "a prior"), settings.config, settings.seed, device)
-
-
-def phase_roles(settings: Settings) -> dict[str, str]:
-    """Return the role of each phase of a run's training, by the phase's name; no memory is taken for weights."""
-    with torch.device("meta"):
-        _, recipe = build_run_model(replace(settings, compute=replace(settings.compute, device="meta")))
-    return {phase.name: phase.role for phase in recipe.phases}
 
 
 def _run(settings: Settings, data: Dataset | CodeDataset) -> Run:

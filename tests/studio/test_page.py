@@ -102,7 +102,7 @@ def test_liked_samples_give_their_mean_and_it_can_be_undone(visit: Visit) -> Non
         page.locator(".tile").nth(nth).hover()
         page.locator(".tile .like").nth(nth).click()
     assert "2 liked" in page.inner_text(".liked")
-    mean = changes(page, lambda: page.click("button:has-text('Take their mean')"))
+    mean = changes(page, lambda: page.click("button:has-text('Use their mean')"))
     page.click("text=Pin them")
     assert page.locator(".pin-box").count() == 2
     assert (changes(page, lambda: page.keyboard.press("Control+z")) == first).all()
@@ -208,7 +208,7 @@ def test_two_groups_make_a_direction(visit: Visit) -> None:
     page.wait_for_selector("#panel[data-panel=edit] .sliders input")
     page.fill("[aria-label='Name of the new direction']", "mine")
     page.click("text=Make a direction")
-    page.wait_for_function("() => document.querySelector('[aria-label=Directions]').selectedOptions[0].text === 'Mine: mine'")
+    page.wait_for_function("() => document.querySelector('[aria-label=Directions]').selectedOptions[0].text === 'Own: mine'")
     changes(page, lambda: drag(page, ".sliders input", 0.95), ".big canvas")
 
 
@@ -247,7 +247,7 @@ def test_interpolation_follows_the_pointer_and_is_exported(visit: Visit) -> None
     assert abs(corner - exact).max() <= 1
     assert abs(near - exact).mean() < abs(middle - exact).mean()
     changes(page, lambda: page.mouse.click(box["x"] + box["width"] * 0.7, box["y"] + box["height"] * 0.6))
-    assert page.inner_text(".now .name") == "in between"
+    assert page.inner_text(".now .name") == "interpolated"
     grid = pixels(saved(page, "Strip or grid"))
     assert grid.shape[0] > 7 * 16
     page.click("#panel .segments >> text=two images")
@@ -273,14 +273,14 @@ def test_codes_are_painted_and_drawn_anew(visit: Visit) -> None:
     assert (changes(page, lambda: page.keyboard.press("Control+z"), ".boards .cell") == before).all()
     page.click("#panel .segments >> text=mask")
     page.click("text=Lower half")
-    changes(page, lambda: page.click("text=Draw anew"), ".boards .cell")
-    assert "redrawn" in page.inner_text(".now .name")
+    changes(page, lambda: page.click("text=Resample"), ".boards .cell")
+    assert "resampled" in page.inner_text(".now .name")
     assert "codes are used" in page.inner_text("#panel")
 
 
 def test_the_map_shows_neighbours_and_groups(visit: Visit) -> None:
     page = visit("styled", "map")
-    page.wait_for_function("() => document.querySelector('#panel').innerText.includes('The plane shows')")
+    page.wait_for_function("() => document.querySelector('#panel').innerText.includes('The plane explains')")
     canvas = page.locator("canvas.map")
     box = canvas.bounding_box()
     page.wait_for_timeout(300)
@@ -317,10 +317,13 @@ def test_the_map_shows_neighbours_and_groups(visit: Visit) -> None:
 def test_training_shows_curves_and_pictures(visit: Visit, runs: Path) -> None:
     page = visit("styled", "training")
     page.wait_for_function("() => document.querySelector('.legend').innerText.includes('styled')")
+    chosen = page.locator("[aria-label='Loss or metric']")
+    selected = chosen.evaluate("e => [e.value, e.selectedOptions[0].parentElement.label]")
+    assert selected == ["reciprocity/latent", "reciprocity (inversion)"]
     one = page.locator("canvas.curves").screenshot()
     page.click(".chips >> text=plain")
     page.wait_for_function("() => document.querySelectorAll('.key').length === 2")
-    page.select_option("[aria-label='What is drawn']", index=1)
+    page.select_option("[aria-label='Loss or metric']", index=1)
     page.wait_for_timeout(200)
     assert page.locator("canvas.curves").screenshot() != one
     page.wait_for_function("() => document.querySelector('.left-behind').naturalWidth > 50")
@@ -348,8 +351,8 @@ def test_compare_puts_models_side_by_side(visit: Visit) -> None:
     assert originals.shape == (16, 16, 3)
     page.click(".chips button:has-text('styled')")  # what is left still shows what it is given
     assert page.locator(".compare-row").count() == 3
-    changes(page, lambda: page.click("button:has-text('Later')"), ".compare-row:first-child canvas")
-    page.click("#panel .segments >> text=draw")
+    changes(page, lambda: page.click("button:has-text('Next')"), ".compare-row:first-child canvas")
+    page.click("#panel .segments >> text=samples")
     page.wait_for_function("() => document.querySelector('.compare-row').hidden")
 
 

@@ -17,6 +17,7 @@ from anamorph.edit.layers import layer_groups
 from anamorph.run_data import class_names
 from anamorph.studio.bench import Bench
 from anamorph.studio.direction_sets import DirectionSets
+from anamorph.studio.phases import phases_of
 from anamorph.training.folder import RunFolder
 
 __all__ = ["describe", "direction_set_facts", "panels_of"]
@@ -50,6 +51,7 @@ def describe(bench: Bench) -> dict[str, Any]:
         "decoder_labels": _named(bench, label_sizes(model)),
         "directions": bench.direction_sets.names(),
         "data": _data(bench),
+        "phases": phases_of(folder, folder.metrics()),
         "panels": panels_of(model, _data(bench)),
     }
 

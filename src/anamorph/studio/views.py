@@ -8,20 +8,18 @@ import re
 import sys
 import time
 from collections import OrderedDict
-from functools import lru_cache, partial
-from pathlib import Path
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from anamorph.core.errors import UserError
-from anamorph.runs import phase_roles
-from anamorph.settings import settings_of
 from anamorph.studio.bench import Bench
 from anamorph.studio.code_grids import grids_of, palette, usage
 from anamorph.studio.limits import MAPPED, NAME
 from anamorph.studio.maps import Layout, Map, MapPart, draw_map, encode_part
+from anamorph.studio.phases import phases_of
 from anamorph.studio.points import Point, check_size
 from anamorph.studio.responses import answering
 from anamorph.studio.service import Service
@@ -141,17 +139,21 @@ def _about_grids(router: APIRouter, service: Service) -> None:
 def _about_training(router: APIRouter, service: Service) -> None:
     @router.get("/runs/{run}/metrics", tags=["training"])
     def metrics(run: str, after: Annotated[int, Query(ge=-1)] = -1) -> dict[str, Any]:
-        """Return the lines of a run's log after so many images, thinned where there are very many.
+        """Return the lines of a run's log after this number of images, thinned where there are very many.
 
-        Names in a line are "phase/term"; "roles" has the role of each phase.
+        With them come the phases of the training: the name, role and logged terms of each.
         """
         folder = RunFolder(service.path(run))
-        lines = [line for line in folder.metrics() if line.get("images", 0) > after]
+        log = folder.metrics()
+        lines = [line for line in log if line.get("images", 0) > after]
         step = -(-len(lines) // LINES)
-        total = folder.config().get("images")
-        shown = lines[::step] if step > 1 else lines
-        roles = _roles(folder.path, (folder.path / "config.json").stat().st_mtime_ns)
-        return {"lines": shown, "total": total, "running": _running(folder), "report": folder.report.is_file(), "roles": roles}
+        return {
+            "lines": lines[::step] if step > 1 else lines,
+            "phases": phases_of(folder, log),
+            "total": folder.config().get("images"),
+            "running": _running(folder),
+            "report": folder.report.is_file(),
+        }
 
     @router.get("/runs/{run}/pictures", tags=["training"])
     def pictures(run: str) -> list[str]:
@@ -175,15 +177,6 @@ def _about_training(router: APIRouter, service: Service) -> None:
             raise UserError(f"the run has not been evaluated: anamorph evaluate {run}")
         headers = {"content-security-policy": REPORT_POLICY, "cache-control": "no-cache"}
         return Response(path.read_bytes(), media_type="text/html; charset=utf-8", headers=headers)
-
-
-@lru_cache(maxsize=64)
-def _roles(path: Path, changed: int) -> dict[str, str]:
-    """The roles of the phases of a run, whose config.json changed last at that time; none, if it cannot be built."""
-    try:
-        return phase_roles(settings_of(RunFolder(path)))
-    except UserError:
-        return {}
 
 
 def _running(folder: RunFolder) -> bool:

@@ -1,85 +1,95 @@
-// The WebSocket: on each channel one request is in flight, and of those that come meanwhile only the newest is sent.
+// The WebSocket. Each channel has one request in flight; of those that come meanwhile only the newest is sent.
 
 const channels = new Map();
 let socket = null;
-let tries = 0;
+let attempts = 0;
 
 function connect() {
   socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/api/live`);
   socket.binaryType = "arraybuffer";
-  socket.onopen = () => { tries = 0; for (const channel of channels.values()) channel.again(); };
-  socket.onmessage = (event) => (typeof event.data === "string" ? failed(JSON.parse(event.data)) : arrived(event.data));
-  socket.onclose = () => { socket = null; setTimeout(connect, Math.min(5000, 250 * 2 ** tries++)); };
+  socket.onopen = () => {
+    attempts = 0;
+    for (const channel of channels.values()) channel.resend();
+  };
+  socket.onmessage = (event) => (typeof event.data === "string" ? receiveError(JSON.parse(event.data)) : receive(event.data));
+  socket.onclose = () => {
+    socket = null;
+    setTimeout(connect, Math.min(5000, 250 * 2 ** attempts++));
+  };
 }
 
-function arrived(data) {
+function receive(data) {
   const length = new DataView(data).getUint32(0);
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(data, 4, length)));
-  let at = 4 + length;
-  const blobs = header.parts.map(([type, bytes]) => {
-    const blob = new Blob([new Uint8Array(data, at, bytes)], { type });
-    at += bytes;
+  let offset = 4 + length;
+  const blobs = header.parts.map(([type, size]) => {
+    const blob = new Blob([new Uint8Array(data, offset, size)], { type });
+    offset += size;
     return blob;
   });
-  channels.get(header.channel)?.take(header, blobs);
+  channels.get(header.channel)?.receive(header, blobs);
 }
 
-function failed(said) {
-  channels.get(said.channel)?.fail(said);
+function receiveError(message) {
+  channels.get(message.channel)?.fail(message);
 }
 
 export class Channel {
-  // onframe(header, blobs): an answer. onerror(text). Free the channel with close().
+  // onframe(header, blobs, context): a response to a request, and what was given with that. onerror(text): it failed.
   constructor(onframe, onerror = () => {}) {
     this.onframe = onframe;
     this.onerror = onerror;
     this.id = [...Array(16).keys()].find((i) => !channels.has(i));
     this.serial = Math.floor(Math.random() * 1e9);
-    this.flying = null;
+    this.inFlight = null;
     this.next = null;
     channels.set(this.id, this);
     if (socket === null) connect();
   }
 
-  ask(request) {
-    this.next = request;
-    if (this.flying === null || request.stop) this.send();
+  // context stays on this side: it is handed to onframe with the response.
+  send(request, context = null) {
+    this.next = { request, context };
+    if (this.inFlight === null || request.stop) this.sendNext();
   }
 
-  send() {
+  sendNext() {
     if (this.next === null || socket?.readyState !== WebSocket.OPEN) return;
-    this.flying = { request: this.next, serial: ++this.serial, since: performance.now() };
+    this.inFlight = { ...this.next, serial: ++this.serial, since: performance.now() };
     this.next = null;
-    socket.send(JSON.stringify({ channel: this.id, serial: this.serial, ...this.flying.request }));
-    if (this.flying.request.stop) this.flying = null;
+    const { request, serial } = this.inFlight;
+    socket.send(JSON.stringify({ channel: this.id, serial, ...request }));
+    if (request.stop) this.inFlight = null;
   }
 
-  // After a lost connection: what was in flight is asked for again, unless something newer waits.
-  again() {
-    if (this.flying !== null && this.next === null && !this.flying.request.project) this.next = this.flying.request;
-    this.flying = null;
-    this.send();
+  // After a lost connection, the request in flight is sent again, unless a newer one waits.
+  resend() {
+    if (this.inFlight !== null && this.next === null && !this.inFlight.request.project) this.next = this.inFlight;
+    this.inFlight = null;
+    this.sendNext();
   }
 
-  async take(header, blobs) {
-    if (this.flying === null || header.serial !== this.flying.serial) return;
-    const { request, since } = this.flying;
+  async receive(header, blobs) {
+    if (this.inFlight === null || header.serial !== this.inFlight.serial) return;
+    const { request, context, since } = this.inFlight;
     const more = request.project && header.point === undefined;
-    if (!more) this.flying = null;
-    this.send();
-    await this.onframe(header, blobs, request);
-    document.dispatchEvent(new CustomEvent("studio:frame", { detail: { channel: this.id, ms: performance.now() - since, count: blobs.length } }));
+    if (!more) this.inFlight = null;
+    this.sendNext();
+    await this.onframe(header, blobs, context);
+    const detail = { channel: this.id, ms: performance.now() - since, count: blobs.length };
+    document.dispatchEvent(new CustomEvent("studio:frame", { detail }));
   }
 
-  fail(said) {
-    if (this.flying === null || said.serial !== this.flying.serial) return;
-    this.flying = null;
-    this.onerror(said.error);
-    this.send();
+  fail(message) {
+    if (this.inFlight === null || message.serial !== this.inFlight.serial) return;
+    this.inFlight = null;
+    this.onerror(message.error);
+    this.sendNext();
   }
 
   close() {
-    if (this.flying?.request.project && socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ channel: this.id, stop: true }));
+    const stop = this.inFlight?.request.project && socket?.readyState === WebSocket.OPEN;
+    if (stop) socket.send(JSON.stringify({ channel: this.id, stop: true }));
     channels.delete(this.id);
   }
 }

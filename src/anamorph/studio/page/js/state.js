@@ -1,104 +1,111 @@
-// What is looked at: the run, the current point with its history, the pins, and how points are shown.
+// The state of the page: the run, the current point with its history, the pins, and how points are decoded.
 
 import { post } from "./api.js";
 
 export const state = {
-  runs: [], run: "", facts: null, panel: "wall",
+  runs: [], run: "", model: null, panel: "wall",
   current: null, picture: null, past: [], future: [],
-  pins: [], groups: [], sets: new Map(),
+  pins: [], groups: [], directionSets: new Map(),
   look: { noise: "fixed", noise_seed: 0 },
   smooth: localStorage.getItem("anamorph-smooth") !== "no", psi: 1,
 };
+const HISTORY = 200;
 
 const listeners = new Map();
-export const on = (what, act) => {
-  if (!listeners.has(what)) listeners.set(what, new Set());
-  listeners.get(what).add(act);
-  return () => listeners.get(what).delete(act);
+// Calls a function at every event of a name; returns what ends that.
+export const on = (event, listener) => {
+  if (!listeners.has(event)) listeners.set(event, new Set());
+  listeners.get(event).add(listener);
+  return () => listeners.get(event).delete(listener);
 };
-export const tell = (what, ...said) => { for (const act of listeners.get(what) ?? []) act(...said); };
+export const emit = (event, ...values) => { for (const listener of listeners.get(event) ?? []) listener(...values); };
 
-const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
+export const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 
-// Takes a point as the current one. gesture: while it is the same one, the history grows by one step only.
-let gesture = null;
-export function setCurrent(point, { by = null } = {}) {
+// Makes a point the current one. gesture: while it stays the same, the history grows by one step only.
+let lastGesture = null;
+export function setCurrent(point, { gesture = null } = {}) {
   if (same(point, state.current)) return;
-  if (state.current !== null && (by === null || by !== gesture)) {
+  if (state.current !== null && (gesture === null || gesture !== lastGesture)) {
     state.past.push(state.current);
-    if (state.past.length > 200) state.past.shift();
+    if (state.past.length > HISTORY) state.past.shift();
   }
-  gesture = by;
+  lastGesture = gesture;
   state.future = [];
   state.current = point;
-  tell("current", by);
+  emit("current");
 }
-export const endGesture = () => { gesture = null; };
-export function undo() {
-  if (!state.past.length) return;
-  state.future.push(state.current);
-  state.current = state.past.pop();
-  gesture = null;
-  tell("current", null);
+export const endGesture = () => { lastGesture = null; };
+
+function travel(from, to) {
+  if (!from.length) return;
+  to.push(state.current);
+  state.current = from.pop();
+  lastGesture = null;
+  emit("current");
 }
-export function redo() {
-  if (!state.future.length) return;
-  state.past.push(state.current);
-  state.current = state.future.pop();
-  gesture = null;
-  tell("current", null);
-}
+export const undo = () => travel(state.past, state.future);
+export const redo = () => travel(state.future, state.past);
 
 export function pin(point, group = "") {
-  if (state.pins.some((p) => same(p.point, point))) return;
+  if (state.pins.some((entry) => same(entry.point, point))) return;
   state.pins.push({ point, group });
-  tell("pins");
+  emit("pins");
 }
 export function unpin(entry) {
-  state.pins = state.pins.filter((p) => p !== entry);
-  tell("pins");
+  state.pins = state.pins.filter((other) => other !== entry);
+  emit("pins");
 }
 
-export const setLook = (look) => { state.look = { ...state.look, ...look }; tell("look"); };
+export const setLook = (changes) => {
+  state.look = { ...state.look, ...changes };
+  emit("look");
+};
 
-// A seed as it is drawn with the current truncation.
-export function seeded(seed, extra = {}) {
-  const point = { kind: "seed", seed, ...extra };
-  return state.facts.w_mean && state.psi !== 1 ? { kind: "truncate", of: point, psi: state.psi } : point;
+export const canSample = () => state.model.capabilities.includes("sample");
+
+// The point of a seed, with the current truncation.
+export function seedPoint(seed, settings = {}) {
+  const point = { kind: "seed", seed, ...settings };
+  return state.model.w_mean && state.psi !== 1 ? { kind: "truncate", of: point, psi: state.psi } : point;
 }
 
-// Points that show what a model does before anything was chosen.
-export const starting = (count) => {
-  const pinned = state.pins.map((p) => p.point);
-  const draws = state.facts.capabilities.includes("sample");
-  const more = [...Array(count).keys()].map((i) => (draws ? seeded(i + 1) : { kind: "data", index: i }));
-  return [...pinned, ...more].slice(0, count);
+export const randomPoint = () => (canSample()
+  ? { kind: "seed", seed: Math.floor(Math.random() * 1e6) }
+  : { kind: "data", index: Math.floor(Math.random() * state.model.data.size) });
+
+// Points to begin with: the pins, then the first seeds or images of the data.
+export const initialPoints = (count) => {
+  const others = [...Array(count).keys()].map((i) => (canSample() ? seedPoint(i + 1) : { kind: "data", index: i }));
+  return [...state.pins.map((entry) => entry.point), ...others].slice(0, count);
 };
 
 export async function defineGroup(group) {
-  const found = await post(`runs/${state.run}/directions`, group);
-  state.sets.set(found.set, found);
-  if (!state.groups.some((g) => same(g, group))) state.groups.push(group);
-  return found;
+  const directions = await post(`runs/${state.run}/directions`, group);
+  state.directionSets.set(directions.set, directions);
+  if (!state.groups.some((other) => same(other, group))) state.groups.push(group);
+  return directions;
 }
 
-// What the model makes, in a word: image or sound.
-export const noun = () => state.facts.signal.noun;
+// The word for what the model makes: image or sound.
+export const noun = () => state.model.signal.noun;
 
-// Of a point, in words.
-export function called(point) {
+const className = ([label, i]) => state.model.decoder_labels[label]?.[i] ?? i;
+
+// A short description of a point.
+export function pointTitle(point) {
   switch (point.kind) {
     case "seed": return `seed ${point.seed}`;
     case "data": return `data ${point.index}`;
     case "file": return point.name || "image";
     case "codes": return "refined";
     case "mean": return `mean of ${point.of.length}`;
-    case "truncate": return `${called(point.of)}, ψ ${point.psi}`;
-    case "move": return point.along.length ? `${called(point.of)}, edited` : called(point.of);
-    case "mix": return `${called(point.of)} × ${called(point.source)}`;
-    case "between": return "in between";
-    case "relabel": return `${called(point.of)}, ${point.labels.map(([name, i]) => state.facts.decoder_labels[name]?.[i] ?? i).join(", ")}`;
-    case "paint": return `${called(point.of)}, painted`;
-    default: return `${called(point.of)}, redrawn`;
+    case "truncate": return `${pointTitle(point.of)}, ψ ${point.psi}`;
+    case "move": return point.along.length ? `${pointTitle(point.of)}, edited` : pointTitle(point.of);
+    case "mix": return `${pointTitle(point.of)} × ${pointTitle(point.source)}`;
+    case "between": return "interpolated";
+    case "relabel": return `${pointTitle(point.of)}, ${point.labels.map(className).join(", ")}`;
+    case "paint": return `${pointTitle(point.of)}, painted`;
+    default: return `${pointTitle(point.of)}, resampled`;
   }
 }

@@ -1,4 +1,4 @@
-// Elements, and the few controls that all panels share.
+// Elements, and the controls that panels share.
 
 const SVG = "http://www.w3.org/2000/svg";
 const ICONS = {
@@ -59,55 +59,72 @@ export function button(label, onclick, { symbol, kind = "", title, pressed, only
   return h("button", props, symbol ? icon(symbol) : null, only ? null : label);
 }
 
-// A slider that tells every value while it moves; a double click, or Delete, puts it back.
-export function slider({ label, min, max, step, value, rest = value, format = (v) => v.toFixed(2), oninput, inline = false }) {
+// A slider that reports every value while it moves; a double click, or Delete, resets it. hint: explains it in a tooltip.
+export function slider(options) {
+  const { label, hint = label, min, max, step, value, rest = value, format = (v) => v.toFixed(2), oninput, inline = false } = options;
   const input = h("input", { type: "range", min: String(min), max: String(max), step: String(step), "aria-label": label });
   const output = h("output", { class: "number" });
-  const element = h("label", { class: `slider ${inline ? "inline" : ""}` }, h("span", { title: label }, label), input, output);
+  const element = h("label", { class: `slider ${inline ? "inline" : ""}`, title: hint }, h("span", {}, label), input, output);
+  const share = (v) => (100 * (v - min)) / (max - min);
   const paint = () => {
-    const at = (v) => (100 * (v - min)) / (max - min);
-    const zero = min < 0 ? 0 : min;
-    const [a, b] = [at(zero), at(input.valueAsNumber)].sort((p, q) => p - q);
+    const [a, b] = [share(Math.max(min, 0)), share(input.valueAsNumber)].sort((p, q) => p - q);
     input.style.setProperty("--a", `${a}%`);
     input.style.setProperty("--b", `${b}%`);
     output.textContent = format(input.valueAsNumber);
     element.classList.toggle("changed", Math.abs(input.valueAsNumber - rest) > 1e-9);
   };
   element.set = (next) => { input.value = String(next); paint(); };
-  const back = () => { element.set(rest); oninput(rest); };
+  const reset = () => { element.set(rest); oninput(rest); };
   input.addEventListener("input", () => { paint(); oninput(input.valueAsNumber); });
-  input.addEventListener("dblclick", back);
-  input.addEventListener("keydown", (event) => { if (event.key === "Delete" || event.key === "Backspace") back(); });
+  input.addEventListener("dblclick", reset);
+  input.addEventListener("keydown", (event) => { if (event.key === "Delete" || event.key === "Backspace") reset(); });
   element.set(value);
   return element;
 }
 
-// One of a few, as buttons side by side; arrow keys move among them.
+// One of a few options, [value, text, tooltip] each, as buttons side by side; arrow keys move among them.
 export function segments(label, options, value, onchange) {
   const group = h("div", { class: "segments", role: "radiogroup", "aria-label": label });
-  const choose = (next, tell = true) => {
+  group.set = (next) => {
     for (const child of group.children) {
-      const mine = child.dataset.value === next;
-      child.setAttribute("aria-checked", String(mine));
-      child.tabIndex = mine ? 0 : -1;
+      const checked = child.dataset.value === next;
+      child.setAttribute("aria-checked", String(checked));
+      child.tabIndex = checked ? 0 : -1;
     }
-    if (tell) onchange(next);
   };
-  for (const [key, text] of options) group.append(h("button", { type: "button", role: "radio", "data-value": key, onclick: () => choose(key) }, text));
+  const choose = (next) => { group.set(next); onchange(next); };
+  for (const [key, text, title] of options) {
+    group.append(h("button", { type: "button", role: "radio", "data-value": key, title, onclick: () => choose(key) }, text));
+  }
   group.addEventListener("keydown", (event) => {
     const by = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
     if (!by) return;
     event.preventDefault();
-    const all = [...group.children];
-    const next = all[(all.indexOf(document.activeElement) + by + all.length) % all.length];
+    const buttons = [...group.children];
+    const next = buttons[(buttons.indexOf(document.activeElement) + by + buttons.length) % buttons.length];
     next.focus();
     choose(next.dataset.value);
   });
-  group.set = (next) => choose(next, false);
-  choose(value, false);
+  group.set(value);
   return group;
 }
 
+// A select of [value, text] options.
+export function select(label, options, onchange, { value, hint } = {}) {
+  const element = h("select", { "aria-label": label, title: hint, onchange: () => onchange(element.value) });
+  element.fill = (next) => element.replaceChildren(...next.map(([key, text]) => h("option", { value: String(key) }, text)));
+  element.fill(options);
+  if (value !== undefined) element.value = String(value);
+  return element;
+}
+
+// A picture that can be clicked.
+export const slot = (cell, title, onclick) => h("button", { type: "button", class: "slot", title, onclick }, cell.element);
+
+// A paragraph in a soft colour.
+export const soft = (text) => h("p", { class: "soft" }, text);
+
+// A button that opens a list of [text, action] entries.
 export function menu(label, symbol, entries, { only = false, kind = "" } = {}) {
   const list = h("div", { role: "menu", hidden: true });
   const opener = button(label, () => toggle(list.hidden), { symbol, only, kind });
@@ -117,7 +134,9 @@ export function menu(label, symbol, entries, { only = false, kind = "" } = {}) {
     opener.setAttribute("aria-expanded", String(open));
     if (open) list.querySelector("button")?.focus();
   };
-  for (const [text, act] of entries) list.append(h("button", { type: "button", role: "menuitem", onclick: () => { toggle(false); act(); } }, text));
+  for (const [text, action] of entries) {
+    list.append(h("button", { type: "button", role: "menuitem", onclick: () => { toggle(false); action(); } }, text));
+  }
   const box = h("div", { class: "menu" }, opener, list);
   box.addEventListener("keydown", (event) => { if (event.key === "Escape") { toggle(false); opener.focus(); } });
   box.addEventListener("focusout", (event) => { if (!box.contains(event.relatedTarget)) toggle(false); });
@@ -132,6 +151,10 @@ export function toast(text, bad = false) {
   setTimeout(() => note.remove(), bad ? 9000 : 3500);
 }
 
-export function head(title, about, ...controls) {
-  return h("div", { class: "head" }, h("div", {}, h("h2", {}, title), h("p", {}, about)), ...controls);
+// Shows an error, or the text of one.
+export const showError = (error) => toast(error.message ?? error, true);
+
+// The heading of a panel: its title, a sentence, and controls.
+export function head(title, text, ...controls) {
+  return h("div", { class: "head" }, h("div", {}, h("h2", {}, title), h("p", {}, text)), ...controls);
 }

@@ -1,184 +1,228 @@
-// Grids of discrete codes: seen as pictures, painted by hand, drawn anew by the prior; and how often each is used.
+// Grids of discrete codes: shown as pictures, painted by hand, sampled anew by the prior; and how often each code is used.
 
 import { get, post, postFor } from "../api.js";
+import { Board, cellKey } from "../board.js";
+import { prepareCanvas, themeValue } from "../canvas.js";
 import { cell } from "../cell.js";
-import { saving } from "../save.js";
-import { on, setCurrent, state } from "../state.js";
-import { button, h, head, menu, segments, slider, toast } from "../ui.js";
+import { saveEntries } from "../save.js";
+import { noun, on, setCurrent, state } from "../state.js";
+import { button, h, head, menu, segments, showError, slider, soft } from "../ui.js";
+
+const TOOLS = {
+  paint: ["paint", "Paint with the chosen code"],
+  pick: ["pick a code", "Choose the code of a cell"],
+  mask: ["mask", "Mark cells that are sampled anew"],
+};
+const PERPLEXITY = "Perplexity: the number of codes that would be as hard to predict if all were used equally often";
+
+// What is drawn and edited: one map of one grid of the current point's codes, and the pictures of all codes.
+class Grid {
+  constructor() {
+    Object.assign(this, { spec: state.model.grid[0], map: 0, code: 0, allCodes: null, patches: null, layout: null, usage: null });
+    this.mask = new Set();
+  }
+
+  // Rows of codes; undefined until they are loaded.
+  get codes() { return this.allCodes?.[this.spec.space]?.[this.map]; }
+
+  // The rectangle of a code's picture in the atlas.
+  patch(code) {
+    const { side, columns } = this.layout;
+    return [(code % columns) * side, Math.floor(code / columns) * side, side, side];
+  }
+
+  async loadCodes(point) {
+    const allCodes = await post(`runs/${state.run}/grids`, { point });
+    if (point === state.current) this.allCodes = allCodes;
+  }
+
+  async loadPatches() {
+    const { space } = this.spec;
+    const response = await postFor(`runs/${state.run}/palette`, { point: state.current, space });
+    const patches = await createImageBitmap(await response.blob());
+    const usage = await get(`runs/${state.run}/usage/${encodeURIComponent(space)}`);
+    if (space !== this.spec.space) return; // another grid was chosen meanwhile
+    Object.assign(this, { layout: JSON.parse(response.headers.get("layout")), patches, usage });
+  }
+}
+
+// All codes, the most used first, and a histogram of their use.
+class Palette {
+  constructor(grid, onchoose) {
+    this.grid = grid;
+    this.onchoose = onchoose;
+    this.swatches = h("div", { class: "palette", role: "listbox", "aria-label": "Codes" });
+    this.histogram = h("canvas", { class: "histogram", role: "img", "aria-label": "How often each code is used" });
+    this.note = h("p", { class: "soft", title: PERPLEXITY });
+  }
+
+  get element() {
+    const title = h("h3", {}, "Codes, the most used first");
+    return h("div", { class: "card stack" }, title, this.swatches, this.histogram, this.note);
+  }
+
+  get order() {
+    const { counts } = this.grid.usage;
+    return [...counts.keys()].sort((a, b) => counts[b] - counts[a]);
+  }
+
+  build() {
+    const { usage, spec } = this.grid;
+    const perplexity = usage.perplexity.toFixed(1);
+    this.note.textContent = `${usage.used} of ${spec.num_codes} codes are used in ${usage.images} images; perplexity ${perplexity}.`;
+    this.swatches.replaceChildren(...this.order.map((code) => this.swatch(code)));
+    this.choose(this.order[0]);
+  }
+
+  swatch(code) {
+    const { usage, layout, patches } = this.grid;
+    const picture = h("canvas", { width: layout.side, height: layout.side });
+    picture.getContext("2d").drawImage(patches, ...this.grid.patch(code), 0, 0, layout.side, layout.side);
+    const onclick = () => { this.choose(code); this.onchoose(); };
+    return h("button", { type: "button", role: "option", class: "swatch-code", "data-code": String(code), onclick,
+      "aria-label": `code ${code}`, title: `code ${code}: used ${usage.counts[code].toLocaleString("en")} times` }, picture);
+  }
+
+  choose(code) {
+    this.grid.code = code;
+    for (const child of this.swatches.children) child.setAttribute("aria-selected", String(Number(child.dataset.code) === code));
+    this.draw();
+  }
+
+  draw() {
+    if (!this.grid.usage) return;
+    const { context, width, height } = prepareCanvas(this.histogram);
+    const { counts } = this.grid.usage;
+    const most = Math.max(1, ...counts);
+    const step = width / counts.length;
+    this.order.forEach((code, i) => {
+      const tall = (height * counts[code]) / most;
+      context.fillStyle = themeValue(code === this.grid.code ? "--like" : "--accent");
+      context.fillRect(i * step, height - tall, Math.max(1, step - 0.5), tall);
+    });
+  }
+}
+
+// Cells that the prior samples anew, and how.
+class Resampling {
+  constructor(grid, onmask) {
+    Object.assign(this, { grid, onmask, temperature: 1, seed: 0 });
+    this.button = button("Resample", () => this.resample(), { symbol: "dice", kind: "main", title: "Sample the marked cells anew from the prior" });
+    const clear = button("Clear the mask", () => { grid.mask.clear(); this.update(); }, { kind: "bare" });
+    const lower = button("Lower half", () => this.markLowerHalf());
+    const temperature = slider({ label: "temperature", hint: "Lower values give likelier, less diverse codes", min: 0.1, max: 2, step: 0.05,
+      value: 1, oninput: (v) => { this.temperature = v; } });
+    this.element = h("div", { class: "stack tight" }, h("div", { class: "row" }, this.button, lower, clear), temperature,
+      soft("Codes are sampled from the top left on, each given those before it."));
+    this.update();
+  }
+
+  update() {
+    this.button.disabled = !this.grid.mask.size;
+    this.onmask();
+  }
+
+  markLowerHalf() {
+    const { rows, columns } = this.grid.spec;
+    for (let y = Math.ceil(rows / 2); y < rows; y++) for (let x = 0; x < columns; x++) this.grid.mask.add(cellKey(y, x));
+    this.update();
+  }
+
+  resample() {
+    const of = state.current.kind === "redraw" ? state.current.of : state.current;
+    const places = [...this.grid.mask].map((key) => key.split(",").map(Number));
+    setCurrent({ kind: "redraw", of, places, seed: this.seed++, temperature: this.temperature });
+  }
+}
+
+class CodesPanel {
+  constructor() {
+    this.closed = false;
+    this.tool = "paint";
+    this.finest = state.model.grid[0];
+    this.grid = new Grid();
+    this.picture = cell(`The decoded ${noun()}`);
+    this.board = new Board(this.grid, { tool: () => this.tool, pick: (code) => this.palette.choose(code),
+      onmask: () => this.resampling.update(), onfinish: () => this.follow() });
+    this.palette = new Palette(this.grid, () => this.setTool("paint"));
+    this.resampling = new Resampling(this.grid, () => this.board.draw());
+    const names = state.model.temperature ? ["paint", "pick", "mask"] : ["paint", "pick"];
+    this.tools = segments("Tool", names.map((name) => [name, ...TOOLS[name]]), this.tool, (tool) => this.setTool(tool));
+    this.setTool("paint");
+  }
+
+  setTool(tool) {
+    this.tool = tool;
+    this.tools.set(tool);
+    this.resampling.element.hidden = tool !== "mask";
+  }
+
+  // One choice for each map of each grid; null if there is only one.
+  levels() {
+    const options = state.model.grid.flatMap((spec) => [...Array(spec.maps).keys()].map((map) =>
+      [`${spec.space}/${map}`, spec.maps > 1 ? `${spec.space} ${map + 1}` : `${spec.space} ${spec.rows}×${spec.columns}`]));
+    return options.length > 1 ? segments("Grid", options, options[0][0], (value) => this.setLevel(...value.split("/"))) : null;
+  }
+
+  setLevel(space, map) {
+    const other = space !== this.grid.spec.space;
+    this.grid.spec = state.model.grid.find((spec) => spec.space === space);
+    this.grid.map = Number(map);
+    if (this.grid.spec !== this.finest && this.tool === "mask") this.setTool("paint");
+    if (other) {
+      this.grid.patches = null;
+      this.loadPalette();
+    } else this.board.draw();
+  }
+
+  async follow() {
+    if (this.board.painting) return;
+    try {
+      await this.grid.loadCodes(state.current);
+      if (!this.closed && !this.board.painting) this.board.draw();
+    } catch (error) {
+      showError(error);
+    }
+  }
+
+  async loadPalette() {
+    try {
+      await this.grid.loadPatches();
+      if (this.closed || !this.grid.patches) return;
+      this.palette.build();
+      this.board.draw();
+    } catch (error) {
+      showError(error);
+    }
+  }
+
+  show() { if (state.picture) this.picture.show(state.picture); }
+
+  draw() {
+    this.palette.draw();
+    this.board.draw();
+  }
+}
 
 export function mount(root) {
-  const facts = state.facts;
-  let grid = facts.grid[0], map = 0, tool = "paint", code = 0, temperature = 1, gone = false;
-  let numbers = null, patches = null, layout = null, counts = null, painting = false, gesture = 0;
-  const mask = new Set();
-  const picture = cell("The decoded image");
-  const show = () => { if (state.picture) picture.show(state.picture); };
-  const board = h("canvas", { class: "board", tabindex: "0", role: "application", "aria-label": "The grid of codes: arrow keys move, space paints" });
-  const swatches = h("div", { class: "palette", role: "listbox", "aria-label": "Codes" });
-  const note = h("p", { class: "soft" });
-  let cursor = [0, 0];
-  const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name);
-
-  const ids = () => numbers?.[grid.space]?.[map];
-  const source = (k) => [(k % layout.columns) * layout.side, Math.floor(k / layout.columns) * layout.side, layout.side, layout.side];
-
-  function draw() {
-    if (!ids() || !patches) return;
-    const [rows, columns] = [grid.rows, grid.columns];
-    const side = Math.max(8, Math.round((board.clientWidth * (devicePixelRatio || 1)) / columns));
-    [board.width, board.height] = [columns * side, rows * side];
-    board.style.setProperty("--ratio", `${columns} / ${rows}`);
-    const g = board.getContext("2d");
-    g.imageSmoothingEnabled = false;
-    for (let y = 0; y < rows; y++) for (let x = 0; x < columns; x++) {
-      g.drawImage(patches, ...source(ids()[y][x]), x * side, y * side, side, side);
-      if (side >= 56) {
-        g.font = `600 ${Math.round(side / 5)}px ${style("--mono")}`;
-        g.textBaseline = "bottom";
-        g.lineWidth = 3;
-        g.strokeStyle = "rgb(0 0 0 / .65)";
-        g.fillStyle = "#fff";
-        g.strokeText(String(ids()[y][x]), x * side + 4, (y + 1) * side - 4);
-        g.fillText(String(ids()[y][x]), x * side + 4, (y + 1) * side - 4);
-      }
-      if (mask.has(`${y},${x}`)) { g.fillStyle = style("--accent"); g.globalAlpha = 0.55; g.fillRect(x * side, y * side, side - 1, side - 1); g.globalAlpha = 1; }
-    }
-    g.fillStyle = style("--card");
-    g.globalAlpha = 0.35;
-    for (let x = 1; x < columns; x++) g.fillRect(x * side, 0, 1, board.height);
-    for (let y = 1; y < rows; y++) g.fillRect(0, y * side, board.width, 1);
-    g.globalAlpha = 1;
-    if (document.activeElement === board) { g.strokeStyle = style("--like"); g.lineWidth = 3; g.strokeRect(cursor[1] * side + 1, cursor[0] * side + 1, side - 3, side - 3); }
-  }
-
-  async function follow() {
-    if (painting) return;
-    try {
-      const point = state.current, found = await post(`runs/${state.run}/grids`, { point });
-      if (gone || point !== state.current || painting) return;
-      numbers = found;
-      draw();
-    } catch (error) { toast(error.message, true); }
-  }
-
-  async function palette() {
-    try {
-      const answer = await postFor(`runs/${state.run}/palette`, { point: state.current, space: grid.space });
-      layout = JSON.parse(answer.headers.get("layout"));
-      patches = await createImageBitmap(await answer.blob());
-      counts = await get(`runs/${state.run}/usage/${encodeURIComponent(grid.space)}`);
-      if (gone) return;
-      note.textContent = `${counts.used} of ${grid.num_codes} codes are used in ${counts.images} images; perplexity ${counts.perplexity.toFixed(1)}.`;
-      swatch();
-      draw();
-      histogram();
-    } catch (error) { toast(error.message, true); }
-  }
-  function swatch() {
-    const order = [...Array(grid.num_codes).keys()].sort((a, b) => counts.counts[b] - counts.counts[a]);
-    swatches.replaceChildren(...order.map((k) => {
-      const patch = h("canvas", { width: layout.side, height: layout.side });
-      patch.getContext("2d").drawImage(patches, ...source(k), 0, 0, layout.side, layout.side);
-      return h("button", { type: "button", role: "option", class: "swatch-code", "data-code": String(k), title: `code ${k}: used ${counts.counts[k].toLocaleString("en")} times`, "aria-label": `code ${k}`, onclick: () => { choose(k); tools.set("paint"); tool = "paint"; showTool(); } }, patch);
-    }));
-    choose(order[0]);
-  }
-  function choose(k) {
-    code = k;
-    for (const child of swatches.children) child.setAttribute("aria-selected", String(Number(child.dataset.code) === k));
-    histogram();
-  }
-
-  const bars = h("canvas", { class: "histogram", role: "img", "aria-label": "How often each code is used" });
-  function histogram() {
-    if (!counts) return;
-    const ratio = devicePixelRatio || 1, width = bars.clientWidth, height = bars.clientHeight;
-    [bars.width, bars.height] = [width * ratio, height * ratio];
-    const g = bars.getContext("2d");
-    g.scale(ratio, ratio);
-    const order = counts.counts.map((count, k) => [count, k]).sort((a, b) => b[0] - a[0]), most = Math.max(1, order[0][0]), w = width / order.length;
-    order.forEach(([count, k], i) => { g.fillStyle = k === code ? style("--like") : style("--accent"); const tall = (height * count) / most; g.fillRect(i * w, height - tall, Math.max(1, w - 0.5), tall); });
-  }
-
-  // One stroke is one step of the history: cells add up on the point that it began with.
-  let stroke = null;
-  function touch(y, x) {
-    if (y < 0 || x < 0 || y >= grid.rows || x >= grid.columns || !ids()) return;
-    if (tool === "mask" || tool === "unmask") {
-      mask[tool === "mask" ? "add" : "delete"](`${y},${x}`);
-      redraw.disabled = !mask.size;
-    } else if (tool === "pick") choose(ids()[y][x]);
-    else {
-      ids()[y][x] = code;
-      stroke.cells.set(`${y},${x}`, { map, y, x, code });
-      setCurrent({ kind: "paint", of: stroke.base, space: grid.space, cells: [...stroke.cells.values()] }, { by: `stroke ${gesture}` });
-    }
-    draw();
-  }
-  const begin = () => {
-    gesture += 1;
-    const again = state.current.kind === "paint" && state.current.space === grid.space;
-    const known = again ? state.current.cells.map((c) => [`${c.y},${c.x}`, c]).filter(([, c]) => c.map === map) : [];
-    const whole = again && state.current.cells.every((c) => c.map === map);
-    stroke = whole ? { base: state.current.of, cells: new Map(known) } : { base: state.current, cells: new Map() };
-    painting = true;
-  };
-  const finish = () => { if (painting) { painting = false; follow(); } };
-  const spot = (event) => { const box = board.getBoundingClientRect(); return [Math.floor(((event.clientY - box.top) / box.height) * grid.rows), Math.floor(((event.clientX - box.left) / box.width) * grid.columns)]; };
-  board.addEventListener("pointerdown", (event) => {
-    board.setPointerCapture(event.pointerId);
-    if (tool === "mask" && mask.has(spot(event).join(","))) tool = "unmask";
-    begin();
-    touch(...spot(event));
-  });
-  board.addEventListener("pointermove", (event) => { if (painting && event.buttons) touch(...spot(event)); });
-  for (const end of ["pointerup", "pointercancel"]) board.addEventListener(end, () => { if (tool === "unmask") tool = "mask"; finish(); });
-  board.addEventListener("keydown", (event) => {
-    const [dy, dx] = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key] ?? [0, 0];
-    if (event.key === " " || event.key === "Enter") { begin(); touch(...cursor); finish(); }
-    else if (!dy && !dx) return;
-    event.preventDefault();
-    cursor = [Math.min(grid.rows - 1, Math.max(0, cursor[0] + dy)), Math.min(grid.columns - 1, Math.max(0, cursor[1] + dx))];
-    draw();
-  });
-  board.addEventListener("focus", draw);
-  board.addEventListener("blur", draw);
-
-  const resamples = facts.temperature && facts.grid.length >= 1;
-  let tries = 0, beneath = null;
-  const redraw = button("Draw anew", () => {
-    if (state.current.kind !== "redraw") beneath = state.current;
-    else beneath = state.current.of;
-    setCurrent({ kind: "redraw", of: beneath, places: [...mask].map((text) => text.split(",").map(Number)), seed: tries++, temperature });
-  }, { symbol: "dice", kind: "main" });
-  redraw.disabled = true;
-  const clear = button("Clear the mask", () => { mask.clear(); redraw.disabled = true; draw(); }, { kind: "bare" });
-  const lower = button("Lower half", () => { for (let y = Math.ceil(grid.rows / 2); y < grid.rows; y++) for (let x = 0; x < grid.columns; x++) mask.add(`${y},${x}`); redraw.disabled = false; tools.set("mask"); tool = "mask"; showTool(); draw(); });
-  const maskBox = h("div", { class: "stack tight" }, h("div", { class: "row" }, redraw, lower, clear),
-    slider({ label: "temperature", min: 0.1, max: 2, step: 0.05, value: 1, oninput: (v) => { temperature = v; } }), h("p", { class: "soft" }, "Codes are drawn from the top left on, given those before them."));
-  const tools = segments("Tool", [["paint", "paint"], ["pick", "pick a code"], ...(resamples ? [["mask", "mask"]] : [])], tool, (value) => { tool = value; showTool(); });
-  const showTool = () => { maskBox.hidden = tool !== "mask"; };
-
-  const finest = facts.grid[0];
-  const levels = facts.grid.flatMap((g) => [...Array(g.maps).keys()].map((m) => [`${g.space}/${m}`, g.maps > 1 ? `${g.space} ${m + 1}` : `${g.space} ${g.rows}×${g.columns}`]));
-  const level = levels.length > 1 ? segments("Grid", levels, levels[0][0], (value) => {
-    const [space, m] = value.split("/");
-    const other = space !== grid.space;
-    [grid, map] = [facts.grid.find((g) => g.space === space), Number(m)];
-    if (grid !== finest && tool === "mask") { tool = "paint"; tools.set("paint"); showTool(); }
-    if (other) palette(); else draw();
-  }) : null;
-  root.append(head("Codes", "An image as a grid of codes. Paint with a code, and see what it says.", menu("Save", "save", saving(() => ({ points: [state.current] }), `${state.run}-codes`))),
-    h("div", { class: "row controls" }, tools, level, facts.data ? button("Another image", () => setCurrent({ kind: "data", index: Math.floor(Math.random() * facts.data.size) }), { symbol: "dice" }) : null),
-    h("div", { class: "split codes" }, h("div", { class: "boards" }, board, picture.element),
-      h("div", { class: "stack" }, maskBox, h("div", { class: "card stack" }, h("h3", {}, "Codes, the most used first"), swatches, bars, note))));
-  showTool();
-  show();
-  follow();
-  palette();
-  const resized = new ResizeObserver(() => { histogram(); draw(); });
-  resized.observe(bars);
-  resized.observe(board);
-  const off = [on("current", follow), on("picture", show), on("theme", () => { draw(); histogram(); }), on("smooth", show)];
-  return () => { gone = true; off.forEach((stop) => stop()); resized.disconnect(); };
+  const panel = new CodesPanel();
+  const { board, palette, resampling } = panel;
+  const { data } = state.model;
+  const other = data ? button("Another image", () => setCurrent({ kind: "data", index: Math.floor(Math.random() * data.size) }),
+    { symbol: "dice", title: `A random held-out ${noun()}` }) : null;
+  root.append(
+    head("Codes", "An image as a grid of discrete codes (tokens). Paint with a code to see what it stands for.",
+      menu("Save", "save", saveEntries(() => ({ points: [state.current] }), `${state.run}-codes`))),
+    h("div", { class: "row controls" }, panel.tools, panel.levels(), other),
+    h("div", { class: "split codes" }, h("div", { class: "boards" }, board.element, panel.picture.element),
+      h("div", { class: "stack" }, resampling.element, palette.element)));
+  panel.show();
+  panel.follow();
+  panel.loadPalette();
+  const resized = new ResizeObserver(() => panel.draw());
+  resized.observe(palette.histogram);
+  resized.observe(board.element);
+  const show = () => panel.show();
+  const off = [on("current", () => panel.follow()), on("picture", show), on("theme", () => panel.draw()), on("smooth", show)];
+  return () => { panel.closed = true; off.forEach((stop) => stop()); resized.disconnect(); };
 }

@@ -1,92 +1,144 @@
-// A table: each cell is its column's image with some layers of its row's (or, without layers, a share of the way to it).
+// Style mixing as a table: each cell has its column's code with some layers of its row's, or, without layers, a share of it.
 
-import { cell } from "../cell.js";
+import { cell, showAll } from "../cell.js";
 import { Channel } from "../live.js";
-import { saving } from "../save.js";
-import { called, on, setCurrent, starting, state } from "../state.js";
+import { saveEntries } from "../save.js";
+import { initialPoints, noun, on, pointTitle, same, setCurrent, state } from "../state.js";
 import { draggable, droppable } from "../tray.js";
-import { button, h, head, menu, segments, slider, toast } from "../ui.js";
+import { button, h, head, menu, segments, showError, slider, slot } from "../ui.js";
 
 const MOST = 8;
 const LETTERS = { coarse: "C", middle: "M", fine: "F", all: "A" };
+const RANGE_HINTS = {
+  coarse: "The layers of the lowest resolutions: pose and shape",
+  middle: "The layers in between: features",
+  fine: "The layers of the highest resolutions: colours and texture",
+  all: "All layers: the row's image itself",
+};
 
-export function mount(root) {
-  const facts = state.facts;
-  const names = facts.layers ? [...Object.keys(facts.layers.groups), "all"] : [];
-  const points = starting(7);
-  let columns = points.slice(0, 4), rows = points.slice(4, 7);
-  let range = names[0] ?? "", share = 0.5;
-  const special = new Map(); // a cell's own range of layers, by its row and column
-  const table = h("div", { class: "mix" });
-  let cells = [];
-
-  const layersOf = (name) => (name === "all" ? [...Array(facts.layers.count).keys()] : facts.layers.groups[name]);
-  const key = (row, column) => JSON.stringify([row, column]);
-  const rangeOf = (row, column) => special.get(key(row, column)) ?? range;
-  const mixed = (row, column) => ({ kind: "mix", of: column, source: row, ...(facts.layers ? { layers: layersOf(rangeOf(row, column)) } : { share }) });
-  const all = () => [...columns, ...rows, ...rows.flatMap((row) => columns.map((column) => mixed(row, column)))];
-
-  const channel = new Channel((header, blobs, request) => Promise.all(blobs.map((blob, i) => request.cells[i]?.show(blob))), (error) => toast(error, true));
-  function show() {
-    const request = { run: state.run, points: all(), look: state.look };
-    Object.defineProperty(request, "cells", { value: cells });
-    channel.ask(request);
+class Table {
+  constructor() {
+    const { layers } = state.model;
+    const points = initialPoints(7);
+    this.columns = points.slice(0, 4);
+    this.rows = points.slice(4, 7);
+    this.names = layers ? [...Object.keys(layers.groups), "all"] : [];
+    this.range = this.names[0] ?? "";
+    this.share = 0.5;
+    this.ownRanges = new Map(); // the range of layers of a single cell, by its row and column
+    this.element = h("div", { class: "mix" });
+    this.channel = new Channel((header, blobs, cells) => showAll(cells, blobs), showError);
   }
 
-  // A header: click it to put the current image there, drop one on it, drag it onto another to swap them.
-  function header(list, i, what) {
-    const picture = cell(`${what} ${i + 1}: ${called(list[i])}`);
-    cells.push(picture);
+  layersOf(name) {
+    const { layers } = state.model;
+    return name === "all" ? [...Array(layers.count).keys()] : layers.groups[name];
+  }
+
+  rangeOf(row, column) { return this.ownRanges.get(JSON.stringify([row, column])) ?? this.range; }
+
+  mixed(row, column) {
+    const how = state.model.layers ? { layers: this.layersOf(this.rangeOf(row, column)) } : { share: this.share };
+    return { kind: "mix", of: column, source: row, ...how };
+  }
+
+  get mixedPoints() { return this.rows.flatMap((row) => this.columns.map((column) => this.mixed(row, column))); }
+
+  show() {
+    const points = [...this.columns, ...this.rows, ...this.mixedPoints];
+    this.channel.send({ run: state.run, points, look: state.look }, this.cells);
+  }
+
+  newCell(label) {
+    const picture = cell(label);
+    this.cells.push(picture);
+    return picture;
+  }
+
+  // A header takes the current image when it is clicked, or a point that is dropped on it; two headers swap.
+  header(list, i, kind) {
+    const title = pointTitle(list[i]);
+    const picture = this.newCell(`${kind} ${i + 1}: ${title}`);
     const put = (point) => {
-      const from = list.findIndex((p) => JSON.stringify(p) === JSON.stringify(point));
+      const from = list.findIndex((other) => same(other, point));
       if (from >= 0) list[from] = list[i];
       list[i] = point;
-      build();
+      this.build();
     };
-    const slot = h("button", { type: "button", class: "slot", title: `${called(list[i])}: click to put the current image here`, onclick: () => put(state.current) }, picture.element);
-    const away = list.length > 1 ? button(`Remove this ${what}`, () => { list.splice(i, 1); build(); }, { symbol: "close", only: true, kind: "small away" }) : null;
-    return droppable(draggable(h("div", { class: `mix-head ${what}` }, slot, away), () => list[i]), put);
+    const remove = () => { list.splice(i, 1); this.build(); };
+    const header = h("div", { class: `mix-head ${kind}` },
+      slot(picture, `${title}: click to put the current ${noun()} here`, () => put(state.current)),
+      list.length > 1 ? button(`Remove this ${kind}`, remove, { symbol: "close", only: true, kind: "small away" }) : null);
+    return droppable(draggable(header, () => list[i]), put);
   }
 
-  function body(row, column) {
-    const picture = cell(`${called(column)} with ${rangeOf(row, column) || "half"} of ${called(row)}`);
-    cells.push(picture);
-    const box = h("div", { class: "mix-cell" }, h("button", { type: "button", class: "slot", title: "Take as current", onclick: () => setCurrent(mixed(row, column)) }, picture.element));
-    if (names.length > 1) {
-      const mark = h("button", { type: "button", class: "mark range", "aria-label": `Layers of this cell: ${rangeOf(row, column)}`, title: "Other layers for this cell",
-        onclick: () => {
-          const next = names[(names.indexOf(rangeOf(row, column)) + 1) % names.length];
-          special.set(key(row, column), next);
-          mark.textContent = LETTERS[next];
-          mark.setAttribute("aria-label", `Layers of this cell: ${next}`);
-          mark.setAttribute("aria-pressed", String(next !== range));
-          show();
-        } }, LETTERS[rangeOf(row, column)]);
-      mark.setAttribute("aria-pressed", String(rangeOf(row, column) !== range));
-      box.append(mark);
-    }
-    return draggable(box, () => mixed(row, column));
-  }
-
-  function build() {
-    cells = [];
-    table.style.setProperty("--columns", String(columns.length));
-    const top = columns.map((_, i) => header(columns, i, "column"));
-    const left = rows.map((_, i) => header(rows, i, "row"));
-    const inner = rows.map((row) => columns.map((column) => body(row, column)));
-    const adder = (list, what) => button(`Add the current image as a ${what}`, () => { if (list.length < MOST) list.push(state.current); build(); }, { symbol: "plus", only: true, kind: "bare add" });
-    table.replaceChildren(h("div", { class: "corner" }), ...top, adder(columns, "column"), ...rows.flatMap((_, i) => [left[i], ...inner[i], h("div")]), adder(rows, "row"));
+  // The letter in a cell, which chooses other layers for that cell alone.
+  rangeMark(row, column) {
+    const mark = h("button", { type: "button", class: "mark range", title: "Other layers for this cell" });
+    const show = () => {
+      const range = this.rangeOf(row, column);
+      mark.textContent = LETTERS[range];
+      mark.setAttribute("aria-label", `Layers of this cell: ${range}`);
+      mark.setAttribute("aria-pressed", String(range !== this.range));
+    };
+    mark.addEventListener("click", () => {
+      const next = this.names[(this.names.indexOf(this.rangeOf(row, column)) + 1) % this.names.length];
+      this.ownRanges.set(JSON.stringify([row, column]), next);
+      show();
+      this.show();
+    });
     show();
+    return mark;
   }
 
-  const control = facts.layers
-    ? segments("Layers from the rows", names.map((name) => [name, name]), range, (value) => { range = value; special.clear(); build(); })
-    : slider({ label: "share of the row", min: 0, max: 1, step: 0.01, value: share, inline: true, oninput: (v) => { share = v; show(); } });
-  const what = () => ({ points: rows.flatMap((row) => columns.map((column) => mixed(row, column))), columns: columns.length });
-  root.append(head("Mix", facts.layers ? "Each cell has its column's image, with these layers of its row's." : "Each cell lies between its column's image and its row's.",
-    menu("Save", "save", saving(what, `${state.run}-mix`))),
-    h("div", { class: "row controls" }, facts.layers ? h("span", { class: "soft" }, "from the rows") : null, control), table);
-  build();
+  body(row, column) {
+    const picture = this.newCell(`${pointTitle(column)} with ${this.rangeOf(row, column) || "a share"} of ${pointTitle(row)}`);
+    const take = slot(picture, `Make it the current ${noun()}`, () => setCurrent(this.mixed(row, column)));
+    const box = h("div", { class: "mix-cell" }, take, this.names.length > 1 ? this.rangeMark(row, column) : null);
+    return draggable(box, () => this.mixed(row, column));
+  }
+
+  adder(list, kind) {
+    const add = () => { if (list.length < MOST) list.push(state.current); this.build(); };
+    return button(`Add the current ${noun()} as a ${kind}`, add, { symbol: "plus", only: true, kind: "bare add" });
+  }
+
+  build() {
+    this.cells = [];
+    this.element.style.setProperty("--columns", String(this.columns.length));
+    const top = this.columns.map((_, i) => this.header(this.columns, i, "column"));
+    const left = this.rows.map((_, i) => this.header(this.rows, i, "row"));
+    const inner = this.rows.map((row) => this.columns.map((column) => this.body(row, column)));
+    const lines = this.rows.flatMap((_, i) => [left[i], ...inner[i], h("div")]);
+    const [addColumn, addRow] = [this.adder(this.columns, "column"), this.adder(this.rows, "row")];
+    this.element.replaceChildren(h("div", { class: "corner" }), ...top, addColumn, ...lines, addRow);
+    this.show();
+  }
+
+  control() {
+    if (!state.model.layers) {
+      return slider({ label: "share of the row", hint: "How far each code is interpolated towards the row's", min: 0, max: 1, step: 0.01,
+        value: this.share, inline: true, oninput: (v) => { this.share = v; this.show(); } });
+    }
+    const options = this.names.map((name) => [name, name, RANGE_HINTS[name]]);
+    return segments("Layers of the rows", options, this.range, (value) => {
+      this.range = value;
+      this.ownRanges.clear();
+      this.build();
+    });
+  }
+}
+
+export function mount(root) {
+  const { layers } = state.model;
+  const table = new Table();
+  const content = () => ({ points: table.mixedPoints, columns: table.columns.length });
+  const text = layers ? "Style mixing: each cell has its column's code, with these layers of its row's."
+    : "Each cell is interpolated between its column's code and its row's.";
+  root.append(head("Mix", text, menu("Save", "save", saveEntries(content, `${state.run}-mix`))),
+    h("div", { class: "row controls" }, layers ? h("span", { class: "soft" }, "layers of the rows") : null, table.control()), table.element);
+  table.build();
+  const show = () => table.show();
   const off = [on("look", show), on("smooth", show)];
-  return () => { off.forEach((stop) => stop()); channel.close(); };
+  return () => { off.forEach((stop) => stop()); table.channel.close(); };
 }

@@ -1,150 +1,269 @@
-// An image, and what the model makes of it: side by side under a divider, with the error; refined by optimisation, live.
+// A signal and its reconstruction, side by side under a divider, with the error; its code can be refined by optimisation, live.
 
 import { upload } from "../api.js";
-import { cell, play } from "../cell.js";
+import { cell, play, showAll } from "../cell.js";
 import { Channel } from "../live.js";
-import { saving } from "../save.js";
-import { noun, on, setCurrent, state } from "../state.js";
+import { saveEntries } from "../save.js";
+import { noun, on, pointTitle, same, setCurrent, state } from "../state.js";
 import { draggable, droppable } from "../tray.js";
-import { button, h, head, menu, segments, slider, toast } from "../ui.js";
+import { button, h, head, menu, segments, select, showError, slider, slot, soft } from "../ui.js";
 
 const PAGE = 12;
-const FREE = { w: "one code", "w+": "per layer", noise: "with noise" };
-const PICTURES = ["image/", /\.(png|jpe?g|webp|gif|bmp|tiff?)$/i, "image/*", "PNG, JPEG, WebP, GIF, BMP or TIFF"];
-const SOUNDS = ["audio/", /\.(wav|flac|ogg)$/i, "audio/*,.flac", "WAV, FLAC or OGG"];
-const original = (point) => point?.kind === "data" || point?.kind === "file";
+const MOST_FILES = 16;
+const MOST_PICTURES = 64;
+const SPACES = {
+  w: ["one code", "One code for all layers (W)"],
+  "w+": ["per layer", "A code of its own for each layer (W+)"],
+  noise: ["with noise", "A code for each layer (W+), and the noise maps"],
+};
+const IMAGES = { type: "image/", ending: /\.(png|jpe?g|webp|gif|bmp|tiff?)$/i, accept: "image/*", formats: "PNG, JPEG, WebP, GIF, BMP or TIFF" };
+const SOUNDS = { type: "audio/", ending: /\.(wav|flac|ogg)$/i, accept: "audio/*,.flac", formats: "WAV, FLAC or OGG" };
+const HINTS = {
+  "mean squared error": "Of pixels in [-1, 1]; lower is better",
+  "error before": "Mean squared error of the encoder's code; lower is better",
+  "error after": "Mean squared error of the refined code; lower is better",
+  PSNR: "Peak signal-to-noise ratio; higher is better",
+  "log-spectral distance": "Root mean squared difference of log-spectra; lower is better",
+};
+const isAudio = () => state.model.signal.kind === "audio";
+const encodable = (point) => point?.kind === "data" || point?.kind === "file";
+const article = () => (isAudio() ? "a sound" : "an image");
+const psnr = (error) => ["PSNR", `${(10 * Math.log10(4 / error)).toFixed(1)} dB`];
 
-export function mount(root) {
-  const facts = state.facts;
-  let page = 0, target = null, refining = false;
-  const files = [];
-  const audio = facts.signal.kind === "audio";
-  const [type, ending, accept, kinds] = audio ? SOUNDS : PICTURES;
-  const before = cell(`The ${noun()}`), after = cell("Its reconstruction");
-  const divider = h("input", { type: "range", class: "divider", min: "0", max: "100", value: "50", "aria-label": "How much of the reconstruction is shown" });
-  const stage = h("div", { class: "stage" }, before.element, h("div", { class: "over" }, after.element), h("span", { class: "line" }),
-    h("span", { class: "tag left" }, "reconstruction"), h("span", { class: "tag right" }, noun()), divider);
-  const wipe = () => stage.style.setProperty("--at", `${divider.value}%`);
-  divider.addEventListener("input", wipe);
-  wipe();
-  const numbers = h("dl", { class: "numbers" });
-  const showNumbers = (entries) => numbers.replaceChildren(...entries.flatMap(([what, value]) => [h("dt", {}, what), h("dd", { class: "number" }, value)]));
+// The two pictures under a divider, and numbers below.
+class Stage {
+  constructor() {
+    this.original = cell(`The ${noun()}`);
+    this.reconstruction = cell("Its reconstruction");
+    this.numbers = h("dl", { class: "numbers" });
+    const divider = h("input", { type: "range", class: "divider", min: "0", max: "100", value: "50",
+      "aria-label": "How much of the reconstruction is shown" });
+    this.element = h("div", { class: "stage" }, this.original.element, h("div", { class: "over" }, this.reconstruction.element),
+      h("span", { class: "line" }), h("span", { class: "tag left" }, "reconstruction"), h("span", { class: "tag right" }, noun()), divider);
+    const wipe = () => this.element.style.setProperty("--at", `${divider.value}%`);
+    divider.addEventListener("input", wipe);
+    wipe();
+  }
 
-  const main = new Channel(async (header, blobs) => {
-    const [error] = header.errors;
-    showNumbers(audio ? [["log-spectral distance", `${error.toFixed(1)} dB`]] : [["mean squared error", error.toFixed(4)], ["PSNR", `${(10 * Math.log10(4 / error)).toFixed(1)} dB`]]);
-    await Promise.all([after.show(blobs[0]), before.show(blobs[1])]);
-  }, (error) => toast(error, true));
-  const strip = new Channel((header, blobs, request) => Promise.all(blobs.slice(request.points.length).map((blob, i) => request.cells[i].show(blob))), (error) => toast(error, true));
-  const work = new Channel(async (header, blobs) => {
-    bar.value = header.step / header.steps;
-    const showing = after.show(blobs[0]);
-    if (header.point) {
-      finish();
-      showNumbers([["error before", header.before.toFixed(4)], ["error after", header.after.toFixed(4)], ["PSNR", `${(10 * Math.log10(4 / header.after)).toFixed(1)} dB`]]);
-      setCurrent(header.point);
-    }
-    await showing;
-  }, (error) => { finish(); toast(error, true); });
+  showNumbers(entries) {
+    this.numbers.replaceChildren(...entries.flatMap(([name, value]) =>
+      [h("dt", { title: HINTS[name] }, name), h("dd", { class: "number" }, value)]));
+  }
 
-  function choose(point) {
-    if (refining) stop();
-    target = point;
-    for (const select of voices) select.value = "";
+  showError(error) {
+    if (isAudio()) this.showNumbers([["log-spectral distance", `${error.toFixed(1)} dB`]]);
+    else this.showNumbers([["mean squared error", error.toFixed(4)], psnr(error)]);
+  }
+}
+
+// The target, what is computed of it, and the streams of pictures.
+class Reconstruction {
+  constructor() {
+    this.stage = new Stage();
+    this.target = null;
+    this.onchoose = () => {};
+    this.encoding = new Channel(async (header, blobs) => {
+      this.stage.showError(header.errors[0]);
+      await showAll([this.stage.reconstruction, this.stage.original], blobs);
+    }, showError);
+    this.relabelling = new Channel((header, blobs) => this.stage.reconstruction.show(blobs[0]), showError);
+    // The same codes conditioned on another class, such as another speaker.
+    this.classSelects = Object.entries(state.model.decoder_labels).map(([name, classes]) => {
+      const options = [["", "unchanged"], ...classes.map((text, i) => [i, text])];
+      const element = select(name, options, () => this.relabel(), { hint: `Decode the same codes conditioned on another ${name}` });
+      element.dataset.name = name;
+      return element;
+    });
+  }
+
+  choose(point) {
+    this.target = point;
+    for (const element of this.classSelects) element.value = "";
     setCurrent(point);
-    mark();
-    main.ask({ run: state.run, points: [point], look: state.look, originals: true });
+    this.onchoose();
+    this.show();
   }
 
-  // The same codes with another label, such as who speaks.
-  const voices = Object.entries(facts.decoder_labels).map(([name, classes]) => h("select", { "data-name": name, onchange: tellOther },
-    h("option", { value: "" }, "as it was"), classes.map((text, i) => h("option", { value: String(i) }, text))));
-  function tellOther() {
-    const labels = voices.filter((select) => select.value !== "").map((select) => [select.dataset.name, Number(select.value)]);
-    const point = labels.length ? { kind: "relabel", of: target, labels } : target;
+  show() {
+    if (this.target) this.encoding.send({ run: state.run, points: [this.target], look: state.look, originals: true });
+  }
+
+  relabel() {
+    const labels = this.classSelects.filter((element) => element.value !== "").map((element) => [element.dataset.name, Number(element.value)]);
+    const point = labels.length ? { kind: "relabel", of: this.target, labels } : this.target;
     setCurrent(point);
-    other.ask({ run: state.run, points: [point], look: state.look });
+    this.relabelling.send({ run: state.run, points: [point], look: state.look });
   }
-  const other = new Channel((header, blobs) => after.show(blobs[0]), (error) => toast(error, true));
 
-  const row = h("div", { class: "filmstrip" });
-  let boxes = [];
-  function showStrip() {
-    const more = facts.data ? [...Array(PAGE).keys()].map((i) => page * PAGE + i).filter((i) => i < facts.data.size) : [];
-    const points = [...files, ...more.map((index) => ({ kind: "data", index }))].slice(0, 64);
-    const cells = points.map((point) => cell(point.kind === "data" ? `data ${point.index}` : point.name));
-    boxes = points.map((point, i) => ({ point, element: draggable(h("button", { type: "button", class: "slot", title: point.kind === "data" ? `data:${point.index}` : point.name, onclick: () => choose(point) }, cells[i].element), () => point) }));
-    row.replaceChildren(...boxes.map((box) => box.element));
-    mark();
-    if (!points.length) return;
-    const request = { run: state.run, points, look: state.look, originals: true };
-    Object.defineProperty(request, "cells", { value: cells });
-    strip.ask(request);
+  close() {
+    this.encoding.close();
+    this.relabelling.close();
   }
-  const mark = () => boxes.forEach((box) => box.element.setAttribute("aria-current", String(JSON.stringify(box.point) === JSON.stringify(target))));
+}
 
-  async function bring(list) {
-    const images = [...list].filter((file) => file.type.startsWith(type) || ending.test(file.name));
-    if (!images.length) toast(`Drop ${noun()} files: ${kinds}`, true);
-    for (const file of images.slice(0, 16)) {
+// Signals to choose from: files that were brought, and a page of the held-out data.
+class Strip {
+  constructor(choose) {
+    Object.assign(this, { choose, page: 0, files: [], boxes: [], target: null });
+    this.element = h("div", { class: "filmstrip" });
+    this.channel = new Channel((header, blobs, cells) => showAll(cells, blobs.slice(cells.length)), showError);
+  }
+
+  get points() {
+    const size = state.model.data?.size ?? 0;
+    const indices = [...Array(PAGE).keys()].map((i) => this.page * PAGE + i).filter((i) => i < size);
+    return [...this.files, ...indices.map((index) => ({ kind: "data", index }))].slice(0, MOST_PICTURES);
+  }
+
+  show() {
+    const { points } = this;
+    const cells = points.map((point) => cell(pointTitle(point)));
+    this.boxes = points.map((point, i) => {
+      const title = point.kind === "data" ? `data:${point.index}` : point.name;
+      return { point, element: draggable(slot(cells[i], title, () => this.choose(point)), () => point) };
+    });
+    this.element.replaceChildren(...this.boxes.map((box) => box.element));
+    this.mark(this.target);
+    if (points.length) this.channel.send({ run: state.run, points, look: state.look, originals: true }, cells);
+  }
+
+  mark(target) {
+    this.target = target;
+    for (const { point, element } of this.boxes) element.setAttribute("aria-current", String(same(point, target)));
+  }
+
+  pager() {
+    const { size } = state.model.data;
+    const turn = (by) => {
+      this.page = Math.max(0, Math.min(this.page + by, Math.ceil(size / PAGE) - 1));
+      input.value = String(this.page * PAGE);
+      this.show();
+    };
+    const input = h("input", { type: "number", min: "0", max: String(size - 1), value: "0",
+      onchange: () => { this.page = Math.floor((input.valueAsNumber || 0) / PAGE); turn(0); } });
+    return h("div", { class: "row" }, button("Previous", () => turn(-1), { kind: "small" }), button("Next", () => turn(1), { kind: "small" }),
+      h("label", { class: "field", title: "Data that the model was not trained on" }, `held-out ${noun()}`, input),
+      h("span", { class: "soft" }, `of ${size.toLocaleString("en")}`));
+  }
+}
+
+// Files that are dropped, pasted or picked: each is uploaded, and the last is chosen.
+function fileZone(root, strip) {
+  const { type, ending, accept, formats } = isAudio() ? SOUNDS : IMAGES;
+  const add = async (list) => {
+    const files = [...list].filter((file) => file.type.startsWith(type) || ending.test(file.name));
+    if (!files.length) showError(`Drop ${noun()} files: ${formats}`);
+    for (const file of files.slice(0, MOST_FILES)) {
       try {
         const { digest } = await upload(file);
-        files.unshift({ kind: "file", digest, name: file.name.slice(0, 80) });
+        strip.files.unshift({ kind: "file", digest, name: file.name.slice(0, 80) });
       } catch (error) {
-        toast(`${file.name}: ${error.message}`, true);
+        showError(`${file.name}: ${error.message}`);
       }
     }
-    if (files.length && images.length) { showStrip(); choose(files[0]); }
+    if (!strip.files.length || !files.length) return;
+    strip.show();
+    strip.choose(strip.files[0]);
+  };
+  const onDrop = (event) => {
+    if (!event.dataTransfer?.files.length) return;
+    event.preventDefault();
+    add(event.dataTransfer.files);
+  };
+  const onPaste = (event) => { if (event.clipboardData?.files.length) add(event.clipboardData.files); };
+  root.addEventListener("drop", onDrop);
+  document.addEventListener("paste", onPaste);
+  const input = h("input", { type: "file", accept, multiple: true, hidden: true, "aria-label": `Files of ${noun()}s`,
+    onchange: () => { add(input.files); input.value = ""; } });
+  const zone = h("button", { type: "button", class: "dropzone", onclick: () => input.click() },
+    h("strong", {}, `Drop, paste or choose ${article()}`), h("span", { class: "soft" }, "it stays on this machine"));
+  const close = () => { root.removeEventListener("drop", onDrop); document.removeEventListener("paste", onPaste); };
+  return { elements: [zone, input], close };
+}
+
+// Optimises the code of the target, and shows each step.
+class Refinement {
+  constructor(reconstruction) {
+    Object.assign(this, { reconstruction, running: false, free: state.model.layers ? "w+" : "w", steps: 200 });
+    this.bar = h("progress", { max: 1, value: 0, hidden: true, "aria-label": "Progress of the refinement" });
+    this.button = button("Refine", () => (this.running ? this.stop() : this.start()), { symbol: "play", kind: "main" });
+    this.channel = new Channel((header, blobs) => this.show(header, blobs), (error) => { this.setRunning(false); showError(error); });
   }
 
-  const picker = h("input", { type: "file", accept, multiple: true, hidden: true, "aria-label": `Files of ${noun()}s`, onchange: () => { bring(picker.files); picker.value = ""; } });
-  const zone = h("button", { type: "button", class: "dropzone", onclick: () => picker.click() }, h("strong", {}, `Drop, paste or pick ${audio ? "a sound" : "an image"}`), h("span", { class: "soft" }, "it stays on this machine"));
-  const dropped = (event) => { if (event.dataTransfer?.files.length) { event.preventDefault(); bring(event.dataTransfer.files); } };
-  const pasted = (event) => { if (event.clipboardData?.files.length) bring(event.clipboardData.files); };
-  root.addEventListener("drop", dropped);
-  document.addEventListener("paste", pasted);
-  droppable(stage, (point) => choose(point));
+  setRunning(running) {
+    this.running = running;
+    this.button.lastChild.textContent = running ? "Stop" : "Refine";
+    this.bar.hidden = !running;
+  }
 
-  const turn = (by) => { page = Math.max(0, Math.min(page + by, Math.ceil(facts.data.size / PAGE) - 1)); at.value = String(page * PAGE); showStrip(); };
-  const at = h("input", { type: "number", min: "0", max: String((facts.data?.size ?? 1) - 1), value: "0", onchange: () => { page = Math.floor((at.valueAsNumber || 0) / PAGE); turn(0); } });
-  const pager = facts.data ? h("div", { class: "row" }, button("Earlier", () => turn(-1), { kind: "small" }), button("Later", () => turn(1), { kind: "small" }),
-    h("label", { class: "field" }, `held-out ${noun()}`, at), h("span", { class: "soft" }, `of ${facts.data.size.toLocaleString("en")}`)) : null;
-
-  let free = facts.layers ? "w+" : "w", steps = 200;
-  const bar = h("progress", { max: 1, value: 0, hidden: true, "aria-label": "How far the refinement has come" });
-  const go = button("Refine", () => (refining ? stop() : start()), { symbol: "play", kind: "main" });
-  function start() {
+  start() {
+    const { target } = this.reconstruction;
     if (target === null) return;
-    refining = true;
-    go.lastChild.textContent = "Stop";
-    bar.hidden = false;
-    bar.value = 0;
-    work.ask({ run: state.run, points: [target], look: { noise: "fixed" }, project: { free, steps } });
+    this.setRunning(true);
+    this.bar.value = 0;
+    const { free, steps } = this;
+    this.channel.send({ run: state.run, points: [target], look: { noise: "fixed" }, project: { free, steps } });
   }
-  function finish() {
-    refining = false;
-    go.lastChild.textContent = "Refine";
-    bar.hidden = true;
-  }
-  function stop() {
-    work.ask({ stop: true });
-    finish();
-  }
-  const ways = Object.entries(FREE).filter(([key]) => key === "w" || (key === "w+" && facts.layers) || (key === "noise" && facts.noise));
-  const refine = facts.discrete ? null : h("div", { class: "card stack" }, h("h3", {}, "Refine by optimisation"),
-    h("p", { class: "soft" }, "Moves the code, step by step, until its image comes closer."),
-    ways.length > 1 ? segments("What is moved", ways, free, (value) => { free = value; }) : null,
-    slider({ label: "steps", min: 20, max: 1000, step: 20, value: 200, format: (v) => String(v), oninput: (v) => { steps = v; } }), h("div", { class: "row" }, go), bar);
 
-  const hear = audio ? h("div", { class: "row centred controls" },
-    button("What was said", () => play(before), { symbol: "play" }), button("What came back", () => play(after), { symbol: "play", kind: "main" }),
-    ...voices.map((select) => h("label", { class: "field" }, select.dataset.name, select))) : null;
-  root.append(head("Reconstruct", `Encode ${audio ? "a sound" : "an image"} and decode it again: drag the divider to compare${audio ? ", and listen to both" : ""}.`,
-    menu("Save", "save", saving(() => ({ points: [state.current] }), `${state.run}-reconstruction`))),
-    h("div", { class: "split" }, h("div", { class: "stack" }, stage, hear, numbers), h("div", { class: "stack" }, zone, picker, h("div", { class: "card stack" }, h("h3", {}, "From the data"), row, pager ?? h("p", { class: "soft" }, `The run's ${noun()}s are not at hand.`)), refine)));
-  showStrip();
-  if (original(state.current)) choose(state.current);
-  else if (facts.data) choose({ kind: "data", index: 0 });
-  const off = on("look", () => target && main.ask({ run: state.run, points: [target], look: state.look, originals: true }));
-  return () => { off(); root.removeEventListener("drop", dropped); document.removeEventListener("paste", pasted); [main, strip, work, other].forEach((channel) => channel.close()); };
+  stop() {
+    if (!this.running) return;
+    this.channel.send({ stop: true });
+    this.setRunning(false);
+  }
+
+  async show(header, blobs) {
+    const { stage } = this.reconstruction;
+    this.bar.value = header.step / header.steps;
+    const drawn = stage.reconstruction.show(blobs[0]);
+    if (header.point) {
+      this.setRunning(false);
+      stage.showNumbers([["error before", header.before.toFixed(4)], ["error after", header.after.toFixed(4)], psnr(header.after)]);
+      setCurrent(header.point);
+    }
+    await drawn;
+  }
+
+  get element() {
+    if (state.model.discrete) return null;
+    const spaces = Object.keys(SPACES).filter((key) => key === "w" || (key === "w+" && state.model.layers) || (key === "noise" && state.model.noise));
+    const options = spaces.map((key) => [key, ...SPACES[key]]);
+    const steps = slider({ label: "steps", hint: "Steps of the optimiser", min: 20, max: 1000, step: 20, value: 200, format: (v) => String(v),
+      oninput: (v) => { this.steps = v; } });
+    return h("div", { class: "card stack" }, h("h3", {}, "Refine by optimisation (projection)"),
+      soft(`Optimises the code so that the reconstruction comes closer to the ${noun()}.`),
+      options.length > 1 ? segments("What is optimised", options, this.free, (value) => { this.free = value; }) : null,
+      steps, h("div", { class: "row" }, this.button), this.bar);
+  }
+}
+
+function listening({ stage, classSelects }) {
+  return h("div", { class: "row centred controls" },
+    button("Play the original", () => play(stage.original), { symbol: "play" }),
+    button("Play the reconstruction", () => play(stage.reconstruction), { symbol: "play", kind: "main" }),
+    ...classSelects.map((element) => h("label", { class: "field" }, element.dataset.name, element)));
+}
+
+export function mount(root) {
+  const reconstruction = new Reconstruction();
+  const { stage } = reconstruction;
+  const choose = (point) => reconstruction.choose(point);
+  const refinement = new Refinement(reconstruction);
+  const strip = new Strip(choose);
+  reconstruction.onchoose = () => { refinement.stop(); strip.mark(reconstruction.target); };
+  const zone = fileZone(root, strip);
+  droppable(stage.element, choose);
+  const pager = state.model.data ? strip.pager() : soft(`The ${noun()}s of this run cannot be found: bring some of your own.`);
+  const help = isAudio() ? "Drag the divider to compare, and listen to both." : "Drag the divider to compare.";
+  root.append(
+    head("Reconstruct", `Encode ${article()}, and decode it again. ${help}`,
+      menu("Save", "save", saveEntries(() => ({ points: [state.current] }), `${state.run}-reconstruction`))),
+    h("div", { class: "split" },
+      h("div", { class: "stack" }, stage.element, isAudio() ? listening(reconstruction) : null, stage.numbers),
+      h("div", { class: "stack" }, ...zone.elements, h("div", { class: "card stack" }, h("h3", {}, "From the data"), strip.element, pager),
+        refinement.element)));
+  strip.show();
+  if (encodable(state.current)) choose(state.current);
+  else if (state.model.data) choose({ kind: "data", index: 0 });
+  const off = on("look", () => reconstruction.show());
+  return () => { off(); zone.close(); [reconstruction, strip.channel, refinement.channel].forEach((part) => part.close()); };
 }

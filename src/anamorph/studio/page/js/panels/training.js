@@ -1,173 +1,193 @@
-// How runs are doing: their curves, several overlaid, followed while they train; and the pictures they have left.
+// The curves of one run or several, which are followed while they train; the pictures and reports of runs.
 
 import { get } from "../api.js";
+import { Curves, shortCount, shortValue } from "../curves.js";
 import { on, state } from "../state.js";
-import { button, h, head, segments, slider, toast } from "../ui.js";
+import { button, h, head, segments, showError, slider } from "../ui.js";
 
-const EVERY = 2000;
-const COLOURS = { light: ["#4338ca", "#c2410c", "#0f766e", "#be185d", "#4d7c0f", "#7c3aed"], dark: ["#aab4ff", "#fdba74", "#5eead4", "#f9a8d4", "#bef264", "#d8b4fe"] };
-const dark = () => getComputedStyle(document.documentElement).colorScheme === "dark";
-const short = (n) => (n >= 1e6 ? `${+(n / 1e6).toPrecision(3)}M` : n >= 1e3 ? `${+(n / 1e3).toPrecision(3)}k` : String(n));
-const label = (v) => (v === 0 ? "0" : Math.abs(v) < 0.01 || Math.abs(v) >= 1e4 ? v.toExponential(1) : String(+v.toPrecision(3)));
+const INTERVAL = 2000; // milliseconds between two requests
+// The curve that says most about a training, by the role of a phase: the error of an inversion, the held-out cost of a prior.
+const HEADLINES = { inversion: (phase) => phase.terms[0], prior: () => "check/held_out_nats_per_code" };
+const ROLES = {
+  reconstruction: "minimises a reconstruction error or a negative log-likelihood",
+  critic: "learns to tell real from generated examples",
+  generator: "learns to be taken for real by the critic",
+  inversion: "teaches the encoder to invert the generator",
+  prior: "learns the distribution of codes",
+};
+const PICTURES = /^(samples|reconstructions)-(\d+)/;
 
-function ticks(low, high, count) {
-  const raw = (high - low) / count, size = 10 ** Math.floor(Math.log10(raw));
-  const step = [1, 2, 5, 10].map((m) => m * size).find((s) => s >= raw);
-  const found = [];
-  for (let v = Math.ceil(low / step) * step; v <= high + 1e-12; v += step) found.push(Math.abs(v) < step * 1e-9 ? 0 : v);
-  return found;
+// The runs that are shown, with what is known of each: lines of its log, its phases, and whether it is training.
+class Runs {
+  constructor() { this.runs = new Map(); }
+
+  toggle(id) {
+    if (!this.runs.delete(id)) this.runs.set(id, { lines: [], phases: [] });
+    return this.runs.has(id);
+  }
+
+  get entries() { return [...this.runs]; }
+  get phases() { return [...this.runs.values()].flatMap((run) => run.phases); }
+
+  // Names of all losses and metrics.
+  get terms() {
+    const lines = [...this.runs.values()].flatMap((run) => run.lines.slice(-1));
+    return [...new Set(lines.flatMap((line) => Object.keys(line).filter((name) => name.includes("/"))))];
+  }
+
+  async update() {
+    await Promise.all([...this.runs.keys()].map(async (id) => {
+      const { lines } = this.runs.get(id);
+      const answer = await get(`runs/${id}/metrics?after=${lines.at(-1)?.images ?? -1}`);
+      if (this.runs.has(id)) this.runs.set(id, { ...answer, lines: [...lines, ...answer.lines] });
+    }));
+  }
+
+  points(term) {
+    return [...this.runs.values()].map((run) =>
+      run.lines.filter((line) => Number.isFinite(line[term])).map((line) => [line.images, line[term]]));
+  }
 }
 
-/** The term that says most about how a training goes: how well codes are inverted, or what held-out codes cost a prior. */
-function mainTerm(names, roles = {}) {
-  return names.find((name) => roles[name.split("/")[0]] === "inversion") ?? names.find((name) => name === "check/held_out_nats_per_code");
+// A select of losses and metrics, grouped by the phase that logs them.
+class TermSelect {
+  constructor(runs, onchange) {
+    this.runs = runs;
+    this.element = h("select", { "aria-label": "Loss or metric", onchange: () => { this.explain(); onchange(); } });
+  }
+
+  get value() { return this.element.value || null; }
+
+  phaseOf(term) { return this.runs.phases.find((phase) => phase.terms.includes(term)); }
+
+  groupOf(term) {
+    const phase = this.phaseOf(term);
+    const prefix = term.split("/")[0];
+    if (phase) return phase.role === phase.name ? phase.name : `${phase.name} (${phase.role})`;
+    return prefix === "check" ? "health checks" : prefix;
+  }
+
+  update() {
+    const { terms } = this.runs;
+    const { options } = this.element;
+    if (terms.length === options.length && terms.every((term, i) => options[i].value === term)) return;
+    const { value } = this;
+    const option = (term) => h("option", { value: term }, term.replaceAll("_", " "));
+    const groups = Map.groupBy(terms, (term) => this.groupOf(term));
+    this.element.replaceChildren(...[...groups].map(([label, group]) => h("optgroup", { label }, group.map(option))));
+    const headlines = this.runs.phases.map((phase) => HEADLINES[phase.role]?.(phase));
+    this.element.value = terms.includes(value) ? value : terms.find((term) => headlines.includes(term)) ?? terms[0] ?? "";
+    this.explain();
+  }
+
+  explain() {
+    const phase = this.value && this.phaseOf(this.value);
+    this.element.title = phase ? `The phase ${phase.name} ${ROLES[phase.role]}` : "Measured at intervals, on the averaged weights";
+  }
+}
+
+function legendEntry([id, run], colour, value) {
+  const swatch = h("span", { class: "swatch" });
+  swatch.style.background = colour;
+  const seen = run.lines.at(-1)?.images ?? 0;
+  const progress = run.running ? `training, ${Math.round((100 * seen) / (run.total || seen || 1))} %` : `${shortCount(seen)} images`;
+  return h("span", { class: "key" }, swatch, h("strong", {}, id), h("span", { class: "soft" }, progress),
+    h("span", { class: "number" }, value === undefined ? "–" : shortValue(value)));
+}
+
+class TrainingPanel {
+  constructor() {
+    Object.assign(this, { runs: new Runs(), closed: false, timer: 0 });
+    this.legend = h("div", { class: "legend" });
+    this.reports = h("div", { class: "row", "data-shown": "" });
+    this.status = h("p", { class: "soft number" });
+    this.curves = new Curves((x, values) => this.showValues(x, values));
+    this.terms = new TermSelect(this.runs, () => this.draw());
+  }
+
+  draw() { this.curves.set(this.runs.points(this.terms.value)); }
+
+  showValues(x, values) {
+    this.status.textContent = x === null ? "\u00a0" : `at ${Math.round(x).toLocaleString("en")} images`;
+    this.legend.replaceChildren(...this.runs.entries.map((entry, i) => legendEntry(entry, this.curves.colour(i), values[i])));
+  }
+
+  async follow() {
+    clearTimeout(this.timer);
+    try {
+      await this.runs.update();
+    } catch (error) {
+      showError(error);
+    }
+    if (this.closed) return;
+    this.terms.update();
+    this.draw();
+    this.showReports();
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.follow(), INTERVAL);
+  }
+
+  // Links to the reports of the runs that have been evaluated; each opens in a window of its own.
+  showReports() {
+    const evaluated = this.runs.entries.filter(([, run]) => run.report).map(([id]) => id);
+    if (this.reports.dataset.shown === evaluated.join(" ")) return;
+    this.reports.dataset.shown = evaluated.join(" ");
+    this.reports.replaceChildren(...evaluated.map((id) =>
+      h("a", { class: "report", href: `/api/runs/${id}/report`, target: "_blank", rel: "noopener" }, `Evaluation of ${id}`)));
+  }
+
+  chips() {
+    return h("div", { class: "chips" }, state.runs.map(({ id }) => {
+      const chip = button(id, () => {
+        chip.setAttribute("aria-pressed", String(this.runs.toggle(id)));
+        this.follow();
+      }, { kind: "chip", pressed: id === state.run });
+      return chip;
+    }));
+  }
+
+  controls() {
+    const smoothing = slider({ label: "smoothing", hint: "Weight of the past in the exponential moving average", min: 0, max: 0.98, step: 0.02,
+      value: this.curves.smoothing, inline: true, oninput: (v) => { this.curves.smoothing = v; this.curves.draw(); } });
+    const scale = segments("Scale", [["linear", "linear"], ["log", "logarithmic"]], "linear", (value) => {
+      this.curves.logarithmic = value === "log";
+      this.curves.draw();
+    });
+    return h("div", { class: "row controls" }, this.terms.element, smoothing, scale);
+  }
+}
+
+const images = (name) => Number(name.match(PICTURES)[2]);
+const pictureTitle = (name) => name.replace(".png", "").replace(/-0*(\d+)/, (_, n) => ` at ${Number(n).toLocaleString("en")} images`);
+
+// The pictures that the training has made; null if there are none.
+async function gallery() {
+  const names = await get(`runs/${state.run}/pictures`);
+  const overviews = ["timeline.png", "codebook.png"].filter((name) => names.includes(name));
+  const steps = names.filter((name) => PICTURES.test(name)).sort((a, b) => images(a) - images(b) || a.localeCompare(b));
+  if (!overviews.length && !steps.length) return null;
+  const image = h("img", { class: "left-behind", alt: "" });
+  const show = (name) => {
+    image.src = `/api/runs/${state.run}/pictures/${name}`;
+    image.alt = pictureTitle(name);
+    choice.value = name;
+  };
+  const choice = h("select", { "aria-label": "Picture", onchange: () => show(choice.value) },
+    [...overviews, ...steps].map((name) => h("option", { value: name }, pictureTitle(name))));
+  show(overviews[0] ?? steps.at(-1));
+  return h("div", { class: "stack" }, h("div", { class: "row" }, h("h3", {}, "Pictures of this training"), choice), image);
 }
 
 export function mount(root) {
-  const runs = new Map(); // id -> {lines, total, running}
-  let term = null, smoothing = 0.6, logarithmic = false, gone = false, timer = 0;
-  const canvas = h("canvas", { class: "curves", role: "img", "aria-label": "The curves" });
-  const legend = h("div", { class: "legend" });
-  const reports = h("div", { class: "row", "data-shown": "" });
-  const terms = h("select", { "aria-label": "What is drawn", onchange: () => { term = terms.value; draw(); } });
-  const status = h("p", { class: "soft number" });
-  let hover = null;
-
-  async function follow(id) {
-    const known = runs.get(id) ?? { lines: [] };
-    const after = known.lines.at(-1)?.images ?? -1;
-    const found = await get(`runs/${id}/metrics?after=${after}`);
-    runs.set(id, { lines: [...known.lines, ...found.lines], total: found.total, running: found.running, report: found.report, roles: found.roles });
-  }
-  async function round() {
-    clearTimeout(timer);
-    try {
-      await Promise.all([...runs.keys()].map(follow));
-    } catch (error) {
-      toast(error.message, true);
-    }
-    if (gone) return;
-    choices();
-    draw();
-    offer();
-    timer = setTimeout(round, EVERY);
-  }
-  // The reports of those that have been evaluated, each in a window of its own.
-  function offer() {
-    const measured = [...runs].filter(([, run]) => run.report).map(([id]) => id);
-    if (reports.dataset.shown === measured.join(" ")) return;
-    reports.dataset.shown = measured.join(" ");
-    reports.replaceChildren(...measured.map((id) => h("a", { class: "report", href: `/api/runs/${id}/report`, target: "_blank", rel: "noopener" }, `Evaluation of ${id}`)));
-  }
-  function choices() {
-    const names = [...new Set([...runs.values()].flatMap((run) => (run.lines.at(-1) ? Object.keys(run.lines.at(-1)).filter((name) => name.includes("/")) : [])))];
-    if (names.length === terms.options.length && names.every((name, i) => terms.options[i].value === name)) return;
-    const groups = Map.groupBy(names, (name) => name.split("/")[0]);
-    terms.replaceChildren(...[...groups].map(([group, all]) => h("optgroup", { label: group }, all.map((name) => h("option", { value: name }, name.replaceAll("_", " "))))));
-    if (!names.includes(term)) term = [...runs.values()].map((run) => mainTerm(names, run.roles)).find(Boolean) ?? names[0] ?? null;
-    if (term) terms.value = term;
-  }
-
-  function series(run) {
-    let mean = null;
-    const raw = run.lines.filter((line) => Number.isFinite(line[term])).map((line) => [line.images, line[term]]);
-    const smooth = raw.map(([at, v]) => [at, (mean = mean === null ? v : smoothing * mean + (1 - smoothing) * v)]);
-    return { raw, smooth };
-  }
-  function draw() {
-    const ratio = devicePixelRatio || 1, box = canvas.getBoundingClientRect();
-    if (!box.width) return;
-    [canvas.width, canvas.height] = [Math.round(box.width * ratio), Math.round(box.height * ratio)];
-    const g = canvas.getContext("2d"), style = getComputedStyle(document.documentElement);
-    const colours = COLOURS[dark() ? "dark" : "light"];
-    g.scale(ratio, ratio);
-    g.font = `12px ${style.getPropertyValue("--font")}`;
-    const all = [...runs].map(([id, run], i) => ({ id, run, colour: colours[i % colours.length], ...series(run) }));
-    const scale = (v) => (logarithmic ? Math.log10(Math.max(v, 1e-12)) : v);
-    const values = all.flatMap((s) => s.smooth.map(([, v]) => v)).filter((v) => !logarithmic || v > 0).map(scale);
-    const sorted = [...values].sort((a, b) => a - b);
-    const last = Math.max(1, ...all.flatMap((s) => [s.raw.at(-1)?.[0] ?? 0]));
-    let low = sorted[Math.floor(0.005 * sorted.length)] ?? 0, high = sorted[Math.ceil(0.995 * sorted.length) - 1] ?? 1;
-    if (!(high > low)) [low, high] = [low - 0.5, low + 0.5];
-    const room = 0.06 * (high - low);
-    [low, high] = [low - room, high + room];
-    const left = 58, right = box.width - 14, top = 12, bottom = box.height - 30;
-    const X = (v) => left + ((right - left) * v) / last, Y = (v) => bottom - ((bottom - top) * (scale(v) - low)) / (high - low);
-    g.strokeStyle = style.getPropertyValue("--line");
-    g.fillStyle = style.getPropertyValue("--soft");
-    g.textAlign = "right";
-    g.textBaseline = "middle";
-    for (const v of ticks(low, high, 5)) {
-      const y = bottom - ((bottom - top) * (v - low)) / (high - low);
-      g.beginPath(); g.moveTo(left, y); g.lineTo(right, y); g.stroke();
-      g.fillText(label(logarithmic ? 10 ** v : v), left - 8, y);
-    }
-    g.textAlign = "center";
-    for (const v of ticks(0, last, Math.max(3, Math.floor(box.width / 140)))) g.fillText(short(v), X(v), bottom + 17);
-    const path = (points, colour, width, alpha) => {
-      g.strokeStyle = colour; g.lineWidth = width; g.globalAlpha = alpha; g.lineJoin = "round";
-      g.beginPath();
-      points.forEach(([at, v], i) => g[i ? "lineTo" : "moveTo"](X(at), Math.min(bottom + 2, Math.max(top - 2, Y(v)))));
-      g.stroke();
-      g.globalAlpha = 1;
-    };
-    for (const s of all) { if (smoothing > 0) path(s.raw, s.colour, 1, 0.22); path(s.smooth, s.colour, 2.2, 1); }
-    let read = "";
-    if (hover !== null && hover >= left && hover <= right) {
-      const at = ((hover - left) / (right - left)) * last;
-      g.strokeStyle = style.getPropertyValue("--edge"); g.lineWidth = 1;
-      g.beginPath(); g.moveTo(hover, top); g.lineTo(hover, bottom); g.stroke();
-      read = `at ${Math.round(at).toLocaleString("en")} images`;
-      for (const s of all) {
-        const near = s.smooth.reduce((best, p) => (Math.abs(p[0] - at) < Math.abs((best ?? p)[0] - at) ? p : best), s.smooth[0]);
-        s.value = near ? label(near[1]) : "–";
-        if (near) { g.fillStyle = s.colour; g.beginPath(); g.arc(X(near[0]), Y(near[1]), 4, 0, 7); g.fill(); }
-      }
-    }
-    legend.replaceChildren(...all.map((s) => {
-      const mark = h("span", { class: "swatch" });
-      mark.style.background = s.colour;
-      const seen = s.run.lines.at(-1)?.images ?? 0;
-      return h("span", { class: "key" }, mark, h("strong", {}, s.id), h("span", { class: "soft" }, s.run.running ? `training, ${Math.round((100 * seen) / (s.run.total || seen || 1))} %` : `${short(seen)} images`),
-        h("span", { class: "number" }, s.value ?? (s.smooth.length ? label(s.smooth.at(-1)[1]) : "–")));
-    }));
-    status.textContent = read || "\u00a0";
-  }
-
-  const picks = h("div", { class: "chips" }, state.runs.map((run) => {
-    const chip = button(run.id, () => {
-      if (runs.has(run.id)) runs.delete(run.id);
-      else runs.set(run.id, { lines: [] });
-      chip.setAttribute("aria-pressed", String(runs.has(run.id)));
-      round();
-    }, { kind: "chip", pressed: run.id === state.run });
-    return chip;
-  }));
-  canvas.addEventListener("pointermove", (event) => { hover = event.offsetX; draw(); });
-  canvas.addEventListener("pointerleave", () => { hover = null; draw(); });
-
-  const gallery = h("div", { class: "stack" });
-  async function pictures() {
-    const names = await get(`runs/${state.run}/pictures`);
-    if (gone || !names.length) return;
-    const main = ["timeline.png", ...names.filter((name) => name === "codebook.png")].filter((name) => names.includes(name));
-    const rest = names.filter((name) => /^(samples|reconstructions)-\d+/.test(name)).sort((a, b) => a.match(/\d+/)[0] - b.match(/\d+/)[0] || a.localeCompare(b));
-    const image = h("img", { class: "left-behind", alt: "" });
-    const show = (name) => { image.src = `/api/runs/${state.run}/pictures/${name}`; image.alt = name; pick.value = name; };
-    const pick = h("select", { "aria-label": "Picture", onchange: () => show(pick.value) }, [...main, ...rest].map((name) => h("option", { value: name }, name.replace(".png", "").replace(/-0*(\d+)/, (_, n) => ` at ${Number(n).toLocaleString("en")} images`))));
-    gallery.replaceChildren(h("div", { class: "row" }, h("h3", {}, "Pictures of this training"), pick), image);
-    show(main[0] ?? rest.at(-1));
-  }
-
-  root.append(head("Training", "The curves of one run or several; those in progress grow while you watch."), picks,
-    h("div", { class: "card stack" }, h("div", { class: "row controls" }, terms,
-      slider({ label: "smoothing", min: 0, max: 0.98, step: 0.02, value: smoothing, inline: true, oninput: (v) => { smoothing = v; draw(); } }),
-      segments("Scale", [["linear", "linear"], ["log", "logarithmic"]], "linear", (value) => { logarithmic = value === "log"; draw(); })), canvas, status, legend, reports), gallery);
-  runs.set(state.run, { lines: [] });
-  round();
-  pictures().catch((error) => toast(error.message, true));
+  const panel = new TrainingPanel();
+  root.append(head("Training", "Losses and metrics of one run or several; those in progress are followed."), panel.chips(),
+    h("div", { class: "card stack" }, panel.controls(), panel.curves.canvas, panel.status, panel.legend, panel.reports));
+  panel.runs.toggle(state.run);
+  panel.follow();
+  gallery().then((element) => { if (element && !panel.closed) root.append(element); }).catch(showError);
+  const draw = () => panel.curves.draw();
   const resized = new ResizeObserver(draw);
-  resized.observe(canvas);
+  resized.observe(panel.curves.canvas);
   const off = on("theme", draw);
-  return () => { gone = true; clearTimeout(timer); resized.disconnect(); off(); };
+  return () => { panel.closed = true; clearTimeout(panel.timer); resized.disconnect(); off(); };
 }

@@ -1,139 +1,205 @@
-// Samples without end. A tile is drawn again while a slider moves; those in view first.
+// Samples without end. A tile is computed again while a slider moves; those in view first.
 
-import { cell } from "../cell.js";
+import { cell, showAll } from "../cell.js";
 import { Channel } from "../live.js";
-import { saving } from "../save.js";
-import { called, on, pin, setCurrent, setLook, state } from "../state.js";
+import { saveEntries } from "../save.js";
+import { noun, on, pin, same, seedPoint, setCurrent, setLook, state } from "../state.js";
 import { draggable } from "../tray.js";
-import { button, h, head, icon, menu, segments, slider, toast } from "../ui.js";
+import { button, h, head, icon, menu, segments, select, showError, slider, slot } from "../ui.js";
 
 const BATCH = 16;
+const MOST_TILES = 4096;
+const MOST_SAVED = 64;
+const LARGEST_SEED = 9007199254740000;
+const HINTS = {
+  truncation: "Truncation moves w towards its mean: lower values give more typical, less diverse samples",
+  temperature: "Temperature of the prior: lower values give likelier, less diverse samples",
+  topP: "Nucleus sampling: only the likeliest codes are sampled, whose probabilities sum to p",
+  noise: "Noise maps add the detail that codes do not hold",
+};
+
+// How seeds are sampled: the settings that the sliders and selects have chosen.
+const settings = { temperature: 1, topP: 1, labels: {} };
+
+function pointOf(seed) {
+  const chosen = Object.entries(settings.labels).filter(([, value]) => value >= 0);
+  return seedPoint(seed, {
+    ...(settings.temperature === 1 ? {} : { temperature: settings.temperature }),
+    ...(settings.topP < 1 ? { top_p: settings.topP } : {}),
+    ...(chosen.length ? { labels: chosen } : {}),
+  });
+}
+
+class Tile {
+  constructor(seed, visible, onlike) {
+    Object.assign(this, { seed, visible, cell: cell(`seed ${seed}`), version: -1, liked: false, onlike });
+    this.like = h("button", { type: "button", class: "like", "aria-pressed": "false", "aria-label": `Like seed ${seed}`,
+      title: "Like (L)", onclick: () => this.toggle() }, icon("like"));
+    this.take = slot(this.cell, `seed ${seed}: make it the current ${noun()}`, () => setCurrent(this.point));
+    this.element = draggable(h("div", { class: "tile" }, this.take, this.like), () => this.point);
+    this.element.addEventListener("keydown", (event) => { if (event.key.toLowerCase() === "l") this.toggle(); });
+    this.element.tile = this;
+  }
+
+  get point() { return pointOf(this.seed); }
+
+  toggle() {
+    this.liked = !this.liked;
+    this.like.setAttribute("aria-pressed", String(this.liked));
+    this.onlike();
+  }
+
+  mark() { this.take.setAttribute("aria-current", String(same(this.point, state.current))); }
+}
+
+// The tiles, which grow at the end when it comes into view.
+class Tiles {
+  constructor(onlike) {
+    Object.assign(this, { first: 1, version: 0, waiting: false, tiles: [], onlike });
+    this.element = h("div", { class: "wall" });
+    this.sentinel = h("div", { class: "sentinel" });
+    this.channel = new Channel((header, blobs, context) => this.show(blobs, context), (error) => { this.waiting = false; showError(error); });
+    this.inView = new IntersectionObserver((entries) => {
+      for (const entry of entries) entry.target.tile.visible = entry.isIntersecting;
+      this.request();
+    }, { rootMargin: "120px" });
+    this.atEnd = new IntersectionObserver((entries) => { if (entries[0].isIntersecting) this.grow(); }, { rootMargin: "500px" });
+  }
+
+  grow() {
+    if (this.tiles.length >= MOST_TILES) return;
+    for (let i = 0; i < BATCH; i++) this.add(this.first + this.tiles.length);
+    this.atEnd.unobserve(this.sentinel);
+    this.atEnd.observe(this.sentinel); // reports again if it is still in view
+  }
+
+  add(seed) {
+    const tile = new Tile(seed, this.tiles.length < 2 * BATCH, this.onlike);
+    this.tiles.push(tile);
+    this.element.append(tile.element);
+    this.inView.observe(tile.element);
+  }
+
+  // Requests the next tiles in view that are out of date.
+  request() {
+    if (this.waiting) return;
+    const stale = this.tiles.filter((tile) => tile.version !== this.version && tile.visible).slice(0, BATCH);
+    if (!stale.length) return;
+    this.waiting = true;
+    const request = { run: state.run, points: stale.map((tile) => tile.point), look: state.look };
+    this.channel.send(request, { tiles: stale, version: this.version });
+  }
+
+  async show(blobs, { tiles, version }) {
+    this.waiting = false;
+    for (const tile of tiles) tile.version = version;
+    const shown = showAll(tiles.map((tile) => tile.cell), blobs);
+    this.request();
+    await shown;
+  }
+
+  update() {
+    this.version += 1;
+    this.request();
+  }
+
+  restart(seed) {
+    this.first = seed;
+    this.tiles.length = 0;
+    this.element.replaceChildren();
+    this.onlike();
+    this.update();
+    this.grow();
+  }
+
+  get liked() { return this.tiles.filter((tile) => tile.liked); }
+
+  get inViewPoints() { return this.tiles.filter((tile) => tile.visible).slice(0, MOST_SAVED).map((tile) => tile.point); }
+
+  mark() { for (const tile of this.tiles) tile.mark(); }
+
+  close() {
+    this.channel.close();
+    this.inView.disconnect();
+    this.atEnd.disconnect();
+  }
+}
+
+// What can be done with the liked tiles; hidden while there are none.
+function likedBar(tiles) {
+  const points = () => tiles().liked.map((tile) => tile.point);
+  const pinAll = (group) => points().forEach((point) => pin(point, group));
+  const count = h("strong");
+  const group = (name) => button(`Group ${name}`, () => pinAll(name.toLowerCase()),
+    { title: `Pin them in group ${name}, for a direction from A to B` });
+  const mean = button("Use their mean", () => setCurrent({ kind: "mean", of: points() }),
+    { kind: "main", title: `Make the mean of their codes the current ${noun()}` });
+  const element = h("div", { class: "liked card", hidden: true }, count,
+    state.model.discrete ? null : mean,
+    button("Pin them", () => pinAll(""), { symbol: "pin" }),
+    ...(state.model.discrete ? [] : [group("A"), group("B")]),
+    button("Clear", () => tiles().liked.forEach((tile) => tile.toggle()), { kind: "bare" }));
+  const show = () => {
+    const { length } = tiles().liked;
+    element.hidden = length === 0;
+    count.textContent = `${length} liked`;
+  };
+  return { element, show };
+}
+
+function seedControls(tiles) {
+  const start = (seed) => { input.value = String(seed); tiles.restart(seed); };
+  const input = h("input", { type: "number", min: "0", max: String(LARGEST_SEED), value: "1",
+    onchange: () => start(Math.max(0, Math.floor(input.valueAsNumber || 0))) });
+  return [h("label", { class: "field", title: "The seed of the first sample; the others count on from it" }, "from seed", input),
+    button("Other samples", () => start(Math.floor(Math.random() * 1e6)), { symbol: "dice", title: "Start at a random seed" })];
+}
+
+function samplingControls(update) {
+  const controls = [];
+  const add = (label, hint, min, max, step, value, apply) => controls.push(
+    slider({ label, hint, min, max, step, value, rest: 1, inline: true, oninput: (v) => { apply(v); update(); } }));
+  if (state.model.w_mean) add("truncation ψ", HINTS.truncation, 0, 1.5, 0.01, state.psi, (v) => { state.psi = v; });
+  if (state.model.temperature) {
+    add("temperature", HINTS.temperature, 0.1, 2, 0.05, 1, (v) => { settings.temperature = v; });
+    add("top-p", HINTS.topP, 0.1, 1, 0.05, 1, (v) => { settings.topP = v; });
+  }
+  return controls;
+}
+
+function noiseControl() {
+  const change = (noise) => setLook({ noise, noise_seed: noise === "fresh" ? state.look.noise_seed + 1 : 0 });
+  const options = [["fixed", "fixed noise", HINTS.noise], ["off", "off", "Decode without noise maps"],
+    ["fresh", "random", "New noise maps at each click"]];
+  return segments("Noise maps", options, state.look.noise, change);
+}
+
+function classControls(update) {
+  return Object.entries(state.model.classes).map(([name, classes]) => {
+    const options = [[-1, "any"], ...classes.map((text, i) => [i, text])];
+    const change = (value) => { settings.labels[name] = Number(value); update(); };
+    return h("label", { class: "field", title: `Condition the samples on a class of ${name}` }, name, select(name, options, change));
+  });
+}
 
 export function mount(root) {
-  const facts = state.facts;
-  let first = 1, temperature = 1, topP = 1, version = 0, asking = false;
-  const labels = {};
-  const tiles = [];
-  const liked = new Set();
-  const grid = h("div", { class: "wall" });
-  const sentinel = h("div", { class: "sentinel" });
-  const channel = new Channel(
-    async (header, blobs, request) => {
-      asking = false;
-      request.tiles.forEach((tile) => { tile.version = request.version; });
-      const showing = Promise.all(blobs.map((blob, i) => request.tiles[i].cell.show(blob)));
-      pump();
-      await showing;
-    },
-    (error) => { asking = false; toast(error, true); });
-
-  const pointOf = (seed) => {
-    const extra = {};
-    if (temperature !== 1) extra.temperature = temperature;
-    if (topP < 1) extra.top_p = topP;
-    const chosen = Object.entries(labels).filter(([, value]) => value >= 0);
-    if (chosen.length) extra.labels = chosen;
-    const point = { kind: "seed", seed, ...extra };
-    return facts.w_mean && state.psi !== 1 ? { kind: "truncate", of: point, psi: state.psi } : point;
-  };
-
-  const seen = new IntersectionObserver((entries) => {
-    for (const entry of entries) entry.target.tile.visible = entry.isIntersecting;
-    pump();
-  }, { rootMargin: "120px" });
-  const end = new IntersectionObserver((entries) => { if (entries[0].isIntersecting) grow(); }, { rootMargin: "500px" });
-
-  function grow() {
-    if (tiles.length >= 4096) return;
-    for (let i = 0; i < BATCH; i++) add(first + tiles.length);
-    end.unobserve(sentinel);
-    end.observe(sentinel); // tells again, if it is still in view
-  }
-
-  function add(seed) {
-    const tile = { seed, cell: cell(`seed ${seed}`), version: -1, visible: tiles.length < 2 * BATCH };
-    const like = h("button", { type: "button", class: "like", "aria-pressed": "false", "aria-label": `Like seed ${seed}`, onclick: () => toggle(tile) }, icon("like"));
-    const take = h("button", { type: "button", class: "slot", title: `seed ${seed}`, onclick: () => setCurrent(pointOf(seed)) }, tile.cell.element);
-    tile.element = draggable(h("div", { class: "tile" }, take, like), () => pointOf(seed));
-    tile.element.addEventListener("keydown", (event) => { if (event.key.toLowerCase() === "l") toggle(tile); });
-    Object.assign(tile, { like, take });
-    tile.element.tile = tile;
-    tiles.push(tile);
-    grid.append(tile.element);
-    seen.observe(tile.element);
-  }
-
-  function toggle(tile) {
-    const now = !liked.has(tile);
-    liked[now ? "add" : "delete"](tile);
-    tile.like.setAttribute("aria-pressed", String(now));
-    showLiked();
-  }
-
-  function pump() {
-    if (asking) return;
-    const stale = tiles.filter((tile) => tile.version !== version && tile.visible).slice(0, BATCH);
-    if (!stale.length) return;
-    asking = true;
-    const request = { run: state.run, points: stale.map((tile) => pointOf(tile.seed)), look: state.look };
-    Object.defineProperties(request, { tiles: { value: stale }, version: { value: version } });
-    channel.ask(request);
-  }
-  const again = () => { version += 1; pump(); };
-
-  function restart(seed) {
-    first = seed;
-    seedBox.value = String(seed);
-    tiles.length = 0;
-    liked.clear();
-    grid.replaceChildren();
-    showLiked();
-    again();
-    grow();
-  }
-
-  const points = () => [...liked].map((tile) => pointOf(tile.seed));
-  const count = h("strong");
-  const mean = button("Take their mean", () => setCurrent({ kind: "mean", of: points() }), { kind: "main" });
-  const bar = h("div", { class: "liked card", hidden: true }, count,
-    facts.discrete ? null : mean,
-    button("Pin them", () => points().forEach((point) => pin(point)), { symbol: "pin" }),
-    facts.discrete ? null : button("Group A", () => points().forEach((point) => pin(point, "a"))),
-    facts.discrete ? null : button("Group B", () => points().forEach((point) => pin(point, "b"))),
-    button("Clear", () => [...liked].forEach(toggle), { kind: "bare" }));
-  const showLiked = () => {
-    bar.hidden = liked.size === 0;
-    count.textContent = `${liked.size} liked`;
-  };
-
-  const seedBox = h("input", { type: "number", min: "0", max: "9007199254740000", value: "1", onchange: () => restart(Math.max(0, Math.floor(seedBox.valueAsNumber || 0))) });
-  const controls = h("div", { class: "row controls" },
-    h("label", { class: "field" }, "from seed", seedBox),
-    button("Other samples", () => restart(Math.floor(Math.random() * 1e6)), { symbol: "dice" }));
-  if (facts.w_mean) {
-    controls.append(slider({ label: "truncation ψ", min: 0, max: 1.5, step: 0.01, value: state.psi, rest: 1, inline: true,
-      oninput: (v) => { state.psi = v; again(); } }));
-  }
-  if (facts.temperature) {
-    controls.append(slider({ label: "temperature", min: 0.1, max: 2, step: 0.05, value: 1, inline: true, oninput: (v) => { temperature = v; again(); } }));
-    controls.append(slider({ label: "top-p", min: 0.1, max: 1, step: 0.05, value: 1, inline: true, oninput: (v) => { topP = v; again(); } }));
-  }
-  if (facts.noise) {
-    controls.append(segments("Noise", [["fixed", "fixed noise"], ["off", "off"], ["fresh", "fresh"]], state.look.noise, (noise) => setLook({ noise, noise_seed: noise === "fresh" ? state.look.noise_seed + 1 : 0 })));
-  }
-  for (const [name, classes] of Object.entries(facts.classes)) {
-    controls.append(h("label", { class: "field" }, name, h("select", { onchange: (event) => { labels[name] = Number(event.target.value); again(); } },
-      h("option", { value: "-1" }, "any"), classes.map((text, i) => h("option", { value: String(i) }, text)))));
-  }
-  const shown = () => tiles.filter((tile) => tile.visible).slice(0, 64).map((tile) => pointOf(tile.seed));
-  root.append(head("Wall", `What the model draws, without end. Click ${facts.signal.kind === "audio" ? "a sound to hear and take it; like some to pin them" : "an image to take it; like several to take their mean"}.`,
-    menu("Save", "save", saving(() => ({ points: shown() }), `${state.run}-wall`))), controls, grid, sentinel, bar);
-
-  const mark = () => { for (const tile of tiles) tile.take.setAttribute("aria-current", String(JSON.stringify(pointOf(tile.seed)) === JSON.stringify(state.current))); };
-  const off = [on("look", again), on("smooth", again), on("current", mark)];
-  grow();
-  mark();
-  pump();
-  end.observe(sentinel);
-  return () => { off.forEach((stop) => stop()); channel.close(); seen.disconnect(); end.disconnect(); };
+  Object.assign(settings, { temperature: 1, topP: 1, labels: {} });
+  const audio = state.model.signal.kind === "audio";
+  const bar = likedBar(() => tiles);
+  const tiles = new Tiles(() => bar.show());
+  const update = () => tiles.update();
+  const controls = h("div", { class: "row controls" }, ...seedControls(tiles), ...samplingControls(update),
+    state.model.noise ? noiseControl() : null, ...classControls(update));
+  const help = audio ? "Click a sound to hear it and make it the current one; like some to pin them."
+    : "Click an image to make it the current one; like several to use their mean.";
+  root.append(
+    head("Samples", `Samples of the model, without end. ${help}`,
+      menu("Save", "save", saveEntries(() => ({ points: tiles.inViewPoints }), `${state.run}-samples`))),
+    controls, tiles.element, tiles.sentinel, bar.element);
+  const off = [on("look", update), on("smooth", update), on("current", () => tiles.mark())];
+  tiles.grow();
+  tiles.mark();
+  tiles.request();
+  tiles.atEnd.observe(tiles.sentinel);
+  return () => { off.forEach((stop) => stop()); tiles.close(); };
 }
