@@ -33,9 +33,10 @@ OWN = {"width": 6, "num-embeddings": 8, "embedding-dim": 4, "condition-channels"
 SEED = {"kind": "seed", "seed": 3}
 COUNT_PLAYED = """() => {
   window.ended = 0;
-  window.endless = false;
+  window.endless = true;
   const play = Audio.prototype.play;
   Audio.prototype.play = function () {
+    window.player = this;
     this.loop = endless;
     this.addEventListener('ended', () => { ended += 1; });
     return play.call(this);
@@ -196,10 +197,11 @@ def test_the_wall_draws_spectrograms_that_play(visit: Visit) -> None:
     page.evaluate(COUNT_PLAYED)
     page.locator(".tile .slot").nth(2).click()
     assert page.inner_text(".now .name") == "seed 3"
+    page.wait_for_selector(".now canvas[data-shown='2']")  # a sound that is replaced stops
     page.wait_for_selector(".tile [data-playing]")
+    page.evaluate("() => { player.loop = false; }")
     page.wait_for_selector("[data-playing]", state="detached")  # it has come to its end
     assert page.evaluate("() => ended") == 1
-    page.evaluate("() => { endless = true; }")
     page.locator(".tile .slot").nth(2).click()
     page.wait_for_selector(".tile [data-playing]")
     page.locator(".tile .slot").nth(2).click()  # stops what the first click began
