@@ -1,4 +1,4 @@
-"""The WebSocket: pictures while something is dragged, and what is sent to it by mistake or malice."""
+"""The WebSocket: live pictures, and invalid or hostile messages."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def send(socket: ClientConnection, **message: Any) -> None:
 
 
 def read(socket: ClientConnection) -> tuple[dict[str, Any], list[bytes]]:
-    """An answer's header and its parts; of an error, the message and nothing."""
+    """Return a response's header and parts; of an error, the message and no parts."""
     message = socket.recv(timeout=20)
     if isinstance(message, str):
         return json.loads(message), []
@@ -70,8 +70,8 @@ def test_originals_come_with_the_error(live: ClientConnection) -> None:
     assert header["errors"][0] == pytest.approx(difference.mean(), rel=0.02)
 
 
-def test_the_newest_wins(runs: Path) -> None:
-    """While the model is busy, a hundred values arrive: it decodes the first and the last."""
+def test_only_the_newest_request_waits(runs: Path) -> None:
+    """While the model is busy, a hundred requests arrive: only the first and the last are computed."""
     service = Service(find_runs([runs / "styled"]))
     with studio_of(service) as address, connect(url(address)) as socket:
         go = threading.Event()
@@ -86,8 +86,8 @@ def test_the_newest_wins(runs: Path) -> None:
     service.close()
 
 
-def test_mistakes_are_told_on_their_channel_and_the_connection_lives(live: ClientConnection) -> None:
-    for message, told in (
+def test_errors_are_sent_on_their_channel_and_the_connection_stays_open(live: ClientConnection) -> None:
+    for message, error in (
         ('{"channel": 99, "run": "styled", "points": []}', "less than 16"),
         ('{"channel": 1, "serial": 5, "run": "nothing", "points": [{"kind": "seed", "seed": 1}]}', "no run 'nothing'"),
         ('{"channel": 1, "serial": 5, "run": "styled", "points": [{"kind": "what"}]}', "does not match"),
@@ -100,7 +100,7 @@ def test_mistakes_are_told_on_their_channel_and_the_connection_lives(live: Clien
     ):
         live.send(message)
         header, _ = read(live)
-        assert told in header["error"] or told == "message", header
+        assert error in header["error"] or error == "message", header
         if '"serial": 5' in str(message):
             assert header["serial"] == 5
     live.send("x" * (MESSAGE_BYTES + 1))
@@ -115,12 +115,12 @@ def test_an_endless_message_ends_the_connection(address: str) -> None:
         socket.recv(timeout=20)
 
 
-def test_other_pages_are_turned_away(address: str) -> None:
+def test_other_pages_are_refused(address: str) -> None:
     with pytest.raises(InvalidStatus, match="403"), connect(url(address), origin=Origin("http://elsewhere.example")):
         pass
 
 
-def test_a_model_that_fails_is_told_and_the_studio_lives_on(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_of_the_model_is_reported_and_the_studio_keeps_running(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     service = Service(find_runs([runs / "styled"]))
     real = Bench.decode
     with studio_of(service) as address, connect(url(address)) as socket:
@@ -160,7 +160,7 @@ def test_an_optimisation_is_shown_while_it_runs_and_can_be_stopped(live: ClientC
         assert "point" not in header
 
 
-def test_who_leaves_frees_the_work(runs: Path) -> None:
+def test_a_client_that_leaves_frees_its_slot(runs: Path) -> None:
     service = Service(find_runs([runs / "styled"]))
     with studio_of(service) as address:
         for _ in range(3):  # more than may run at once

@@ -1,4 +1,4 @@
-"""Many clients for a minute, and long dragging: nothing is lost, nothing grows."""
+"""Many clients for a minute, and long dragging: no response is lost, and memory does not grow."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CLIENTS = 50
 
 
 def _drag(address: str, number: int, seconds: float, answers: list[int], wrong: list[str]) -> None:
-    """One client, who asks for a picture whenever the last has come."""
+    """Be a client that requests a picture whenever it has received the last."""
     try:
         with connect(address.replace("http", "ws") + "api/live", open_timeout=60) as socket:
             end, serial = time.monotonic() + seconds, 0
@@ -35,7 +35,7 @@ def _drag(address: str, number: int, seconds: float, answers: list[int], wrong: 
 
 
 @pytest.mark.slow
-def test_fifty_clients_for_a_minute_lose_nothing(runs: Path) -> None:
+def test_fifty_clients_for_a_minute_lose_no_response(runs: Path) -> None:
     service = Service(find_runs([runs / "styled"]))
     answers: list[int] = []
     wrong: list[str] = []
@@ -49,7 +49,7 @@ def test_fifty_clients_for_a_minute_lose_nothing(runs: Path) -> None:
         assert not wrong
         assert len(answers) == CLIENTS
         assert min(answers) > 0
-        assert service.worker("styled").passes < sum(answers) / 2  # those who wait share them
+        assert service.worker("styled").passes < sum(answers) / 2  # requests that wait share passes
     service.close()
 
 
