@@ -9,6 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from studios import PATIENCE
+
 NUMBERS = st.one_of(
     st.integers(-3, 20),
     st.sampled_from([2**53, 2**63, -(2**70), 1e308, -0.0, 0.5, 1.5]),
@@ -92,7 +94,7 @@ def _send(address: str, examples: int) -> None:
         route, body = request
         if route in ("decode", "draw", "mix", "interpolate"):
             body = {**body, "as": kind}
-        answer = httpx.post(f"{address}api/runs/{run}/{route}", json=body, timeout=60)
+        answer = httpx.post(f"{address}api/runs/{run}/{route}", json=body, timeout=PATIENCE)
         statuses[answer.status_code] = statuses.get(answer.status_code, 0) + 1
         assert answer.status_code in (200, 422), (route, body, answer.text)
         if answer.status_code == 422:

@@ -31,10 +31,17 @@ PLAIN = ["--threads", "1", "--compile", "off", "--precision", "float32", "--imag
 SMALL = {"layers": 2, "dilation-cycle": 2, "residual-channels": 4, "gate-channels": 4, "skip-channels": 6, "head-channels": 6}
 OWN = {"width": 6, "num-embeddings": 8, "embedding-dim": 4, "condition-channels": 4, "num-speakers": 3}
 SEED = {"kind": "seed", "seed": 3}
-COUNT_PLAYED = """() => {
-  window.ended = 0;
+# Counts sounds that have begun and ended. While `window.endless` is set, a sound plays until it is stopped.
+RECORD_PLAYING = """() => {
+  Object.assign(window, { began: 0, ended: 0, marked: 0, endless: false });
   const play = Audio.prototype.play;
-  Audio.prototype.play = function () { this.addEventListener('ended', () => { ended += 1; }); return play.call(this); };
+  Audio.prototype.play = function () {
+    this.loop = window.endless;
+    this.addEventListener('ended', () => { window.ended += 1; });
+    window.began += 1;
+    window.marked += document.querySelectorAll('[data-playing]').length;
+    return play.call(this);
+  };
 }"""
 
 
@@ -187,17 +194,19 @@ def test_the_wall_draws_spectrograms_that_play(visit: Visit) -> None:
     page = visit("prior", "wall")
     page.wait_for_function("() => document.querySelectorAll('.tile canvas[data-shown]').length >= 8")
     assert page.locator(".tile canvas").first.evaluate("c => [c.width, c.height]") == [208, 126]
-    page.evaluate(COUNT_PLAYED)
+    page.evaluate(RECORD_PLAYING)
     page.locator(".tile .slot").nth(2).click()
     assert page.inner_text(".now .name") == "seed 3"
-    page.wait_for_selector(".tile [data-playing]")
-    page.wait_for_selector("[data-playing]", state="detached")  # it has come to its end
-    assert page.evaluate("() => ended") == 1
-    for _ in range(2):  # the second click stops what the first began
-        page.locator(".tile .slot").nth(2).click()
+    page.wait_for_function("() => ended === 1 && document.querySelectorAll('[data-playing]').length === 0")
+    assert page.evaluate("() => [began, marked]") == [1, 1]  # it was marked while it played
+    page.evaluate("() => { endless = true; }")
+    page.locator(".tile .slot").nth(2).click()
+    assert page.locator(".tile [data-playing]").count() == 1
+    page.locator(".tile .slot").nth(2).click()  # stops it
     assert page.locator("[data-playing]").count() == 0
+    page.evaluate("() => { endless = false; }")
     page.click(".now-acts [aria-label='Play']")
-    page.wait_for_function("() => ended === 2")
+    page.wait_for_function("() => began === 3 && ended === 2")
     page.click("#panel .head [aria-label='Save'], #panel .head >> text=Save")
     with page.expect_download() as download:
         page.click("#panel .head >> text=Sound (WAV)")
@@ -212,13 +221,14 @@ def test_a_dropped_sound_comes_back_and_in_another_voice(visit: Visit, tmp_path:
     page.wait_for_selector(".numbers >> text=log-spectral distance")
     distance = float(page.inner_text(".numbers dd").split()[0])
     assert 0 < distance < 80
+    page.wait_for_function("() => document.documentElement.dataset.pending === '0'")
     before = page.locator(".stage .over canvas").get_attribute("data-shown")
     page.select_option("#panel select[data-name=speaker]", label="cleo")
     page.wait_for_function("shown => document.querySelector('.stage .over canvas').dataset.shown !== shown", arg=before)
     assert page.inner_text(".now .name") == "mine.wav, cleo"
     (tmp_path / "no.png").write_bytes(png_of())
     page.set_input_files("#panel input[type=file]", tmp_path / "no.png")
-    page.wait_for_selector(".toast.bad >> text=Drop sound files: WAV, FLAC or OGG")
+    page.wait_for_function("() => window.toasts.includes('Drop sound files: WAV, FLAC or OGG')")
 
 
 def test_models_of_sounds_are_compared_in_decibels(visit: Visit, runs: Path) -> None:

@@ -11,6 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from studios import PATIENCE
+
 schemathesis = pytest.importorskip("schemathesis", reason="pip install schemathesis to test the studio against its OpenAPI")
 PROFILE = settings(max_examples=12, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 ANYTHING = st.recursive(
@@ -71,7 +73,7 @@ def test_requests_made_from_the_description_are_answered_and_never_break_it(addr
         @settings(PROFILE)
         @given(case=cases if kind == "as described" else invalid_cases(cases))
         def ask(case: Any) -> None:
-            answer = case.call(timeout=60)
+            answer = case.call(timeout=PATIENCE)
             case.validate_response(answer, checks=[not_a_server_error, status_code_conformance])
             if answer.status_code >= 400:
                 assert answer.json()["error"]

@@ -12,7 +12,7 @@ from anamorph.core.signal import Signal
 from anamorph.studio.limits import QUEUED_REQUESTS
 from anamorph.studio.points import DecodeOptions, FromData, FromSeed, Point
 from anamorph.studio.worker import Closed, Worker
-from studios import bench_of
+from studios import PATIENCE, bench_of
 
 S: list[Point] = [FromSeed(seed=i) for i in range(8)]
 
@@ -27,10 +27,10 @@ def busy(worker: Worker) -> threading.Event:
 
     def wait(_: Any) -> None:
         started.set()
-        assert go.wait(20)
+        assert go.wait(PATIENCE)
 
     worker.ask(wait)
-    assert started.wait(20)
+    assert started.wait(PATIENCE)
     return go
 
 
@@ -39,7 +39,7 @@ def test_requests_that_wait_share_a_forward_pass(runs: Path) -> None:
     go = busy(worker)
     waiting = [worker.see([point], DecodeOptions(), lambda _, images: images) for point in S]
     go.set()
-    images = [future.result(20) for future in waiting]
+    images = [future.result(PATIENCE) for future in waiting]
     assert worker.passes == 1
     alone = bench_of(runs / "styled")
     assert all(float((alone.see([p]) - x).abs().max()) < 1e-4 for p, x in zip(S, images, strict=True))
@@ -59,13 +59,13 @@ def test_an_error_fails_only_its_own_request(runs: Path, caplog: pytest.LogCaptu
         worker.see(S[1:2], DecodeOptions(), break_down),
     )
     go.set()
-    assert fine.result(20).shape == (1, 3, 16, 16)
+    assert fine.result(PATIENCE).shape == (1, 3, 16, 16)
     with pytest.raises(UserError, match="numbered from 0"):
-        mistaken.result(20)
+        mistaken.result(PATIENCE)
     with pytest.raises(RuntimeError, match="the model failed: ZeroDivisionError: by zero"):
-        broken.result(20)
+        broken.result(PATIENCE)
     assert "by zero" in caplog.text
-    assert worker.see(S[:2], DecodeOptions(), count).result(20) == 2
+    assert worker.see(S[:2], DecodeOptions(), count).result(PATIENCE) == 2
     worker.close()
 
 
@@ -83,9 +83,9 @@ def test_a_request_that_breaks_a_pass_does_not_break_the_others(runs: Path) -> N
     go = busy(worker)
     fine, broken = worker.see(S[:1], DecodeOptions(), count), worker.see(S[1:3], DecodeOptions(), count)
     go.set()
-    assert fine.result(20) == 1
+    assert fine.result(PATIENCE) == 1
     with pytest.raises(RuntimeError, match="MemoryError"):
-        broken.result(20)
+        broken.result(PATIENCE)
     worker.close()
 
 
@@ -100,7 +100,7 @@ def test_cancelled_requests_are_skipped_and_too_many_are_refused(runs: Path) -> 
         worker.ask(lambda bench: None)
     assert all(future.cancel() for future in waiting)
     go.set()
-    assert worker.ask(lambda bench: 5).result(20) == 5
+    assert worker.ask(lambda bench: 5).result(PATIENCE) == 5
     assert not decoded
     worker.close()
 
@@ -112,7 +112,7 @@ def test_every_request_fails_if_the_model_cannot_be_loaded(tmp_path: Path) -> No
     worker = Worker(broken, "test")
     for _ in range(2):
         with pytest.raises(UserError, match="no checkpoint yet"):
-            worker.see(S, DecodeOptions(), count).result(20)
+            worker.see(S, DecodeOptions(), count).result(PATIENCE)
     worker.close()
     with pytest.raises(Closed):
         worker.ask(lambda bench: None)
