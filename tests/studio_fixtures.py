@@ -1,4 +1,4 @@
-"""Hardly trained runs, a studio that shows them, and a browser."""
+"""Fixtures of the studio's tests: runs of a few training steps, a studio that shows them, and a browser."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from anamorph.cli.main import main
 from anamorph.core.files import read_tensors, write_tensors
 from anamorph.studio.service import Service, find_runs
 from anamorph.training.folder import RunFolder
-from studios import studio_of
+from studios import PATIENCE, studio_of
 
 PLAIN = ["--images", "16", "--batch", "16", "--threads", "1", "--compile", "off", "--precision", "float32"]
 STYLED = ["--model.w-dim", "8", "--model.channel-base", "64", "--model.channel-max", "8", "--model.mapping-layers", "2"]
@@ -32,12 +32,18 @@ CODED = [
     "--model.embedding-dim",
     "3",
 ]
-LAW = ["--model.width", "8", "--model.layers", "2"]
+PRIOR = ["--model.width", "8", "--model.layers", "2"]
+
+
+RECORD_TOASTS = """window.toasts = [];
+document.addEventListener('DOMContentLoaded', () => new MutationObserver((records) => {
+  for (const record of records) for (const node of record.addedNodes) window.toasts.push(node.textContent);
+}).observe(document.getElementById('toasts'), { childList: true }));"""
 
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model with layers, an encoder and noise; one without layers; one of discrete codes, and a prior over them."""
+    """Train a model with layers, an encoder and noise; one without layers; one of discrete codes; and a prior over these."""
     torch.set_num_threads(1)
     root = tmp_path_factory.mktemp("runs")
     before = os.environ.get("ANAMORPH_CACHE")
@@ -47,20 +53,20 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
             ("styled", "stylealae", STYLED),
             ("plain", "vae", ["--model.z-dim", "6"]),
             ("coded", "vqvae", CODED),
-            ("drawn", "pixelcnn", [*LAW, "--codes-of", str(root / "coded")]),
+            ("drawn", "pixelcnn", [*PRIOR, "--codes-of", str(root / "coded")]),
         ):
             size = [] if model == "pixelcnn" else ["--size", "16"]
             assert main(["train", model, "shapes", *size, *PLAIN, *more, "--out", str(root / name)]) == 0
         for name in ("styled", "plain"):
-            _shake(root / name)
+            _perturb(root / name)
     finally:
         if before is not None:
             os.environ["ANAMORPH_CACHE"] = before
     return root
 
 
-def _shake(run: Path) -> None:
-    """Images of a model that has hardly learned look all the same: these are to differ."""
+def _perturb(run: Path) -> None:
+    """Add noise to the weights of a run, since images of a model that has learned little all look the same."""
     path = RunFolder(run).checkpoint_files()[0]
     tensors, facts = read_tensors(path)
     generator = torch.Generator().manual_seed(0)
@@ -79,26 +85,26 @@ def service(runs: Path) -> Iterator[Service]:
 
 @pytest.fixture(scope="module")
 def address(service: Service) -> Iterator[str]:
-    """Of a studio that runs as it does for people."""
+    """Run a studio as it runs for users; yield its address."""
     with studio_of(service) as address:
         yield address
 
 
 @pytest.fixture
 def client(address: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=address, timeout=60) as client:
+    with httpx.Client(base_url=address, timeout=PATIENCE) as client:
         yield client
 
 
 def chromium() -> str | None:
-    """Where a browser is, if there is one."""
+    """Return the path of a browser, if there is one."""
     names = ("chromium", "chromium-browser", "google-chrome")
     return os.environ.get("ANAMORPH_CHROMIUM") or next((found for name in names if (found := shutil.which(name))), None)
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Headless Chromium; skips, naming the remedy, where there is none."""
+    """Start headless Chromium; skip the test, naming the remedy, where there is none."""
     playwright = pytest.importorskip("playwright.sync_api", reason="pip install playwright to test the page")
     path = chromium()
     if path is None:
@@ -111,20 +117,26 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def visit(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
-    """Opens a panel of a run in a window of its own; whatever the page complains of, or asks of others, fails the test."""
-    contexts, wrong = [], []
+    """Return a function that opens a panel of a run in a window of its own.
+
+    An error in the page's console, or a request to another address, fails the test. `window.toasts` has all messages that the
+    page has shown.
+    """
+    contexts, problems = [], []
 
     def open_page(run: str, panel: str, width: int = 1280, height: int = 900, expect: tuple[str, ...] = (), **more: Any) -> Any:
         context = browser.new_context(viewport={"width": width, "height": height}, accept_downloads=True, **more)
         contexts.append(context)
+        context.add_init_script(RECORD_TOASTS)
         page = context.new_page()
-        page.set_default_timeout(20_000)
-        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.set_default_timeout(1000 * PATIENCE)
+        page.on("pageerror", lambda error: problems.append(str(error)))
         page.on(
-            "console", lambda m: wrong.append(m.text) if m.type == "error" and not any(e in m.text for e in expect) else None
+            "console", lambda m: problems.append(m.text) if m.type == "error" and not any(e in m.text for e in expect) else None
         )
         page.on(
-            "request", lambda r: None if r.url.startswith((address, "blob:", "data:")) else wrong.append(f"asked for {r.url}")
+            "request",
+            lambda r: None if r.url.startswith((address, "blob:", "data:")) else problems.append(f"asked for {r.url}"),
         )
         page.goto(f"{address}#{run}/{panel}")
         page.wait_for_selector(f"#panel[data-panel={panel}] .head")
@@ -133,4 +145,4 @@ def visit(browser: Any, address: str) -> Iterator[Callable[..., Any]]:
     yield open_page
     for context in contexts:
         context.close()
-    assert not wrong
+    assert not problems

@@ -1,11 +1,11 @@
-"""The studio over HTTP: what a script asks for, and what it is refused."""
+"""The HTTP API: what scripts can request, and what is refused."""
 
 from __future__ import annotations
 
 import io
 import json
+import socket
 import struct
-import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,10 @@ from PIL import Image as Pillow
 
 from anamorph.core.errors import UserError
 from anamorph.core.space import read_codes
-from anamorph.studio.limits import BODY_BYTES, UPLOAD_BYTES
+from anamorph.studio.limits import BODY_BYTES, JOBS, UPLOAD_BYTES
 from anamorph.studio.points import FromData, FromSeed
 from anamorph.studio.service import Service, find_runs
-from studios import bench_of, pixels, png_of, studio_of
+from studios import EndlessOptimisation, bench_of, pixels, png_of, studio_of
 
 SEED = {"kind": "seed", "seed": 7}
 
@@ -30,7 +30,7 @@ def error(answer: httpx.Response, status: int = 422) -> str:
     return str(answer.json()["error"])
 
 
-def test_runs_are_listed_and_described_by_what_they_can(client: httpx.Client) -> None:
+def test_runs_are_listed_and_described_by_their_capabilities(client: httpx.Client) -> None:
     assert {run["id"] for run in client.get("api/runs").json()} == {"coded", "drawn", "plain", "styled"}
     styled, plain, coded, drawn = (client.get(f"api/runs/{run}").json() for run in ("styled", "plain", "coded", "drawn"))
     assert styled["panels"] == ["wall", "reconstruct", "edit", "mix", "interpolate", "map", "training", "compare"]
@@ -51,23 +51,23 @@ def test_a_picture_is_the_one_that_the_model_makes(client: httpx.Client, runs: P
     assert abs(pixels(picture.content) - expected).max() <= 1
 
 
-def test_every_request_answers_with_pictures_films_codes_and_lines(client: httpx.Client, tmp_path: Path) -> None:
+def test_every_route_returns_pictures_films_codes_and_python(client: httpx.Client, tmp_path: Path) -> None:
     ends = [{"kind": "seed", "seed": i} for i in range(4)]
-    asked: dict[str, dict[str, Any]] = {
+    bodies: dict[str, dict[str, Any]] = {
         "decode": {"points": ends},
         "draw": {"n": 5, "psi": 0.7},
         "edit": {"point": SEED, "along": [{"directions": "pca", "which": 0, "steps": 2}]},
         "mix": {"rows": ends[:2], "columns": ends[2:], "layers": [0, 1]},
         "interpolate": {"ends": ends, "steps": 3},
     }
-    for name, body in asked.items():
+    for name, body in bodies.items():
         assert pixels(client.post(f"api/runs/styled/{name}", json=body).content).ndim == 3
         codes = client.post(f"api/runs/styled/{name}", json={**body, "as": "codes"})
         (tmp_path / "c.safetensors").write_bytes(codes.content)
-        found, _, _ = read_codes(tmp_path / "c.safetensors")
-        assert len(found["w"]) == {"decode": 4, "draw": 5, "edit": 1, "mix": 4, "interpolate": 9}[name]
-        lines = client.post(f"api/runs/styled/{name}", json={**body, "as": "python"})
-        compile(lines.text, name, "exec")
+        stored, _, _ = read_codes(tmp_path / "c.safetensors")
+        assert len(stored["w"]) == {"decode": 4, "draw": 5, "edit": 1, "mix": 4, "interpolate": 9}[name]
+        script = client.post(f"api/runs/styled/{name}", json={**body, "as": "python"})
+        compile(script.text, name, "exec")
     film = client.post("api/runs/styled/interpolate", json={"ends": ends[:2], "steps": 12, "as": "webp"})
     assert getattr(Pillow.open(io.BytesIO(film.content)), "n_frames", 1) == 22
     assert "2 to 240 frames" in error(client.post("api/runs/styled/decode", json={"points": [SEED], "as": "webp"}))
@@ -94,7 +94,7 @@ def test_an_uploaded_image_is_encoded(client: httpx.Client) -> None:
 
 
 def _bomb() -> bytes:
-    """A PNG of a few hundred bytes that says it is 60000x60000."""
+    """Return a PNG of a few hundred bytes whose header gives a size of 60000x60000."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
@@ -104,7 +104,7 @@ def _bomb() -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"", "not readable as an image"),
         (b"hello", "not readable as an image"),
@@ -118,11 +118,11 @@ def _bomb() -> bytes:
     ],
     ids=["empty", "text", "short-gif", "bomb", "eps", "pickle", "svg", "ico", "large"],
 )
-def test_hostile_uploads_are_refused(client: httpx.Client, content: bytes, told: str) -> None:
-    assert told in error(client.post("api/images", content=content))
+def test_hostile_uploads_are_refused(client: httpx.Client, content: bytes, message: str) -> None:
+    assert message in error(client.post("api/images", content=content))
 
 
-def test_damaged_images_are_told_when_they_are_looked_at(client: httpx.Client) -> None:
+def test_damaged_images_are_reported_when_they_are_encoded(client: httpx.Client) -> None:
     whole = png_of(size=(300, 300), colour=(1, 2, 3))
     answer = client.post("api/runs/styled/encode", content=whole[: len(whole) // 2])
     assert "damaged or cut short" in error(answer)
@@ -136,7 +136,7 @@ def test_too_many_bytes_are_refused(client: httpx.Client) -> None:
         for _ in range(40):
             yield b"x" * 100_000
 
-    with pytest.raises(httpx.HTTPError):  # without a length said before, the connection is cut when it is too much
+    with pytest.raises(httpx.HTTPError):  # without a content length, the connection is cut at the limit
         client.post("api/runs/styled/decode", content=endless()).raise_for_status()
 
 
@@ -156,27 +156,27 @@ def test_too_many_bytes_are_refused(client: httpx.Client) -> None:
         "api/runs/styled/usage/..%2f..",
     ],
 )
-def test_nothing_outside_is_reached(client: httpx.Client, path: str) -> None:
+def test_no_other_file_can_be_read(client: httpx.Client, path: str) -> None:
     answer = client.get(path)
     assert answer.status_code in (404, 422), answer.text
     assert "format" not in answer.text
     assert "import" not in answer.text
 
 
-def test_requests_that_make_no_sense_are_told_why(client: httpx.Client) -> None:
-    def told(path: str, body: Any) -> str:
+def test_invalid_requests_are_explained(client: httpx.Client) -> None:
+    def message(path: str, body: Any) -> str:
         return error(client.post(f"api/runs/{path}", json=body))
 
-    assert "no run 'nothing'" in told("nothing/decode", {"points": [SEED]})
-    assert "points" in told("styled/decode", {"points": []})
-    assert "points" in told("styled/decode", {"points": [SEED] * 200})
-    assert "n: " in told("styled/draw", {"n": 65})
-    assert "a strip is between two points, a grid between four" in told("styled/interpolate", {"ends": [SEED] * 3})
-    assert "at most 12 steps" in told("styled/interpolate", {"ends": [SEED] * 4, "steps": 20})
-    assert "there are layers 0-5" in told("styled/mix", {"rows": [SEED], "columns": [SEED], "layers": [9]})
-    assert "a temperature or top-p" in told("styled/draw", {"temperature": 0.5})
-    assert "needs a model that samples" in told("coded/draw", {})
-    assert "steps" in told("styled/project", {"target": SEED, "project": {"steps": 10**6}})
+    assert "no run 'nothing'" in message("nothing/decode", {"points": [SEED]})
+    assert "points" in message("styled/decode", {"points": []})
+    assert "points" in message("styled/decode", {"points": [SEED] * 200})
+    assert "n: " in message("styled/draw", {"n": 65})
+    assert "a strip is between two points, a grid between four" in message("styled/interpolate", {"ends": [SEED] * 3})
+    assert "at most 12 steps" in message("styled/interpolate", {"ends": [SEED] * 4, "steps": 20})
+    assert "there are layers 0-5" in message("styled/mix", {"rows": [SEED], "columns": [SEED], "layers": [9]})
+    assert "a temperature or top-p" in message("styled/draw", {"temperature": 0.5})
+    assert "needs a model that samples" in message("coded/draw", {})
+    assert "steps" in message("styled/project", {"target": SEED, "project": {"steps": 10**6}})
     deep = json.dumps(SEED)
     for _ in range(300):
         deep = f'{{"kind": "truncate", "psi": 1, "of": {deep}}}'
@@ -186,25 +186,39 @@ def test_requests_that_make_no_sense_are_told_why(client: httpx.Client) -> None:
     assert answer.status_code == 422
 
 
-def test_pictures_that_would_not_fit_into_memory_are_refused(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pictures_that_do_not_fit_into_memory_are_refused(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bench = bench_of(runs / "styled")
     monkeypatch.setattr("anamorph.studio.bench.VALUES", 4 * 3 * 16 * 16)
     assert len(bench.see([FromSeed(seed=i) for i in range(4)])) == 4
-    with pytest.raises(UserError, match="5 pictures of 16x16 with 3 channels at once: ask for at most 4"):
+    with pytest.raises(UserError, match="5 pictures of 16x16 with 3 channels were requested at once: request at most 4"):
         bench.see([FromSeed(seed=i) for i in range(5)])
 
 
 def test_a_projection_comes_closer(client: httpx.Client, runs: Path) -> None:
     body = {"target": {"kind": "data", "index": 1}, "project": {"free": "w+", "steps": 10}}
-    found = client.post("api/runs/styled/project", json=body).json()
-    assert found["after"] < found["before"]
-    assert client.post("api/runs/styled/decode", json={"points": [found["point"]]}).status_code == 200
-    for _ in range(3):  # more than may run at once; who leaves frees the work
-        with pytest.raises(httpx.ReadTimeout):
-            client.post("api/runs/styled/project", json={**body, "project": {"steps": 1000}}, timeout=0.3)
-        time.sleep(0.7)
+    refined = client.post("api/runs/styled/project", json=body).json()
+    assert refined["after"] < refined["before"]
+    assert client.post("api/runs/styled/decode", json={"points": [refined["point"]]}).status_code == 200
+    assert "discrete codes, which cannot be optimised" in error(
+        client.post("api/runs/coded/project", json=body | {"project": {"steps": 3}})
+    )
+
+
+def test_a_client_that_leaves_frees_its_slot(
+    client: httpx.Client, address: str, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endless = EndlessOptimisation(service)
+    body = {"target": {"kind": "data", "index": 1}, "project": {"steps": 10}}
+    with monkeypatch.context() as patch:
+        patch.setattr("anamorph.studio.api.refine", endless)
+        for _ in range(JOBS + 1):
+            request = httpx.Request("POST", f"{address}api/runs/styled/project", json=body)
+            with socket.create_connection((request.url.host, request.url.port)) as connection:
+                lines = ["POST /api/runs/styled/project HTTP/1.1", *(f"{k}: {v}" for k, v in request.headers.items()), "", ""]
+                connection.sendall("\r\n".join(lines).encode() + request.content)
+                endless.wait_until_started()
+            endless.wait_until_all_ended()
     assert client.post("api/runs/styled/project", json=body).status_code == 200
-    assert "whole numbers" in error(client.post("api/runs/coded/project", json=body | {"project": {"steps": 3}}))
 
 
 def test_a_map_places_codes_and_knows_neighbours(client: httpx.Client, runs: Path) -> None:
@@ -238,10 +252,10 @@ def test_grids_palette_and_usage_of_codes(client: httpx.Client) -> None:
     assert "no grid" in error(client.post("api/runs/coded/palette", json={"point": point, "space": "w"}))
 
 
-def test_the_course_of_a_training_is_read_from_its_log(client: httpx.Client, runs: Path) -> None:
-    found = client.get("api/runs/styled/metrics").json()
-    assert found["lines"][-1]["images"] == 16
-    assert not found["running"]
+def test_training_is_reported_from_its_log(client: httpx.Client, runs: Path) -> None:
+    metrics = client.get("api/runs/styled/metrics").json()
+    assert metrics["lines"][-1]["images"] == 16
+    assert not metrics["running"]
     assert client.get("api/runs/styled/metrics?after=16").json()["lines"] == []
     names = client.get("api/runs/styled/pictures").json()
     assert "timeline.png" in names
@@ -249,21 +263,21 @@ def test_the_course_of_a_training_is_read_from_its_log(client: httpx.Client, run
 
 
 def test_the_report_of_an_evaluation_is_shown_and_nothing_runs_in_it(client: httpx.Client, runs: Path) -> None:
-    assert "has not been evaluated: anamorph evaluate plain" in error(client.get("api/runs/plain/report"))
+    assert "has not been evaluated: `anamorph evaluate plain`" in error(client.get("api/runs/plain/report"))
     assert not client.get("api/runs/plain/metrics").json()["report"]
     path = runs / "coded" / "evaluation" / "report.html"
     path.parent.mkdir()
-    path.write_text("<title>How it is</title>", encoding="utf-8")
+    path.write_text("<title>Report</title>", encoding="utf-8")
     assert client.get("api/runs/coded/metrics").json()["report"]
     report = client.get("api/runs/coded/report")
-    assert report.text == "<title>How it is</title>"
+    assert report.text == "<title>Report</title>"
     policy = report.headers["content-security-policy"]
     assert "sandbox" in policy
     assert "script" not in policy
     assert policy.count("default-src 'none'") == 1
 
 
-def test_a_session_is_understood_or_refused(client: httpx.Client) -> None:
+def test_a_session_is_read_or_refused(client: httpx.Client) -> None:
     session = {"run": "styled", "current": SEED, "pins": [{"point": {"kind": "data", "index": 1}, "group": "a"}]}
     assert client.post("api/sessions", json=session).json()["pins"][0]["group"] == "a"
     assert "no run" in error(client.post("api/sessions", json={**session, "run": "../styled"}))
@@ -272,18 +286,18 @@ def test_a_session_is_understood_or_refused(client: httpx.Client) -> None:
 
 
 def test_the_api_is_described(client: httpx.Client) -> None:
-    said = client.get("api/openapi.json").json()
-    routes = {path.rsplit("/", 1)[-1] for path in said["paths"]}
+    description = client.get("api/openapi.json").json()
+    routes = {path.rsplit("/", 1)[-1] for path in description["paths"]}
     assert {"encode", "decode", "draw", "edit", "mix", "interpolate", "project"} <= routes
-    assert {"FromSeed", "Moved", "Mixed"} <= set(said["components"]["schemas"])
-    decode, upload = said["paths"]["/api/runs/{run}/decode"]["post"], said["paths"]["/api/images"]["post"]
+    assert {"FromSeed", "Moved", "Mixed"} <= set(description["components"]["schemas"])
+    decode, upload = description["paths"]["/api/runs/{run}/decode"]["post"], description["paths"]["/api/images"]["post"]
     assert {"image/png", "video/mp4", "application/octet-stream"} <= set(decode["responses"]["200"]["content"])
     assert set(upload["requestBody"]["content"]) == {"application/octet-stream"}
     for status in ("403", "404", "405", "413", "422", "500", "503"):
         assert "Problem" in json.dumps(upload["responses"][status])
 
 
-def test_errors_of_every_kind_are_json_below_api_and_text_elsewhere(client: httpx.Client) -> None:
+def test_errors_are_json_below_api_and_text_elsewhere(client: httpx.Client) -> None:
     elsewhere = {"origin": "http://elsewhere.example"}
     answers = {
         403: client.post("api/sessions", json={}, headers=elsewhere),
@@ -294,10 +308,10 @@ def test_errors_of_every_kind_are_json_below_api_and_text_elsewhere(client: http
     }
     assert {status: answer.status_code for status, answer in answers.items()} == {status: status for status in answers}
     assert all(answer.json()["error"] for answer in answers.values())
-    assert client.get("", headers={"host": "rebound.example"}).text.startswith("this studio is not known by that name")
+    assert client.get("", headers={"host": "rebound.example"}).text.startswith("the studio does not answer to this host name")
 
 
-def test_pages_come_with_a_policy_and_nothing_from_elsewhere(client: httpx.Client) -> None:
+def test_pages_have_a_content_security_policy_and_load_nothing_from_elsewhere(client: httpx.Client) -> None:
     page = client.get("")
     assert "default-src 'none'" in page.headers["content-security-policy"]
     assert "http://" not in page.text
@@ -305,7 +319,7 @@ def test_pages_come_with_a_policy_and_nothing_from_elsewhere(client: httpx.Clien
     assert client.get("nothing.js").status_code == 404
 
 
-def test_only_the_own_page_may_ask(client: httpx.Client, address: str) -> None:
+def test_only_the_studios_own_page_may_send_requests(client: httpx.Client, address: str) -> None:
     body = {"points": [SEED]}
     for headers in ({"origin": "http://elsewhere.example"}, {"origin": "null"}, {"sec-fetch-site": "cross-site"}):
         assert client.post("api/runs/styled/decode", json=body, headers=headers).status_code == 403
@@ -314,7 +328,7 @@ def test_only_the_own_page_may_ask(client: httpx.Client, address: str) -> None:
     assert client.get("api/runs", headers={"host": "rebound.example"}).status_code == 403
 
 
-def test_with_a_token_nothing_is_told_without_it(runs: Path) -> None:
+def test_requests_without_the_token_are_refused(runs: Path) -> None:
     service = Service(find_runs([runs / "plain"]))
     with studio_of(service, token="secret") as address, httpx.Client(base_url=address) as client:
         for headers in (
@@ -337,8 +351,8 @@ def test_with_a_token_nothing_is_told_without_it(runs: Path) -> None:
     service.close()
 
 
-def test_models_that_are_looked_at_least_are_let_go_of(runs: Path) -> None:
-    service = Service(find_runs([runs]), most=2)
+def test_the_least_recently_used_models_are_closed(runs: Path) -> None:
+    service = Service(find_runs([runs]), max_models=2)
     first = service.worker("styled")
     assert service.worker("styled") is first
     service.worker("plain")
@@ -347,7 +361,7 @@ def test_models_that_are_looked_at_least_are_let_go_of(runs: Path) -> None:
     service.close()
 
 
-def test_a_newer_checkpoint_is_taken_up_when_the_run_is_opened(runs: Path) -> None:
+def test_a_newer_checkpoint_is_loaded_when_the_run_is_opened(runs: Path) -> None:
     service = Service(find_runs([runs]))
     first = service.worker("styled")
     assert service.worker("styled", renew=True) is first

@@ -1,4 +1,4 @@
-"""The Python lines that a point is told as make the very image that is seen."""
+"""The Python code of a point makes the image that is shown."""
 
 from __future__ import annotations
 
@@ -47,22 +47,22 @@ STYLED: list[Point] = [
 ]
 
 
-def run_lines(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """What the picture holds that a script writes."""
+def run_script(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """Run a script, and return the pixels of the picture that it writes."""
     monkeypatch.chdir(folder)
-    exec(compile(text, "<told>", "exec"), {})
+    exec(compile(text, "<script>", "exec"), {})
     return np.asarray(Pillow.open(folder / "picture.png"))
 
 
 def same(bench: Bench, points: list[Point], look: DecodeOptions, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn = run_lines(python_of(bench, points, look, 3), folder, monkeypatch).astype(int)
+    written = run_script(python_of(bench, points, look, 3), folder, monkeypatch).astype(int)
     images = bench.see(points, look)
     (folder / "seen.png").write_bytes(table(torch.cat([images, images]), 3) if len(images) == 1 else table(images, 3))
     seen = np.asarray(Pillow.open(folder / "seen.png")).astype(int)
     if len(points) == 1:
-        seen = seen[:, : drawn.shape[1]]
-    assert drawn.shape == seen.shape
-    assert np.abs(drawn - seen).max() <= 1
+        seen = seen[:, : written.shape[1]]
+    assert written.shape == seen.shape
+    assert np.abs(written - seen).max() <= 1
 
 
 @pytest.mark.parametrize("point", STYLED, ids=lambda point: str(point.kind))
@@ -77,15 +77,15 @@ def test_noise_groups_files_and_codes(runs: Path, tmp_path: Path, monkeypatch: p
     bench.files = Store(10_000, len)
     file = FromFile(digest=bench.files.put("a" * 32, content), name="mine.png")
     codes = bench.codes([S[1]])
-    found = FromCodes(digest=bench.found.put(digest_of(codes), codes))
-    write_codes(tmp_path / f"codes-{found.digest[:8]}.safetensors", codes, [bench.model.spaces[0]])
+    stored = FromCodes(digest=bench.stored_codes.put(digest_of(codes), codes))
+    write_codes(tmp_path / f"codes-{stored.digest[:8]}.safetensors", codes, [bench.model.spaces[0]])
     name = bench.define(Group(name="mine", towards=(S[1], file), away=(S[2],)))
-    moved = Moved(of=found, along=(Along(directions=name, which=0, steps=0.5),))
+    moved = Moved(of=stored, along=(Along(directions=name, which=0, steps=0.5),))
     for look in (DecodeOptions(noise="off"), DecodeOptions(noise="fresh", noise_seed=4)):
         same(bench, [file, moved, S[3]], look, tmp_path, monkeypatch)
 
 
-def test_codes_that_are_painted_and_drawn_anew(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_codes_that_are_painted_and_sampled_anew(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     painted = Painted(of=FromSeed(seed=4, temperature=0.5, top_p=0.9), space="codes", cells=(Cell(y=1, x=1, code=3),))
     redrawn = Redrawn(of=FromData(index=1), places=((2, 2), (2, 3)), seed=1, temperature=0.7)
     same(bench_of(runs / "drawn"), [painted, redrawn], DecodeOptions(), tmp_path, monkeypatch)

@@ -1,4 +1,4 @@
-"""Requests that nobody thought of: whatever is sent, the answer is a picture or an error in words, never a failure."""
+"""Arbitrary requests: the response is a picture or an error with a message, never a failure."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from studios import PATIENCE
 
 NUMBERS = st.one_of(
     st.integers(-3, 20),
@@ -29,7 +31,7 @@ LEAVES = st.one_of(
 )
 
 
-def _made_of(points: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+def _compound(points: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     step = st.fixed_dictionaries({"directions": WORDS, "which": NUMBERS, "steps": NUMBERS}, optional={"layers": LAYERS})
     return st.one_of(
         st.fixed_dictionaries({"kind": st.just("mean"), "of": st.lists(points, max_size=3)}),
@@ -56,7 +58,7 @@ def _made_of(points: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     )
 
 
-POINTS = st.recursive(LEAVES, _made_of, max_leaves=6)
+POINTS = st.recursive(LEAVES, _compound, max_leaves=6)
 LOOKS = st.fixed_dictionaries({}, optional={"noise": st.sampled_from(["fixed", "off", "fresh", "loud"]), "noise_seed": NUMBERS})
 BODIES = st.one_of(
     st.tuples(
@@ -83,30 +85,30 @@ BODIES = st.one_of(
 KINDS = st.sampled_from(["png", "webp", "codes", "python", "exe"])
 
 
-def _asked(address: str, examples: int) -> None:
-    told: dict[int, int] = {}
+def _send(address: str, examples: int) -> None:
+    statuses: dict[int, int] = {}
 
     @settings(max_examples=examples, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     @given(st.sampled_from(["styled", "plain", "coded", "drawn", "none"]), BODIES, KINDS)
-    def ask(run: str, asked: tuple[str, dict[str, Any]], kind: str) -> None:
-        route, body = asked
+    def ask(run: str, request: tuple[str, dict[str, Any]], kind: str) -> None:
+        route, body = request
         if route in ("decode", "draw", "mix", "interpolate"):
             body = {**body, "as": kind}
-        answer = httpx.post(f"{address}api/runs/{run}/{route}", json=body, timeout=60)
-        told[answer.status_code] = told.get(answer.status_code, 0) + 1
+        answer = httpx.post(f"{address}api/runs/{run}/{route}", json=body, timeout=PATIENCE)
+        statuses[answer.status_code] = statuses.get(answer.status_code, 0) + 1
         assert answer.status_code in (200, 422), (route, body, answer.text)
         if answer.status_code == 422:
             assert answer.json()["error"]
 
     ask()
-    assert told[200] > 0
-    assert told[422] > 0
+    assert statuses[200] > 0
+    assert statuses[422] > 0
 
 
-def test_any_request_is_answered_or_refused_in_words(address: str) -> None:
-    _asked(address, 120)
+def test_any_request_is_answered_or_refused_with_a_message(address: str) -> None:
+    _send(address, 120)
 
 
 @pytest.mark.slow
 def test_many_such_requests(address: str) -> None:
-    _asked(address, 3000)
+    _send(address, 3000)

@@ -1,10 +1,9 @@
-"""The WebSocket: pictures while something is dragged, and what is sent to it by mistake or malice."""
+"""The WebSocket: live pictures, and invalid or hostile messages."""
 
 from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,11 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin
 
+from anamorph.studio import live as projections
 from anamorph.studio.bench import Bench
-from anamorph.studio.limits import MESSAGE_BYTES
+from anamorph.studio.limits import JOBS, MESSAGE_BYTES
 from anamorph.studio.service import Service, find_runs
-from studios import bench_of, pixels, studio_of
+from studios import PATIENCE, EndlessOptimisation, bench_of, pixels, studio_of
 
 SEED = {"kind": "seed", "seed": 7}
 
@@ -38,8 +38,8 @@ def send(socket: ClientConnection, **message: Any) -> None:
 
 
 def read(socket: ClientConnection) -> tuple[dict[str, Any], list[bytes]]:
-    """An answer's header and its parts; of an error, the message and nothing."""
-    message = socket.recv(timeout=20)
+    """Return a response's header and parts; of an error, the message and no parts."""
+    message = socket.recv(timeout=PATIENCE)
     if isinstance(message, str):
         return json.loads(message), []
     length = int.from_bytes(message[:4], "big")
@@ -70,24 +70,25 @@ def test_originals_come_with_the_error(live: ClientConnection) -> None:
     assert header["errors"][0] == pytest.approx(difference.mean(), rel=0.02)
 
 
-def test_the_newest_wins(runs: Path) -> None:
-    """While the model is busy, a hundred values arrive: it decodes the first and the last."""
+def test_only_the_newest_request_waits(runs: Path) -> None:
+    """While the model is busy, a hundred requests arrive: only the first and the last are computed."""
     service = Service(find_runs([runs / "styled"]))
     with studio_of(service) as address, connect(url(address)) as socket:
         go = threading.Event()
-        service.worker("styled").ask(lambda bench: go.wait(20))
+        service.worker("styled").ask(lambda bench: go.wait(PATIENCE))
         for serial in range(100):
             send(socket, channel=0, serial=serial, run="styled", points=[{"kind": "truncate", "of": SEED, "psi": serial / 100}])
         send(socket, channel=1, serial=0, run="styled", points=[SEED])
-        time.sleep(0.3)
+        socket.send("{")  # messages are read in order: once this one is refused, those before it have been read
+        assert "Invalid JSON" in read(socket)[0]["error"]
         go.set()
         answers = [read(socket)[0] for _ in range(3)]
         assert sorted((a["channel"], a["serial"]) for a in answers) == [(0, 0), (0, 99), (1, 0)]
     service.close()
 
 
-def test_mistakes_are_told_on_their_channel_and_the_connection_lives(live: ClientConnection) -> None:
-    for message, told in (
+def test_errors_are_sent_on_their_channel_and_the_connection_stays_open(live: ClientConnection) -> None:
+    for message, error in (
         ('{"channel": 99, "run": "styled", "points": []}', "less than 16"),
         ('{"channel": 1, "serial": 5, "run": "nothing", "points": [{"kind": "seed", "seed": 1}]}', "no run 'nothing'"),
         ('{"channel": 1, "serial": 5, "run": "styled", "points": [{"kind": "what"}]}', "does not match"),
@@ -100,7 +101,7 @@ def test_mistakes_are_told_on_their_channel_and_the_connection_lives(live: Clien
     ):
         live.send(message)
         header, _ = read(live)
-        assert told in header["error"] or told == "message", header
+        assert error in header["error"] or error == "message", header
         if '"serial": 5' in str(message):
             assert header["serial"] == 5
     live.send("x" * (MESSAGE_BYTES + 1))
@@ -112,15 +113,15 @@ def test_mistakes_are_told_on_their_channel_and_the_connection_lives(live: Clien
 def test_an_endless_message_ends_the_connection(address: str) -> None:
     with connect(url(address)) as socket, pytest.raises(ConnectionClosed):
         socket.send("x" * (4 * MESSAGE_BYTES))
-        socket.recv(timeout=20)
+        socket.recv(timeout=PATIENCE)
 
 
-def test_other_pages_are_turned_away(address: str) -> None:
+def test_other_pages_are_refused(address: str) -> None:
     with pytest.raises(InvalidStatus, match="403"), connect(url(address), origin=Origin("http://elsewhere.example")):
         pass
 
 
-def test_a_model_that_fails_is_told_and_the_studio_lives_on(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_of_the_model_is_reported_and_the_studio_keeps_running(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     service = Service(find_runs([runs / "styled"]))
     real = Bench.decode
     with studio_of(service) as address, connect(url(address)) as socket:
@@ -137,7 +138,9 @@ def test_a_model_that_fails_is_told_and_the_studio_lives_on(runs: Path, monkeypa
     service.close()
 
 
-def test_an_optimisation_is_shown_while_it_runs_and_can_be_stopped(live: ClientConnection) -> None:
+def test_an_optimisation_is_shown_while_it_runs_and_can_be_stopped(
+    live: ClientConnection, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
     target = {"kind": "data", "index": 2}
     send(live, channel=2, serial=1, run="styled", points=[target], project={"free": "w+", "steps": 30})
     header, parts = read(live)
@@ -151,6 +154,7 @@ def test_an_optimisation_is_shown_while_it_runs_and_can_be_stopped(live: ClientC
     assert len(parts) == 1
     send(live, channel=2, serial=2, run="styled", points=[header["point"]])
     assert len(read(live)[1]) == 1
+    monkeypatch.setattr(projections, "refine", EndlessOptimisation(service))
     send(live, channel=2, serial=3, run="styled", points=[target], project={"steps": 1000})
     read(live)
     send(live, channel=2, stop=True)
@@ -160,15 +164,20 @@ def test_an_optimisation_is_shown_while_it_runs_and_can_be_stopped(live: ClientC
         assert "point" not in header
 
 
-def test_who_leaves_frees_the_work(runs: Path) -> None:
+def test_a_client_that_leaves_frees_its_slot(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     service = Service(find_runs([runs / "styled"]))
+    endless = EndlessOptimisation(service)
+    target = {"kind": "data", "index": 0}
     with studio_of(service) as address:
-        for _ in range(3):  # more than may run at once
-            with connect(url(address)) as socket:
-                send(socket, channel=0, serial=1, run="styled", points=[{"kind": "data", "index": 0}], project={"steps": 1000})
-                read(socket)
+        with monkeypatch.context() as patch:
+            patch.setattr(projections, "refine", endless)
+            for _ in range(JOBS + 1):
+                with connect(url(address)) as socket:
+                    send(socket, channel=0, serial=1, run="styled", points=[target], project={"steps": 1000})
+                    endless.wait_until_started()
+                endless.wait_until_all_ended()
         with connect(url(address)) as socket:
-            send(socket, channel=0, serial=1, run="styled", points=[{"kind": "data", "index": 0}], project={"steps": 5})
+            send(socket, channel=0, serial=1, run="styled", points=[target], project={"steps": 5})
             header = read(socket)[0]
             while "point" not in header:
                 assert "error" not in header

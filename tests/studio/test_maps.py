@@ -1,4 +1,4 @@
-"""Layouts of the map: what lies together in the latent space lies together there."""
+"""Layouts of the map: clusters of codes are clusters on the map."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ LABEL = Label("cluster", ("a", "b", "c", "d"))
 
 
 def clusters(n: int = 96) -> MapPart:
-    """Four, far apart in four of eight dimensions, so that no plane holds them all apart."""
+    """Return four clusters, far apart in four of eight dimensions, so that no plane separates them all."""
     which = torch.arange(n) % 4
     codes = 20 * torch.eye(8)[which] + torch.randn(n, 8, generator=torch.Generator().manual_seed(0))
     return MapPart(codes, torch.zeros(n, 1, 4, 4), {"cluster": which.tolist()})
 
 
 def apart(places: torch.Tensor, which: torch.Tensor) -> float:
-    """How much further the nearest two clusters' centres are apart than images of a cluster are from its centre."""
+    """Return the smallest distance of two clusters' centres, relative to the largest mean distance within a cluster."""
     centres = torch.stack([places[which == c].mean(0) for c in range(4)])
     spread = torch.stack([(places[which == c] - centres[c]).norm(dim=1).mean() for c in range(4)]).max()
     return float(torch.pdist(centres).min() / spread)
@@ -33,12 +33,12 @@ def test_clusters_lie_apart(layout: Layout) -> None:
     if layout == "umap":
         pytest.importorskip("umap", reason="pip install umap-learn to test UMAP")
     part = clusters()
-    found = draw_map([part], (LABEL,), layout)
-    assert found.places.shape == (96, 2)
-    assert float((found.places.abs() <= 1.001).float().mean()) > 0.97
-    assert (len(found.shares) == 2) == (layout == "pca")
-    assert apart(found.places, torch.tensor(part.values["cluster"])) > (1 if layout == "pca" else 3)
-    assert torch.equal(found.places, draw_map([part], (LABEL,), layout).places)  # the same again
+    map_ = draw_map([part], (LABEL,), layout)
+    assert map_.places.shape == (96, 2)
+    assert float((map_.places.abs() <= 1.001).float().mean()) > 0.97
+    assert (len(map_.shares) == 2) == (layout == "pca")
+    assert apart(map_.places, torch.tensor(part.values["cluster"])) > (1 if layout == "pca" else 3)
+    assert torch.equal(map_.places, draw_map([part], (LABEL,), layout).places)
 
 
 @pytest.mark.parametrize("n", [3, 7])

@@ -45,7 +45,7 @@ def equal(a: Codes, b: Codes) -> bool:
     return all(torch.allclose(a[name], b[name], atol=1e-6) for name in a) and set(a) <= set(b)
 
 
-def test_streams_together_give_what_each_gives_alone() -> None:
+def test_streams_give_the_same_numbers_alone_and_together() -> None:
     alone = [Seeded(seed, "seed").normal(1, 3) for seed in (7, 8)]
     streams = PerExampleRandom([Seeded(7, "seed"), Seeded(8, "seed")])
     assert torch.equal(streams.normal(2, 3), torch.cat(alone))
@@ -115,7 +115,7 @@ def test_labels_give_directions(runs: Path) -> None:
     assert all(0 <= value <= 1 for value in found.measures["balanced accuracy"])
 
 
-def test_codes_are_painted_and_drawn_anew(runs: Path) -> None:
+def test_codes_are_painted_and_sampled_anew(runs: Path) -> None:
     bench = bench_of(runs / "drawn")
     codes = bench.codes([FromSeed(seed=1)])
     painted = Painted(of=FromSeed(seed=1), space="codes", cells=(Cell(y=1, x=2, code=5),))
@@ -126,17 +126,17 @@ def test_codes_are_painted_and_drawn_anew(runs: Path) -> None:
     mask = torch.zeros(bench.grid, dtype=torch.bool)
     mask[3, 3] = True
     assert equal(bench.codes([redrawn]), inpaint(bench.model, codes, mask, 1, Seeded(2, "inpaint")))  # type: ignore[arg-type]
-    for wrong, told in (
+    for wrong, message in (
         (Painted(of=FromSeed(seed=1), space="codes", cells=(Cell(y=9, x=0, code=0),)), "the grid has 1 maps of 4x4"),
         (Painted(of=FromSeed(seed=1), space="w", cells=()), "no grid of codes 'w'"),
-        (Mean(of=(FromSeed(seed=1),)), "whole numbers, which have no mean"),
+        (Mean(of=(FromSeed(seed=1),)), "are discrete and have no mean"),
         (Redrawn(of=FromSeed(seed=1), places=((9, 0),), seed=0), "has 4 rows"),
     ):
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(UserError, match=message):
             bench.codes([wrong])
 
 
-def test_fresh_noise_belongs_to_its_seed_and_not_to_the_company(runs: Path) -> None:
+def test_random_noise_depends_on_its_seed_and_not_on_the_batch(runs: Path) -> None:
     bench = bench_of(runs / "styled")
     look = DecodeOptions(noise="fresh", noise_seed=3)
     alone, together = bench.see([FromSeed(seed=1)], look), bench.see([FromSeed(seed=5), FromSeed(seed=1)], look)
@@ -160,34 +160,34 @@ def test_fresh_noise_belongs_to_its_seed_and_not_to_the_company(runs: Path) -> N
         "[]",
     ],
 )
-def test_what_is_no_point_is_refused(text: str) -> None:
+def test_invalid_points_are_refused(text: str) -> None:
     with pytest.raises(ValidationError):
         ANY.validate_json(text)
 
 
-def test_points_have_a_size() -> None:
+def test_points_have_a_largest_size() -> None:
     deep: Any = FromSeed(seed=1)
     for _ in range(50):
         deep = Truncated(of=deep, psi=1.0)
     with pytest.raises(UserError, match="nested deeper than 40"):
         check_size([deep])
-    with pytest.raises(UserError, match="145 pictures at once"):
+    with pytest.raises(UserError, match="145 pictures were requested at once"):
         check_size([FromSeed(seed=1)] * 145)
     wide = Mean(of=(Mean(of=(FromSeed(seed=1),) * 64),) * 64)
-    with pytest.raises(UserError, match="ask for fewer"):
+    with pytest.raises(UserError, match="at most 4000 are accepted: request fewer"):
         check_size([wide])
 
 
-def test_what_is_gone_is_told(runs: Path) -> None:
+def test_references_to_nothing_are_reported(runs: Path) -> None:
     bench = bench_of(runs / "styled")
-    for point, told in (
-        (FromCodes(digest="0" * 32), "found in another studio"),
+    for point, message in (
+        (FromCodes(digest="0" * 32), "made in another studio"),
         (Moved(of=FromSeed(seed=1), along=(Along(directions="0" * 32, which=0, steps=1),)), "made in another studio"),
         (Moved(of=FromSeed(seed=1), along=(Along(directions="pca", which=99, steps=1),)), "numbered from 0; got 99"),
         (Moved(of=FromSeed(seed=1), along=(Along(directions="../x", which=0, steps=1),)), "no directions"),
         (FromData(index=10**6), "numbered from 0"),
         (FromSeed(seed=1, temperature=0.5), "a temperature or top-p needs a model that has a prior over its codes"),
-        (FromSeed(seed=1, labels=(("class", 1),)), "draws by no label class"),
+        (FromSeed(seed=1, labels=(("class", 1),)), "not conditioned on class"),
     ):
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(UserError, match=message):
             bench.codes([point])

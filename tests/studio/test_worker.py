@@ -9,10 +9,10 @@ from torch import Tensor
 
 from anamorph.core.errors import UserError
 from anamorph.core.signal import Signal
-from anamorph.studio.limits import WAITING
+from anamorph.studio.limits import QUEUED_REQUESTS
 from anamorph.studio.points import DecodeOptions, FromData, FromSeed, Point
 from anamorph.studio.worker import Closed, Worker
-from studios import bench_of
+from studios import PATIENCE, bench_of
 
 S: list[Point] = [FromSeed(seed=i) for i in range(8)]
 
@@ -23,30 +23,30 @@ def count(_: Signal, images: Tensor) -> int:
 
 def busy(worker: Worker) -> threading.Event:
     """Keep a worker busy until an event is set."""
-    go, on_it = threading.Event(), threading.Event()
+    go, started = threading.Event(), threading.Event()
 
     def wait(_: Any) -> None:
-        on_it.set()
-        assert go.wait(20)
+        started.set()
+        assert go.wait(PATIENCE)
 
     worker.ask(wait)
-    assert on_it.wait(20)
+    assert started.wait(PATIENCE)
     return go
 
 
-def test_those_who_wait_share_a_forward_pass(runs: Path) -> None:
+def test_requests_that_wait_share_a_forward_pass(runs: Path) -> None:
     worker = Worker(lambda: bench_of(runs / "styled"), "test")
     go = busy(worker)
     waiting = [worker.see([point], DecodeOptions(), lambda _, images: images) for point in S]
     go.set()
-    images = [found.result(20) for found in waiting]
+    images = [future.result(PATIENCE) for future in waiting]
     assert worker.passes == 1
     alone = bench_of(runs / "styled")
     assert all(float((alone.see([p]) - x).abs().max()) < 1e-4 for p, x in zip(S, images, strict=True))
     worker.close()
 
 
-def test_a_mistake_and_a_failure_are_told_to_who_asked_alone(runs: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_error_fails_only_its_own_request(runs: Path, caplog: pytest.LogCaptureFixture) -> None:
     worker = Worker(lambda: bench_of(runs / "styled"), "test")
     go = busy(worker)
 
@@ -59,17 +59,17 @@ def test_a_mistake_and_a_failure_are_told_to_who_asked_alone(runs: Path, caplog:
         worker.see(S[1:2], DecodeOptions(), break_down),
     )
     go.set()
-    assert fine.result(20).shape == (1, 3, 16, 16)
+    assert fine.result(PATIENCE).shape == (1, 3, 16, 16)
     with pytest.raises(UserError, match="numbered from 0"):
-        mistaken.result(20)
+        mistaken.result(PATIENCE)
     with pytest.raises(RuntimeError, match="the model failed: ZeroDivisionError: by zero"):
-        broken.result(20)
+        broken.result(PATIENCE)
     assert "by zero" in caplog.text
-    assert worker.see(S[:2], DecodeOptions(), count).result(20) == 2
+    assert worker.see(S[:2], DecodeOptions(), count).result(PATIENCE) == 2
     worker.close()
 
 
-def test_one_that_breaks_the_pass_does_not_break_that_of_others(runs: Path) -> None:
+def test_a_request_that_breaks_a_pass_does_not_break_the_others(runs: Path) -> None:
     bench = bench_of(runs / "styled")
     real = bench.decode
 
@@ -83,34 +83,36 @@ def test_one_that_breaks_the_pass_does_not_break_that_of_others(runs: Path) -> N
     go = busy(worker)
     fine, broken = worker.see(S[:1], DecodeOptions(), count), worker.see(S[1:3], DecodeOptions(), count)
     go.set()
-    assert fine.result(20) == 1
+    assert fine.result(PATIENCE) == 1
     with pytest.raises(RuntimeError, match="MemoryError"):
-        broken.result(20)
+        broken.result(PATIENCE)
     worker.close()
 
 
-def test_what_is_cancelled_is_not_worked_on_and_too_much_is_refused(runs: Path) -> None:
+def test_cancelled_requests_are_skipped_and_too_many_are_refused(runs: Path) -> None:
     worker = Worker(lambda: bench_of(runs / "styled"), "test")
     go = busy(worker)
-    told: list[int] = []
-    waiting = [worker.see(S[:1], DecodeOptions(), lambda _, images: told.append(len(images))) for _ in range(WAITING)]
+    decoded: list[int] = []
+    waiting = [
+        worker.see(S[:1], DecodeOptions(), lambda _, images: decoded.append(len(images))) for _ in range(QUEUED_REQUESTS)
+    ]
     with pytest.raises(UserError, match="requests wait for this model already"):
         worker.ask(lambda bench: None)
-    assert all(found.cancel() for found in waiting)
+    assert all(future.cancel() for future in waiting)
     go.set()
-    assert worker.ask(lambda bench: 5).result(20) == 5
-    assert not told
+    assert worker.ask(lambda bench: 5).result(PATIENCE) == 5
+    assert not decoded
     worker.close()
 
 
-def test_a_model_that_cannot_be_loaded_is_told_to_all(tmp_path: Path) -> None:
+def test_every_request_fails_if_the_model_cannot_be_loaded(tmp_path: Path) -> None:
     def broken() -> Any:
         raise UserError("no checkpoint yet")
 
     worker = Worker(broken, "test")
     for _ in range(2):
         with pytest.raises(UserError, match="no checkpoint yet"):
-            worker.see(S, DecodeOptions(), count).result(20)
+            worker.see(S, DecodeOptions(), count).result(PATIENCE)
     worker.close()
     with pytest.raises(Closed):
         worker.ask(lambda bench: None)

@@ -1,1 +1,1 @@
-"""The studio: a latent space in the browser. A layer beside the command line: it parses, calls, and shows."""
+"""The studio: latent spaces in the browser. Like the command line, it parses requests, calls the library, and shows results."""

@@ -1,4 +1,4 @@
-"""What the studio answers by HTTP: pictures, codes and Python lines of points; documented by its OpenAPI description."""
+"""The HTTP API of points: their pictures, codes and Python code. Its OpenAPI description documents it."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from anamorph.core.space import Codes, check_codes, read_codes, write_codes
 from anamorph.data.decode_image import BadImage, survey
 from anamorph.studio.bench import Bench
 from anamorph.studio.code import python_of
-from anamorph.studio.describe import describe, direction_set_facts
-from anamorph.studio.image_media import Saved, saved
+from anamorph.studio.describe import describe, describe_directions
+from anamorph.studio.image_media import FileKind, encode_signals
 from anamorph.studio.limits import FILM_FRAMES, GRID_SIDE, NAME, PICTURES, SEED, UPLOAD_MEGAPIXELS
 from anamorph.studio.live import Project
 from anamorph.studio.points import (
@@ -42,17 +42,17 @@ from anamorph.studio.points import (
     check_size,
 )
 from anamorph.studio.projecting import Stopped, job_slot, prepare, refine
-from anamorph.studio.responses import FILE_SENT, answering
+from anamorph.studio.responses import FILE_BODY, binary_response
 from anamorph.studio.saved_session import Session
 from anamorph.studio.service import Service
 from anamorph.studio.sound_media import is_sound_file, survey_upload
 from anamorph.studio.stores import digest_of
-from anamorph.studio.worker import TOGETHER, Worker
+from anamorph.studio.worker import BATCH, Worker
 
 __all__ = ["router_of"]
 
-As = Literal["png", "webp", "mp4", "wav", "codes", "python"]
-TYPES: dict[As, str] = {
+Format = Literal["png", "webp", "mp4", "wav", "codes", "python"]
+TYPES: dict[Format, str] = {
     "png": "image/png",
     "webp": "image/webp",
     "mp4": "video/mp4",
@@ -60,19 +60,24 @@ TYPES: dict[As, str] = {
     "codes": "application/octet-stream",
     "python": "text/x-python; charset=utf-8",
 }
-PICTURED = answering(*TYPES.values())
-LOOK_SECONDS = 0.5
-"""Between two looks at whether a client still waits for its optimisation."""
-FORMATS = {"PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"}
+PICTURE_RESPONSE = binary_response(*TYPES.values())
+POLL_SECONDS = 0.5
+"""Interval at which it is checked whether a client still waits for its optimisation."""
+IMAGE_FORMATS = {"PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"}
 Points = Annotated[list[Point], Field(min_length=1, max_length=GRID_SIDE**2)]
 
 
 class _Body(BaseModel):
-    """What all requests for pictures have. as: png, a picture or a table of them (of sounds, of their spectrograms); webp or
-    mp4, a film of images, forth and back; wav, sounds one after another; codes, safetensors; python, lines that write it."""
+    """Fields of all requests for pictures.
+
+    Args:
+        as_: `png`, one picture or a table of them (of sounds: of spectrograms); `webp` or `mp4`, a film of images, forwards
+            and backwards; `wav`, the sounds one after another; `codes`, a safetensors file; `python`, code that makes it.
+        look: how codes are decoded.
+    """
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-    as_: Annotated[As, Field(alias="as")] = "png"
+    as_: Annotated[Format, Field(alias="as")] = "png"
     look: DecodeOptions = DecodeOptions()
 
 
@@ -95,7 +100,14 @@ class Edit(_Body):
 
 
 class Mix(_Body):
-    """A table: each cell is its column's point with some layers (or, without layers, a share) of its row's."""
+    """A table of style mixing: each cell has its column's code with some layers of its row's.
+
+    Args:
+        rows: points of the rows.
+        columns: points of the columns.
+        layers: those that come from the row; None: all layers are interpolated.
+        share: how far they are interpolated towards the row, from 0 to 1.
+    """
 
     rows: Annotated[list[Point], Field(min_length=1, max_length=GRID_SIDE)]
     columns: Annotated[list[Point], Field(min_length=1, max_length=GRID_SIDE)]
@@ -104,7 +116,7 @@ class Mix(_Body):
 
 
 class Interpolate(_Body):
-    """A strip between two points, a grid between four."""
+    """A strip of steps between two points, or a grid between four."""
 
     ends: Annotated[list[Point], Field(min_length=2, max_length=4)]
     steps: Annotated[int, Field(ge=2, le=FILM_FRAMES)] = 8
@@ -125,20 +137,24 @@ def _cell(row: Point, column: Point, body: Mix) -> Point:
     return Mixed(of=column, source=row, layers=body.layers, share=body.share)
 
 
-def _ends(body: Interpolate) -> list[Point]:
-    """Raises: UserError for three ends, or a grid with too many points."""
+def _steps_between(body: Interpolate) -> list[Point]:
+    """Return the points between two ends, or four.
+
+    Raises:
+        UserError: for three ends, or a grid of too many points.
+    """
     if len(body.ends) == 3:
-        raise UserError("a strip is between two points, a grid between four; got 3")
+        raise UserError("a strip is between two points, a grid between four; got 3 ends: leave out one, or add one")
     ends, last = tuple(body.ends), body.steps - 1
     if len(ends) == 2:
         return [Between(ends=ends, x=i / last) for i in range(body.steps)]
     if body.steps > GRID_SIDE:
-        raise UserError(f"a grid has at most {GRID_SIDE} steps, got {body.steps}")
+        raise UserError(f"a grid has at most {GRID_SIDE} steps, got {body.steps}: ask for fewer")
     return [Between(ends=ends, x=i / last, y=j / last) for j in range(body.steps) for i in range(body.steps)]
 
 
 class _Pictures:
-    """Answers with pictures of points."""
+    """Makes responses with pictures of points."""
 
     def __init__(self, service: Service) -> None:
         self.service = service
@@ -151,17 +167,17 @@ class _Pictures:
             content = await asyncio.wrap_future(worker.ask(lambda b: _safetensors(b, b.codes(points))))
         else:
             signal, x = await self._signals(worker, points, look)
-            content = await asyncio.to_thread(saved, signal, x, body.as_, columns)
-        end = {"python": "py", "codes": "safetensors"}.get(body.as_, body.as_)
-        headers = {"content-disposition": f'inline; filename="{run}.{end}"', "cache-control": "no-store"}
+            content = await asyncio.to_thread(encode_signals, signal, x, body.as_, columns)
+        extension = {"python": "py", "codes": "safetensors"}.get(body.as_, body.as_)
+        headers = {"content-disposition": f'inline; filename="{run}.{extension}"', "cache-control": "no-store"}
         return Response(content, media_type=TYPES[body.as_], headers=headers)
 
     async def _signals(self, worker: Worker, points: list[Point], look: DecodeOptions) -> tuple[Signal, Tensor]:
-        """The signals of points and their kind, a few at a time, so that others are answered in between."""
-        signal = await asyncio.wrap_future(worker.ask(lambda b: b.fitting(len(points))))
+        """Return the signals of points and their kind. They are decoded in parts, so that other requests are served between."""
+        signal = await asyncio.wrap_future(worker.ask(lambda b: b.check_memory(len(points))))
         parts = []
-        for start in range(0, len(points), TOGETHER):
-            part = points[start : start + TOGETHER]
+        for start in range(0, len(points), BATCH):
+            part = points[start : start + BATCH]
             parts.append(await asyncio.wrap_future(worker.see(part, look, lambda _, x: x)))
         return signal, torch.cat(parts)
 
@@ -174,7 +190,7 @@ def _safetensors(bench: Bench, codes: Codes) -> bytes:
 
 
 def router_of(service: Service) -> APIRouter:
-    """All routes below /api that are about points."""
+    """Return the routes below /api that are about runs and points."""
     router = APIRouter(prefix="/api")
     _about_runs(router, service)
     _about_images(router, service)
@@ -186,62 +202,64 @@ def router_of(service: Service) -> APIRouter:
 def _about_runs(router: APIRouter, service: Service) -> None:
     @router.get("/runs", tags=["runs"])
     def runs() -> list[dict[str, Any]]:
-        """The runs of this studio."""
+        """List the runs of this studio."""
         return service.listed()
 
     @router.get("/runs/{run}", tags=["runs"])
     async def run(run: str) -> dict[str, Any]:
-        """What a run's model is and can; loads it."""
+        """Load a run's model and describe it: its signals, spaces, capabilities, phases and panels."""
         return {"id": run, **await asyncio.wrap_future(service.worker(run, renew=True).ask(describe))}
 
     @router.get("/runs/{run}/directions/{name}", tags=["directions"])
     async def directions(run: str, name: Annotated[str, Field(max_length=NAME)]) -> dict[str, Any]:
-        """A set of directions: pca, sefa, labels:NAME, or the name of a file in the run's folder."""
-        return await asyncio.wrap_future(service.worker(run).ask(lambda b: direction_set_facts(b.direction_sets, name)))
+        """Return a set of directions: pca, sefa, labels:NAME, or the name of a file in the run's folder."""
+        return await asyncio.wrap_future(service.worker(run).ask(lambda b: describe_directions(b.direction_sets, name)))
 
     @router.post("/runs/{run}/directions", tags=["directions"])
     async def define(run: str, group: Group) -> dict[str, Any]:
-        """A direction from the mean of some points to that of others."""
+        """Make a direction from the mean of some points to that of others."""
         check_size([*group.towards, *group.away])
         return await asyncio.wrap_future(
-            service.worker(run).ask(lambda b: direction_set_facts(b.direction_sets, b.define(group)))
+            service.worker(run).ask(lambda b: describe_directions(b.direction_sets, b.define(group)))
         )
 
     @router.post("/sessions", tags=["sessions"])
     def check(session: Session) -> dict[str, Any]:
-        """Whether a session's file can be opened here; it is answered as it was understood."""
+        """Check whether a session can be opened here, and return it in the present format."""
         session.check()
         service.path(session.run)
         return session.model_dump(mode="json")
 
 
 def _about_images(router: APIRouter, service: Service) -> None:
-    def keep(content: bytes) -> dict[str, Any]:
-        facts = survey_upload(content) if is_sound_file(content) else image_facts(content)
-        return {"digest": service.files.put(digest_of({}, content.hex()), content), **facts}
+    def store(content: bytes) -> dict[str, Any]:
+        properties = survey_upload(content) if is_sound_file(content) else image_size(content)
+        return {"digest": service.files.put(digest_of({}, content.hex()), content), **properties}
 
-    def image_facts(content: bytes) -> dict[str, Any]:
+    def image_size(content: bytes) -> dict[str, Any]:
         try:
-            seen = survey(BytesIO(content))
-            kind = _kind(content)
+            size = survey(BytesIO(content))
+            kind = _image_format(content)
         except BadImage as error:
             raise UserError(f"this file is {error}") from error
-        if kind not in FORMATS:
-            raise UserError(f"a {kind} was uploaded: PNG, JPEG, WebP, GIF, BMP and TIFF are taken")
-        if seen.width * seen.height > UPLOAD_MEGAPIXELS * 1_000_000:
-            raise UserError(f"{seen.width}x{seen.height} is over the limit of {UPLOAD_MEGAPIXELS} megapixels: shrink it first")
-        return {"width": seen.width, "height": seen.height}
+        if kind not in IMAGE_FORMATS:
+            raise UserError(f"this file is a {kind}: PNG, JPEG, WebP, GIF, BMP and TIFF are taken, so convert it")
+        if size.width * size.height > UPLOAD_MEGAPIXELS * 1_000_000:
+            raise UserError(f"{size.width}x{size.height} is over the limit of {UPLOAD_MEGAPIXELS} megapixels: shrink it first")
+        return {"width": size.width, "height": size.height}
 
-    @router.post("/images", tags=["images"], openapi_extra=FILE_SENT)
+    @router.post("/images", tags=["images"], openapi_extra=FILE_BODY)
     async def upload(request: Request) -> dict[str, Any]:
-        """Keep an image or sound file (WAV, FLAC, OGG), sent as the body; it is then the point {"kind": "file", "digest": ...}
-        of any run of its kind."""
-        return await asyncio.to_thread(keep, await request.body())
+        """Store an image or sound file (WAV, FLAC, OGG), which is the body.
 
-    @router.post("/runs/{run}/encode", tags=["pictures"], openapi_extra=FILE_SENT)
+        From then on it is the point {"kind": "file", "digest": ...} of any run of such signals.
+        """
+        return await asyncio.to_thread(store, await request.body())
+
+    @router.post("/runs/{run}/encode", tags=["pictures"], openapi_extra=FILE_BODY)
     async def encode(run: str, request: Request, as_: Annotated[Literal["point", "codes"], Query(alias="as")] = "point") -> Any:
-        """The point of an image or sound file, sent as the body; or its codes."""
-        point = FromFile(digest=(await asyncio.to_thread(keep, await request.body()))["digest"])
+        """Return the point of an image or sound file, which is the body; or its codes."""
+        point = FromFile(digest=(await asyncio.to_thread(store, await request.body()))["digest"])
         worker = service.worker(run)
         if as_ == "point":
             await asyncio.wrap_future(worker.ask(lambda b: b.codes([point])))
@@ -249,19 +267,21 @@ def _about_images(router: APIRouter, service: Service) -> None:
         content = await asyncio.wrap_future(worker.ask(lambda b: _safetensors(b, b.codes([point]))))
         return Response(content, media_type=TYPES["codes"])
 
-    @router.post("/runs/{run}/original", tags=["images"], **answering(TYPES["png"], TYPES["wav"]))
+    @router.post("/runs/{run}/original", tags=["images"], **binary_response(TYPES["png"], TYPES["wav"]))
     async def original(run: str, body: One) -> Response:
-        """The image (PNG) or sound (WAV) that a point was encoded from, fitted to the model; and what the data say of it, by
-        label, as JSON in the header `labels`."""
-        asked = service.worker(run).ask(lambda b: (b.model.signal, b.original(body.point), b.labels(body.point)))
-        signal, x, labels = await asyncio.wrap_future(asked)
+        """Return the image (PNG) or sound (WAV) that a point was encoded from, at the model's size.
+
+        Its class names are JSON in the header `labels`, by label.
+        """
+        future = service.worker(run).ask(lambda b: (b.model.signal, b.original(body.point), b.labels(body.point)))
+        signal, x, labels = await asyncio.wrap_future(future)
         if x is None:
-            raise UserError("only points of the kinds data and file were encoded from an image or a sound")
-        kind: Saved = "png" if isinstance(signal, Image) else "wav"
-        return Response(saved(signal, x, kind), media_type=TYPES[kind], headers={"labels": json.dumps(labels)})
+            raise UserError(f"a point of the kind {body.point.kind} has no original: ask for one of the kinds data and file")
+        kind: FileKind = "png" if isinstance(signal, Image) else "wav"
+        return Response(encode_signals(signal, x, kind), media_type=TYPES[kind], headers={"labels": json.dumps(labels)})
 
 
-def _kind(content: bytes) -> str:
+def _image_format(content: bytes) -> str:
     with Pillow.open(BytesIO(content)) as image:
         return str(image.format)
 
@@ -269,84 +289,87 @@ def _kind(content: bytes) -> str:
 def _about_points(router: APIRouter, service: Service) -> None:
     pictures = _Pictures(service)
 
-    @router.post("/runs/{run}/decode", tags=["pictures"], **PICTURED)
+    @router.post("/runs/{run}/decode", tags=["pictures"], **PICTURE_RESPONSE)
     async def decode(run: str, body: Decode) -> Response:
-        """A picture of points."""
+        """Return a picture of points."""
         check_size(body.points)
         return await pictures.of(run, body.points, body, body.columns)
 
-    @router.post("/runs/{run}/draw", tags=["pictures"], **PICTURED)
+    @router.post("/runs/{run}/draw", tags=["pictures"], **PICTURE_RESPONSE)
     async def draw(run: str, body: Draw) -> Response:
-        """Samples by seed."""
+        """Return samples of consecutive seeds."""
         points: list[Point] = [FromSeed(seed=body.seed + i, temperature=body.temperature) for i in range(body.n)]
         if body.psi is not None:
             points = [Truncated(of=point, psi=body.psi) for point in points]
         return await pictures.of(run, points, body, body.columns)
 
-    @router.post("/runs/{run}/edit", tags=["pictures"], **PICTURED)
+    @router.post("/runs/{run}/edit", tags=["pictures"], **PICTURE_RESPONSE)
     async def edit(run: str, body: Edit) -> Response:
-        """A point moved along directions."""
+        """Return a point moved along directions."""
         check_size([body.point])
         return await pictures.of(run, [Moved(of=body.point, along=tuple(body.along))], body)
 
-    @router.post("/runs/{run}/mix", tags=["pictures"], **PICTURED)
+    @router.post("/runs/{run}/mix", tags=["pictures"], **PICTURE_RESPONSE)
     async def mix(run: str, body: Mix) -> Response:
-        """A table of mixed points."""
+        """Return a table of style mixing."""
         check_size([*body.rows, *body.columns])
         points = [_cell(row, column, body) for row in body.rows for column in body.columns]
         return await pictures.of(run, points, body, len(body.columns))
 
-    @router.post("/runs/{run}/interpolate", tags=["pictures"], **PICTURED)
+    @router.post("/runs/{run}/interpolate", tags=["pictures"], **PICTURE_RESPONSE)
     async def interpolate(run: str, body: Interpolate) -> Response:
-        """A strip, a grid, or a film."""
+        """Return a strip or grid of interpolated points, or a film."""
         check_size(body.ends)
-        points = _ends(body)
+        points = _steps_between(body)
         return await pictures.of(run, points, body, min(body.steps, GRID_SIDE))
 
 
 def _about_codes(router: APIRouter, service: Service) -> None:
     @router.post("/runs/{run}/project", tags=["pictures"])
     async def project(run: str, body: Refine, request: Request) -> dict[str, Any]:
-        """The point whose image comes closest to another's, found by optimisation; answered when it has ended."""
+        """Return the point whose image comes closest to another's, by optimisation.
+
+        `before` and `after` are the mean squared errors of the images. The response comes when the optimisation has ended.
+        """
         check_size([body.target])
         prepared = await asyncio.wrap_future(service.worker(run).ask(lambda b: prepare(b, body.target)))
-        asked, stop = body.project, threading.Event()
+        options, stop = body.project, threading.Event()
 
         def work() -> Any:
             with job_slot(service.jobs):
-                return refine(prepared, asked.free, asked.steps, asked.stay, stop)
+                return refine(prepared, options.free, options.steps, options.stay, stop)
 
         task = asyncio.create_task(asyncio.to_thread(work))
-        while not (await asyncio.wait({task}, timeout=LOOK_SECONDS))[0]:
+        while not (await asyncio.wait({task}, timeout=POLL_SECONDS))[0]:
             if await request.is_disconnected():
                 stop.set()
         try:
-            found = task.result()
+            refined = task.result()
         except Stopped:
-            raise UserError("nobody waits for this any more") from None
-        service.found.put(found.point.digest, found.codes)
-        return {"point": found.point.model_dump(), "before": found.before, "after": found.after}
+            raise UserError("the client has closed the connection, so this optimisation was stopped: send it again") from None
+        service.stored_codes.put(refined.point.digest, refined.codes)
+        return {"point": refined.point.model_dump(), "before": refined.before, "after": refined.after}
 
-    @router.post("/runs/{run}/codes", tags=["pictures"], openapi_extra=FILE_SENT)
+    @router.post("/runs/{run}/codes", tags=["pictures"], openapi_extra=FILE_BODY)
     async def codes(run: str, request: Request) -> dict[str, Any]:
-        """The points of a file of codes (safetensors, as `decode` with "as": "codes" answers), sent as the body."""
+        """Return the points of a file of codes, which is the body: safetensors, as `decode` returns with "as": "codes"."""
         body = await request.body()
-        return await asyncio.wrap_future(service.worker(run).ask(lambda b: _kept(b, body)))
+        return await asyncio.wrap_future(service.worker(run).ask(lambda b: _store_codes(b, body)))
 
 
-def _kept(bench: Bench, content: bytes) -> dict[str, Any]:
+def _store_codes(bench: Bench, content: bytes) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "codes.safetensors"
         path.write_bytes(content)
         try:
-            found, _, _ = read_codes(path)
+            codes, _, _ = read_codes(path)
         except UserError as error:
             raise UserError(str(error).replace(str(path), "the file that was sent")) from error
-    n = check_codes(found, bench.model.spaces)
+    n = check_codes(codes, bench.model.spaces)
     if n > PICTURES:
-        raise UserError(f"codes of {n} images: send those of at most {PICTURES}")
+        raise UserError(f"this file has codes of {n} images: send those of at most {PICTURES}")
     points = []
     for i in range(n):
-        one = {name: value[i : i + 1].clone() for name, value in found.items()}
-        points.append(FromCodes(digest=bench.found.put(digest_of(one), one)).model_dump())
+        one = {name: value[i : i + 1].clone() for name, value in codes.items()}
+        points.append(FromCodes(digest=bench.stored_codes.put(digest_of(one), one)).model_dump())
     return {"points": points}

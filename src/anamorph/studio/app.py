@@ -1,4 +1,4 @@
-"""The studio as a web application: one page of our own, its API, and who may use them."""
+"""The studio as a web application: its page and its API, behind a guard."""
 
 from __future__ import annotations
 
@@ -24,30 +24,36 @@ from anamorph.studio.worker import Closed
 __all__ = ["create_app"]
 
 KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-ABOUT = """Points are places in a latent space, written as JSON: {"kind": "seed", "seed": 7} is what a model draws from a seed,
-{"kind": "move", "of": ..., "along": [...]} is another point moved along directions, and so on. Every route below that answers
-with pictures also answers with codes and with the Python lines that make them ("as")."""
+ABOUT = """Points are positions in a latent space, written as JSON: {"kind": "seed", "seed": 7} is a model's sample of a seed,
+{"kind": "move", "of": ..., "along": [...]} is another point moved along directions, and so on. Every route below that returns
+pictures also returns codes, and the Python code that makes them (see "as")."""
 
 
 @cache
 def _page() -> dict[str, tuple[str, bytes]]:
-    """Every file of the page, by its address: nothing else is ever read for a client."""
-    found: dict[str, tuple[str, bytes]] = {}
+    """Return every file of the page, by its address. No other file is ever read for a client."""
+    contents: dict[str, tuple[str, bytes]] = {}
 
     def gather(folder: Traversable, at: str) -> None:
         for entry in folder.iterdir():
             if entry.is_dir():
                 gather(entry, f"{at}{entry.name}/")
             elif (kind := KINDS.get("." + entry.name.rsplit(".", 1)[-1])) is not None:
-                found[at + entry.name] = f"{kind}; charset=utf-8", entry.read_bytes()
+                contents[at + entry.name] = f"{kind}; charset=utf-8", entry.read_bytes()
 
     gather(files("anamorph.studio") / "page", "/")
-    found["/"] = found["/index.html"]
-    return found
+    contents["/"] = contents["/index.html"]
+    return contents
 
 
 def create_app(service: Service, token: str = "", hosts: Iterable[str] = LOOPBACK) -> FastAPI:
-    """The application. token: wanted of every request, if there is one. hosts: the names it is known by; none: any."""
+    """Return the application.
+
+    Args:
+        service: the runs that it shows.
+        token: required of every request; empty: none is.
+        hosts: host names under which requests are accepted; empty: any.
+    """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -65,7 +71,7 @@ def create_app(service: Service, token: str = "", hosts: Iterable[str] = LOOPBAC
     )
     app.include_router(api.router_of(service))
     app.include_router(views.router_of(service))
-    _tell_errors(app)
+    _handle_errors(app)
 
     @app.websocket("/api/live")
     async def live(socket: WebSocket) -> None:
@@ -75,36 +81,36 @@ def create_app(service: Service, token: str = "", hosts: Iterable[str] = LOOPBAC
     def page(path: str) -> Response:
         kind, content = _page().get(f"/{path}", ("", b""))
         if not kind:
-            return JSONResponse({"error": "there is nothing of that name"}, 404)
+            return JSONResponse({"error": f"there is no page {path!r}: the page is at /, and the API below /api"}, 404)
         return Response(content, media_type=kind, headers={"cache-control": "no-cache"})
 
     app.add_middleware(Guard, hosts=hosts, token=token)
     return app
 
 
-def _tell_errors(app: FastAPI) -> None:
+def _handle_errors(app: FastAPI) -> None:
     @app.exception_handler(UserError)
-    def mistaken(request: Request, error: UserError) -> JSONResponse:
+    def user_error(request: Request, error: UserError) -> JSONResponse:
         return JSONResponse({"error": str(error)}, 422)
 
     @app.exception_handler(RequestValidationError)
-    def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+    def invalid_request(request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"][1:])
         return JSONResponse({"error": f"{where}: {first['msg']}" if where else first["msg"]}, 422)
 
     @app.exception_handler(HTTPException)
-    def unknown(request: Request, error: HTTPException) -> JSONResponse:
+    def http_error(request: Request, error: HTTPException) -> JSONResponse:
         return JSONResponse({"error": error.detail}, error.status_code)
 
     @app.exception_handler(RuntimeError)
-    def failed(request: Request, error: RuntimeError) -> JSONResponse:
+    def model_error(request: Request, error: RuntimeError) -> JSONResponse:
         return JSONResponse({"error": str(error)}, 500)
 
     @app.exception_handler(Exception)
-    def broken(request: Request, error: Exception) -> JSONResponse:
-        return JSONResponse({"error": "the studio has failed at this; the terminal it was started from says more"}, 500)
+    def unexpected(request: Request, error: Exception) -> JSONResponse:
+        return JSONResponse({"error": "the studio failed: its terminal shows why"}, 500)
 
     @app.exception_handler(Closed)
-    def put_aside(request: Request, error: Closed) -> JSONResponse:
-        return JSONResponse({"error": "the model was put aside meanwhile: ask again"}, 503)
+    def closed(request: Request, error: Closed) -> JSONResponse:
+        return JSONResponse({"error": "the model was closed meanwhile: send the request again"}, 503)

@@ -1,4 +1,4 @@
-"""Points to codes, and codes to signals: all that is computed, for one model, by one thread."""
+"""Evaluates points: to codes, and codes to signals; for one model, in one thread."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from anamorph.edit.truncate import truncate
 from anamorph.run_data import preview_data
 from anamorph.runs import settings_of
 from anamorph.settings import Settings
-from anamorph.studio.direction_sets import OWN, DirectionSets
+from anamorph.studio.direction_sets import MOST_OWN_SETS, DirectionSets
 from anamorph.studio.limits import VALUES
 from anamorph.studio.per_example_random import PerExampleRandom
 from anamorph.studio.points import (
@@ -68,20 +68,28 @@ from anamorph.training.folder import RunFolder
 
 __all__ = ["Bench"]
 
-REMEMBERED = 1024
-"""Points whose codes are remembered."""
+CACHED = 1024
+"""Points whose codes are cached."""
 
 
 @dataclass
 class Bench:
-    """A model with what its points refer to: its data, uploaded images, found codes, directions. Not for several threads."""
+    """A model with what its points refer to: its data, uploaded files, stored codes and directions. It is not thread-safe.
+
+    Args:
+        model: the run's model.
+        run: folder of the run.
+        files: uploaded images and sounds, by digest.
+        stored_codes: codes that were uploaded or found by optimisation, by digest.
+        groups: definitions of directions that were made from two groups of points.
+    """
 
     model: LatentModel
     run: Path
     files: Store[bytes]
-    found: Store[Codes]
-    groups: Store[Group] = field(default_factory=lambda: Store(OWN))
-    _known: OrderedDict[Point, Codes] = field(default_factory=OrderedDict)
+    stored_codes: Store[Codes]
+    groups: Store[Group] = field(default_factory=lambda: Store(MOST_OWN_SETS))
+    _cache: OrderedDict[Point, Codes] = field(default_factory=OrderedDict)
 
     @cached_property
     def settings(self) -> Settings:
@@ -89,7 +97,11 @@ class Bench:
 
     @cached_property
     def data(self) -> Dataset:
-        """The images or sounds that data:12 names. Raises: UserError if they are not there."""
+        """The held-out images or sounds, which data:12 refers to.
+
+        Raises:
+            UserError: if they cannot be found.
+        """
         return preview_data(self.settings)
 
     @cached_property
@@ -97,21 +109,27 @@ class Bench:
         return DirectionSets(self.model, self.run)
 
     def define(self, group: Group) -> str:
-        """Make a direction from two groups of points; returns the name of its set, which is that of its definition."""
+        """Make a direction from two groups of points; return the name of its set, a digest of its definition."""
         name = digest_of({}, group.model_dump_json())
         towards, away = ([self.codes([point]) for point in side] for side in (group.towards, group.away))
         self.direction_sets.own.put(name, self.direction_sets.between(group.name, towards, away))
         return self.groups.put(name, group)
 
     def held_out(self, start: int, count: int) -> Batch:
-        """Held-out examples with their labels, at the level that the model has grown to."""
+        """Return held-out examples with their labels, at the level that the model has grown to.
+
+        Raises:
+            UserError: if there is no example of the number `start`.
+        """
         if start >= self.data.size:
-            raise UserError(f"data:{start}: the run has {self.data.size} such {self.data.signal.noun}s, numbered from 0")
+            raise UserError(
+                f"there is no data:{start}: the run has {self.data.size} held-out {self.data.signal.noun}s, numbered from 0"
+            )
         count = min(count, self.data.size - start)
         return self.data.take(start, count, level_of(self.model, self.data.signal))
 
     def original(self, point: Point) -> Tensor | None:
-        """The signal [1, ...] that a point was encoded from, if it is one of those."""
+        """Return the signal [1, ...] that a point was encoded from; None if it was not encoded."""
         if isinstance(point, FromData):
             return self.held_out(point.index, 1).signals
         if isinstance(point, Relabelled):
@@ -119,16 +137,16 @@ class Bench:
         return self._file(point) if isinstance(point, FromFile) else None
 
     def labels(self, point: Point) -> dict[str, str]:
-        """What the data say of a point, by label: the names of its classes; nothing, if it is none of theirs."""
+        """Return the class names of a point of the data, by label; nothing for other points."""
         if not isinstance(point, FromData):
             return {}
-        found = self.held_out(point.index, 1).labels
-        return {label.name: label.classes[int(found[label.name])] for label in self.data.labels if label.classes}
+        labels = self.held_out(point.index, 1).labels
+        return {label.name: label.classes[int(labels[label.name])] for label in self.data.labels if label.classes}
 
     def _file(self, point: FromFile) -> Tensor:
         content = self.files.get(point.digest)
         if content is None:
-            raise UserError("this file was uploaded to another studio, or too long ago: drop it here again")
+            raise UserError("this file was uploaded to another studio, or too long ago: upload it again")
         signal = self.model.signal
         if not isinstance(signal, Image):
             return read_upload(content, point.name, signal)
@@ -140,110 +158,122 @@ class Bench:
 
     @torch.no_grad()
     def codes(self, points: Sequence[Point]) -> Codes:
-        """Codes [n, ...] of points.
+        """Return codes [n, ...] of points.
 
-        Raises: UserError for what this model lacks, or what is not there.
+        Raises:
+            UserError: if the model lacks a capability that a point needs, or a point refers to something that does not exist.
         """
-        self._draw_together(points)
+        self._sample_together(points)
         return concatenate([self._codes(point) for point in points])
 
     @torch.no_grad()
     def decode(self, codes: Codes, look: DecodeOptions) -> Tensor:
-        """Signals [n, ...], each the same in any company.
+        """Decode codes to signals [n, ...]. Each signal is independent of the others that are decoded with it.
 
-        Raises: UserError if they are more than fit into memory.
+        Raises:
+            UserError: if they do not fit into memory.
         """
         n = len(next(iter(codes.values())))
-        self.fitting(n)
+        self.check_memory(n)
         if look.noise != "fresh":
             return decode_in_chunks(self.model, codes, look.noise).float()
         return self.model.decode(codes, PerExampleRandom([Seeded(look.noise_seed, "noise") for _ in range(n)])).float()
 
-    def fitting(self, n: int) -> Signal:
-        """The kind of signal that the model makes. Raises: UserError if so many of them are more than fit into memory."""
+    def check_memory(self, n: int) -> Signal:
+        """Return the kind of signal that the model makes, if n of them fit into memory.
+
+        Raises:
+            UserError: if they do not.
+        """
         values = math.prod(self.model.signal.shape)
         if n * values > VALUES:
-            raise UserError(f"{n} pictures of {self.model.signal} at once: ask for at most {max(1, VALUES // values)}")
+            raise UserError(
+                f"{n} pictures of {self.model.signal} were requested at once: request at most {max(1, VALUES // values)}"
+            )
         return self.model.signal
 
     def see(self, points: Sequence[Point], look: DecodeOptions | None = None) -> Tensor:
-        """The signals [n, ...] of points."""
+        """Return the signals [n, ...] of points."""
         return self.decode(self.codes(points), look or DecodeOptions())
 
-    def _draw_together(self, points: Sequence[Point]) -> None:
-        """Draw all that is to be drawn at once, by taste."""
-        wanted: dict[tuple[object, ...], list[FromSeed]] = {}
+    def _sample_together(self, points: Sequence[Point]) -> None:
+        """Sample all seeds that points refer to, those with the same sampling settings at once, and cache their codes."""
+        groups: dict[tuple[object, ...], list[FromSeed]] = {}
         seen: set[Point] = set()
-        left = list(points)
-        while left:
-            point = left.pop()
-            left += parts_of(point)
-            if isinstance(point, FromSeed) and point not in self._known and point not in seen:
+        pending = list(points)
+        while pending:
+            point = pending.pop()
+            pending += parts_of(point)
+            if isinstance(point, FromSeed) and point not in self._cache and point not in seen:
                 seen.add(point)
-                wanted.setdefault((point.temperature, point.top_p), []).append(point)
-        for group in wanted.values():
-            codes = self._drawn(group)
+                groups.setdefault((point.temperature, point.top_p), []).append(point)
+        for group in groups.values():
+            codes = self._sampled(group)
             for i, point in enumerate(group):
-                self._remember(point, {name: value[i : i + 1] for name, value in codes.items()})
+                self._store(point, {name: value[i : i + 1] for name, value in codes.items()})
 
-    def _drawn(self, group: Sequence[FromSeed]) -> Codes:
-        model = require(self.model, Samples, "drawing")
+    def _sampled(self, group: Sequence[FromSeed]) -> Codes:
+        """Sample codes [n, ...] of seeds that have the same sampling settings."""
+        model = require(self.model, Samples, "sampling")
         random = PerExampleRandom([Seeded(point.seed, "seed") for point in group])
-        taste = SamplingSettings(group[0].temperature, None, group[0].top_p)
-        labels = self._labels(group)
+        settings = SamplingSettings(group[0].temperature, None, group[0].top_p)
+        labels = self._label_values(group)
         if isinstance(model, HasPrior):
-            return model.sample_codes(len(group), random, labels, taste)
-        if taste != SamplingSettings():
+            return model.sample_codes(len(group), random, labels, settings)
+        if settings != SamplingSettings():
             require(model, HasPrior, "a temperature or top-p")
         return model.sample_codes(len(group), random, labels)
 
-    def _labels(self, group: Sequence[FromSeed]) -> dict[str, Tensor] | None:
-        """The class of each, by label; what a model draws by itself where none is asked for stays its own affair."""
-        asked = {name for point in group for name, _ in point.labels}
-        unknown = asked - set(self.model.classes)
+    def _label_values(self, group: Sequence[FromSeed]) -> dict[str, Tensor] | None:
+        """Return the classes [n] that seeds ask for, by label; None if they ask for none, and the model samples them itself."""
+        requested = {name for point in group for name, _ in point.labels}
+        unknown = requested - set(self.model.classes)
         if unknown:
-            raise UserError(f"the model draws by no label {', '.join(sorted(unknown))}")
+            raise UserError(f"samples of this model are not conditioned on {', '.join(sorted(unknown))}: leave the label out")
         if isinstance(self.model, HasMapping):
-            asked |= set(self.model.classes)  # alone, a seed is of the first class
-        found = {name: torch.tensor([dict(point.labels).get(name, 0) for point in group]) for name in asked}
-        for name, values in found.items():
+            requested |= set(self.model.classes)  # by default, a seed is of the first class
+        labels = {name: torch.tensor([dict(point.labels).get(name, 0) for point in group]) for name in requested}
+        for name, values in labels.items():
             if int(values.max()) >= self.model.classes[name]:
                 raise UserError(f"{name} has classes 0-{self.model.classes[name] - 1}, got {int(values.max())}")
-        return found or None
+        return labels or None
 
-    def _remember(self, point: Point, codes: Codes) -> Codes:
-        self._known[point] = codes
-        self._known.move_to_end(point)
-        while len(self._known) > REMEMBERED:
-            self._known.popitem(last=False)
+    def _store(self, point: Point, codes: Codes) -> Codes:
+        """Cache a point's codes, and return them."""
+        self._cache[point] = codes
+        self._cache.move_to_end(point)
+        while len(self._cache) > CACHED:
+            self._cache.popitem(last=False)
         return codes
 
     def _codes(self, point: Point) -> Codes:
-        known = self._known.get(point)
-        if known is not None:
-            self._known.move_to_end(point)
-            return known
+        """Return codes [1, ...] of a point."""
+        cached = self._cache.get(point)
+        if cached is not None:
+            self._cache.move_to_end(point)
+            return cached
         if isinstance(point, FromSeed):
-            return self._remember(point, self._drawn([point]))
+            return self._store(point, self._sampled([point]))
         if isinstance(point, FromData | FromFile):
-            return self._remember(point, self._encoded(point))
+            return self._store(point, self._encoded(point))
         if isinstance(point, FromCodes):
-            codes = self.found.get(point.digest)
-            if codes is None:
-                raise UserError("these codes were found in another studio, or too long ago: find them again")
-            return codes
+            stored = self.stored_codes.get(point.digest)
+            if stored is None:
+                raise UserError("these codes were made in another studio, or too long ago: make them again")
+            return stored
         if isinstance(point, Redrawn):
-            return self._remember(point, self._redrawn(point))
+            return self._store(point, self._resampled(point))
         return self._edited(point)
 
     def _encoded(self, point: FromData | FromFile) -> Codes:
-        """With the labels that are decoded with the codes: those of the data; the first class of what was uploaded."""
+        """Encode an image or sound, with its labels, if the decoder is conditioned on them; an upload has the first class."""
         model = require(self.model, Encodes, f"encoding this {self.model.signal.noun}")
         batch = self.held_out(point.index, 1) if isinstance(point, FromData) else Batch(self._file(point))
-        first = {name: torch.zeros(1, dtype=torch.long) for name in label_sizes(model)}
-        return encode_batch(model, Batch(batch.signals, {**first, **batch.labels}))
+        first_class = {name: torch.zeros(1, dtype=torch.long) for name in label_sizes(model)}
+        return encode_batch(model, Batch(batch.signals, {**first_class, **batch.labels}))
 
     def _edited(self, point: Mean | Truncated | Moved | Mixed | Between | Painted | Relabelled) -> Codes:
+        """Return codes of a point that is made of others."""
         if isinstance(point, Mean):
             return _mean(concatenate([self._codes(part) for part in point.of]))
         if isinstance(point, Between):
@@ -257,10 +287,10 @@ class Bench:
             return _painted(codes, point, {space.name: space.num_codes for space in self.model.spaces})
         if isinstance(point, Moved):
             for along in point.along:
-                found, space = self.direction_sets.of(along.directions), code_space(self.model)
-                if along.which >= len(found):
-                    raise UserError(f"{along.directions} has {len(found)} directions, numbered from 0; got {along.which}")
-                codes = move(codes, found, along.which, along.steps, space, along.layers)
+                directions, space = self.direction_sets.of(along.directions), code_space(self.model)
+                if along.which >= len(directions):
+                    raise UserError(f"{along.directions} has {len(directions)} directions, numbered from 0; got {along.which}")
+                codes = move(codes, directions, along.which, along.steps, space, along.layers)
             return codes
         pair = concatenate([codes, self._codes(point.source)])
         codes, source = ({name: value[i : i + 1] for name, value in pair.items()} for i in (0, 1))
@@ -269,43 +299,53 @@ class Bench:
         return mix(codes, source, point.layers, self.model.spaces)
 
     def _classes(self, point: Relabelled) -> dict[str, int]:
-        known = label_sizes(self.model)
+        """Return the class of each label that a point sets, if the decoder is conditioned on it."""
+        sizes = label_sizes(self.model)
         for name, number in point.labels:
-            if name not in known:
-                raise UserError(f"the model decodes no {name!r}: {nearest(name, list(known))}")
-            if number >= known[name]:
-                raise UserError(f"{name} has classes 0-{known[name] - 1}, got {number}")
+            if name not in sizes:
+                raise UserError(f"the decoder is not conditioned on {name!r}: {nearest(name, list(sizes))}")
+            if number >= sizes[name]:
+                raise UserError(f"{name} has classes 0-{sizes[name] - 1}, got {number}")
         return dict(point.labels)
 
-    def _redrawn(self, point: Redrawn) -> Codes:
-        model = require(self.model, HasPrior, "drawing a part anew")
-        space = self.grid
-        mask = torch.zeros(space, dtype=torch.bool)
+    def _resampled(self, point: Redrawn) -> Codes:
+        """Sample a part of a grid of codes anew."""
+        model = require(self.model, HasPrior, "sampling a part anew")
+        rows, columns = self.grid
+        mask = torch.zeros(rows, columns, dtype=torch.bool)
         for y, x in point.places:
-            if y >= space[0] or x >= space[1]:
-                raise UserError(f"the grid of codes has {space[0]} rows and {space[1]} columns; got row {y}, column {x}")
+            if y >= rows or x >= columns:
+                raise UserError(
+                    f"the grid of codes has {rows} rows and {columns} columns, numbered from 0; got row {y}, column {x}"
+                )
             mask[y, x] = True
-        taste = SamplingSettings(point.temperature)
-        return inpaint(model, self._codes(point.of), mask, 1, Seeded(point.seed, "inpaint"), taste)
+        settings = SamplingSettings(point.temperature)
+        return inpaint(model, self._codes(point.of), mask, 1, Seeded(point.seed, "inpaint"), settings)
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Rows and columns of the finest grid of codes. Raises: UserError if there is none."""
+        """Rows and columns of the finest grid of codes.
+
+        Raises:
+            UserError: if there is none.
+        """
         grids = [s.shape[-2:] for s in self.model.spaces if s.num_codes is not None and len(s.shape) == 3]
         if not grids:
-            raise UserError("this model's codes are no grids of whole numbers")
+            raise UserError("this model has no grid of discrete codes: choose a model that has, such as a VQ-VAE")
         rows, columns = max(grids)
         return rows, columns
 
 
 def _mean(codes: Codes) -> Codes:
+    """Return the mean [1, ...] of codes [n, ...]."""
     for name, value in codes.items():
         if not value.is_floating_point():
-            raise UserError(f"codes of {name!r} are whole numbers, which have no mean")
+            raise UserError(f"codes of {name!r} are discrete and have no mean: choose a model of real codes")
     return {name: value.mean(0, keepdim=True) for name, value in codes.items()}
 
 
 def _between(ends: Sequence[Codes], point: Between) -> Codes:
+    """Interpolate between two codes, or bilinearly between four."""
     both = concatenate(ends)
     places = [{name: value[i] for name, value in both.items()} for i in range(len(ends))]
     x = torch.tensor([point.x])
@@ -317,16 +357,18 @@ def _between(ends: Sequence[Codes], point: Between) -> Codes:
     return lerp_codes(first, second, torch.tensor([point.y]))
 
 
-def _painted(codes: Codes, point: Painted, vocabularies: Mapping[str, int | None]) -> Codes:
-    vocabulary = vocabularies.get(point.space)
-    if vocabulary is None or point.space not in codes or codes[point.space].dim() != 4:
-        raise UserError(f"there is no grid of codes {point.space!r} to paint on")
+def _painted(codes: Codes, point: Painted, sizes: Mapping[str, int | None]) -> Codes:
+    """Replace codes of a grid. sizes: the number of codes of each space; None for real ones."""
+    num_codes = sizes.get(point.space)
+    if num_codes is None or point.space not in codes or codes[point.space].dim() != 4:
+        raise UserError(f"the model has no grid of codes {point.space!r} to paint on: {nearest(point.space, list(sizes))}")
     value = codes[point.space].clone()
     maps, rows, columns = value.shape[1:]
     for cell in point.cells:
         if cell.map >= maps or cell.y >= rows or cell.x >= columns:
-            raise UserError(f"the grid has {maps} maps of {rows}x{columns}; got map {cell.map}, row {cell.y}, column {cell.x}")
-        if cell.code >= vocabulary:
-            raise UserError(f"there are codes 0-{vocabulary - 1}; got {cell.code}")
+            place = f"map {cell.map}, row {cell.y}, column {cell.x}"
+            raise UserError(f"the grid has {maps} maps of {rows}x{columns}, numbered from 0; got {place}")
+        if cell.code >= num_codes:
+            raise UserError(f"{point.space} has codes 0-{num_codes - 1}; got {cell.code}")
         value[0, cell.map, cell.y, cell.x] = cell.code
     return {**codes, point.space: value}

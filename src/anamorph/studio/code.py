@@ -1,4 +1,4 @@
-"""A point as the Python lines that make it again."""
+"""Points as Python code that makes them again."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ IMPORTS = {
 
 
 class _Lines:
-    """Statements, each naming its result, and the imports that they need. The same point is written once."""
+    """Statements that each assign a variable, and the names that they import. The same point is written once."""
 
     def __init__(self, bench: Bench) -> None:
         self.bench, self.model = bench, bench.model
@@ -67,25 +67,27 @@ class _Lines:
         self.count = 0
 
     def name(self, stem: str) -> str:
+        """Return a new name of a variable."""
         self.count += 1
         return f"{stem}{self.count}"
 
     def add(self, name: str, text: str, *needs: str) -> str:
+        """Add an assignment, which needs some imports; return the variable's name."""
         self.lines.append(f"{name} = {text}")
         self.needs.update(needs)
         return name
 
     def point(self, point: Point) -> str:
-        """The name of a variable that holds a point's codes."""
+        """Return the name of the variable that holds a point's codes."""
         if point not in self.names:
             self.names[point] = self._point(point)
         return self.names[point]
 
     def _point(self, point: Point) -> str:
         if isinstance(point, FromSeed):
-            return self._drawn(point)
+            return self._sampled(point)
         if isinstance(point, FromData | FromFile | FromCodes):
-            return self._brought(point)
+            return self._loaded(point)
         if isinstance(point, Mean):
             parts = ", ".join(self.point(part) for part in point.of)
             text = f"{{k: torch.cat([c[k] for c in [{parts}]]).mean(0, keepdim=True) for k in {self.point(point.of[0])}}}"
@@ -107,39 +109,42 @@ class _Lines:
             return self.add(self.name("codes"), f"with_labels({of}, {dict(point.labels)})", "with_labels")
         if isinstance(point, Painted):
             return self._painted(of, point)
-        return self._redrawn(of, point)
+        return self._resampled(of, point)
 
-    def _drawn(self, point: FromSeed) -> str:
+    def _sampled(self, point: FromSeed) -> str:
         labels = dict(point.labels)
-        told = f"{{{', '.join(f'{k!r}: torch.tensor([{v}])' for k, v in labels.items())}}}" if labels else "None"
+        values = f"{{{', '.join(f'{k!r}: torch.tensor([{v}])' for k, v in labels.items())}}}" if labels else "None"
         random = f'anamorph.Seeded({point.seed}, "seed")'
         if isinstance(self.model, HasPrior):
-            taste = f"SamplingSettings({point.temperature}, None, {point.top_p})"
+            settings = f"SamplingSettings({point.temperature}, None, {point.top_p})"
             needs = ("SamplingSettings", *(["torch"] if labels else []))
-            return self.add(f"seed{point.seed}_{len(self.lines)}", f"model.sample_codes(1, {random}, {told}, {taste})", *needs)
-        text = f"model.sample_codes(1, {random}{', ' + told if labels else ''})"
+            return self.add(
+                f"seed{point.seed}_{len(self.lines)}", f"model.sample_codes(1, {random}, {values}, {settings})", *needs
+            )
+        text = f"model.sample_codes(1, {random}{', ' + values if labels else ''})"
         return self.add(self.name(f"seed{point.seed}_"), text, *(["torch"] if labels else []))
 
-    def _brought(self, point: FromData | FromFile | FromCodes) -> str:
+    def _loaded(self, point: FromData | FromFile | FromCodes) -> str:
         if isinstance(point, FromData):
             self.load("data", f"preview_data(settings_of(RunFolder({str(self.bench.run)!r})))", "data")
             batch = f"data.take({point.index}, 1, level_of(model, data.signal))"
             return self.add(self.name("codes"), f"encode_batch(model, {batch})", "level_of", "encode_batch")
         if isinstance(point, FromFile):
             return self._uploaded(point.name)
-        self.lines.append("# what was found by optimisation: save its codes beside this file")
+        self.lines.append("# codes of an optimisation or an upload: save them beside this file")
         path = f"codes-{point.digest[:8]}.safetensors"
         return self.add(self.name("codes"), f"read_codes(Path({path!r}))[0]", "read_codes", "Path")
 
     def _uploaded(self, name: str) -> str:
-        image = isinstance(self.model.signal, Image)
-        reader, name = ("read_images", name or "image.png") if image else ("read_sounds", name or "sound.wav")
+        """Add the code that encodes an uploaded file, which is read from beside the script."""
+        is_image = isinstance(self.model.signal, Image)
+        reader, name = ("read_images", name or "image.png") if is_image else ("read_sounds", name or "sound.wav")
         codes = self.add(self.name("codes"), f"model.encode({reader}([{name!r}], model.signal)[0])", reader)
-        first = dict.fromkeys(label_sizes(self.model), 0)
-        return self.add(codes, f"with_labels({codes}, {first})", "with_labels") if first else codes
+        labels = dict.fromkeys(label_sizes(self.model), 0)
+        return self.add(codes, f"with_labels({codes}, {labels})", "with_labels") if labels else codes
 
     def load(self, name: str, text: str, *needs: str) -> None:
-        """A variable that is set once."""
+        """Add an assignment, unless the variable has been set already."""
         if name not in self.loaded:
             self.loaded[name] = self.add(name, text, *needs)
 
@@ -156,15 +161,15 @@ class _Lines:
 
     def _moved(self, of: str, point: Moved) -> str:
         for along in point.along:
-            ways, names = self._ways(along.directions)
+            directions, names = self._directions(along.directions)
             layers = "" if along.layers is None else f", {along.layers}"
-            text = f"move({of}, {ways}, {along.which}, {along.steps}, code_space(model){layers})  # {names[along.which]}"
+            text = f"move({of}, {directions}, {along.which}, {along.steps}, code_space(model){layers})  # {names[along.which]}"
             of = self.add(self.name("codes"), text, "move", "code_space")
         return of
 
-    def _ways(self, name: str) -> tuple[str, tuple[str, ...]]:
-        """The variable that holds a set of directions, and the names of these."""
-        variable = "way_" + re.sub(r"\W", "_", name)[:12]
+    def _directions(self, name: str) -> tuple[str, tuple[str, ...]]:
+        """Return the variable that holds a set of directions, and the names of its directions."""
+        variable = "directions_" + re.sub(r"\W", "_", name)[:12]
         self.load("sets", f"DirectionSets(model, Path({str(self.bench.run)!r}))", "DirectionSets", "Path")
         group = self.bench.groups.get(name)
         if group is None:
@@ -180,18 +185,25 @@ class _Lines:
         self.lines += [f"for m, y, x, code in {cells}:", f"    {name}[{point.space!r}][0, m, y, x] = code"]
         return name
 
-    def _redrawn(self, of: str, point: Redrawn) -> str:
+    def _resampled(self, of: str, point: Redrawn) -> str:
         rows, columns = max(s.shape[-2:] for s in self.model.spaces if s.num_codes is not None and len(s.shape) == 3)
         mask = self.add(self.name("mask"), f"torch.zeros({rows}, {columns}, dtype=torch.bool)", "torch")
         self.lines += [f"for y, x in {[tuple(p) for p in point.places]}:", f"    {mask}[y, x] = True"]
-        random, taste = f'anamorph.Seeded({point.seed}, "inpaint")', f"SamplingSettings({point.temperature})"
+        random, settings = f'anamorph.Seeded({point.seed}, "inpaint")', f"SamplingSettings({point.temperature})"
         return self.add(
-            self.name("codes"), f"inpaint(model, {of}, {mask}, 1, {random}, {taste})", "inpaint", "SamplingSettings"
+            self.name("codes"), f"inpaint(model, {of}, {mask}, 1, {random}, {settings})", "inpaint", "SamplingSettings"
         )
 
 
 def python_of(bench: Bench, points: Sequence[Point], look: DecodeOptions, columns: int | None = None) -> str:
-    """A script that writes the picture of some points of a bench."""
+    """Return a script that writes the picture of some points.
+
+    Args:
+        bench: evaluates the points.
+        points: what the picture shows.
+        look: how codes are decoded.
+        columns: of a table; None: chosen by the number of points.
+    """
     lines = _Lines(bench)
     names = [lines.point(point) for point in points]
     codes = names[0]
@@ -207,12 +219,12 @@ def python_of(bench: Bench, points: Sequence[Point], look: DecodeOptions, column
         lines.needs.update(("show_all", "Path"))
         write = f'show_all(Path("sounds.png"), model.signal, sounds{shape})'
     imports = sorted({line for need in lines.needs for line in IMPORTS[need].splitlines()})
-    outer = [line for line in imports if "anamorph" not in line]
-    inner = [line for line in imports if "anamorph" in line]
-    told = [*sorted(outer, reverse=True), *([""] if outer else []), "import anamorph", *inner, ""]
-    told += [
+    others = [line for line in imports if "anamorph" not in line]
+    own = [line for line in imports if "anamorph" in line]
+    script = [*sorted(others, reverse=True), *([""] if others else []), "import anamorph", *own, ""]
+    script += [
         f"model = anamorph.load({str(bench.run)!r})",
         *lines.lines,
         f"{bench.model.signal.noun}s = model.decode({codes}{noise})",
     ]
-    return "\n".join([*told, write, ""])
+    return "\n".join([*script, write, ""])

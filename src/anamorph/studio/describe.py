@@ -1,4 +1,4 @@
-"""What a model is, as the page needs to know it: all that is shown follows from this, and nothing from a model's name."""
+"""A description of a run's model for the page. All that the page offers follows from it, and nothing from a model's name."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from anamorph.studio.direction_sets import DirectionSets
 from anamorph.studio.phases import phases_of
 from anamorph.training.folder import RunFolder
 
-__all__ = ["describe", "direction_set_facts", "panels_of"]
+__all__ = ["describe", "describe_directions", "panels_of"]
 
 MOST_CODES = 1024
-"""A palette with more codes than this is not shown."""
+"""The most codes of a space that the panel of codes shows."""
 
 
 def describe(bench: Bench) -> dict[str, Any]:
-    """Facts of a loaded run."""
+    """Describe a loaded run, as JSON values."""
     model, settings, folder = bench.model, bench.settings, RunFolder(bench.run)
-    known = model_entry(settings.model)
+    entry = model_entry(settings.model)
     space = code_space(model)
     return {
-        "title": known.title,
-        "paper": known.paper,
+        "title": entry.title,
+        "paper": entry.paper,
         "model": settings.model,
         "parameters": sum(p.numel() for p in model.parameters()),
         "seen": folder.images_seen(),
@@ -47,8 +47,8 @@ def describe(bench: Bench) -> dict[str, Any]:
         "w_mean": isinstance(model, HasMapping),
         "temperature": isinstance(model, HasPrior),
         "discrete": space.num_codes is not None,
-        "classes": _named(bench, model.classes),
-        "decoder_labels": _named(bench, label_sizes(model)),
+        "classes": _class_names(bench, model.classes),
+        "decoder_labels": _class_names(bench, label_sizes(model)),
         "directions": bench.direction_sets.names(),
         "data": _data(bench),
         "phases": phases_of(folder, folder.metrics()),
@@ -56,19 +56,20 @@ def describe(bench: Bench) -> dict[str, Any]:
     }
 
 
-def _named(bench: Bench, counts: Mapping[str, int]) -> dict[str, list[str]]:
-    """The classes of labels, by name."""
+def _class_names(bench: Bench, counts: Mapping[str, int]) -> dict[str, list[str]]:
+    """Return the class names of labels; numbers where they have none."""
     return {name: list(class_names(bench.run, name)) or [str(i) for i in range(n)] for name, n in counts.items()}
 
 
 def _signal(model: LatentModel) -> dict[str, Any]:
+    """Return the kind and shape of the model's signals."""
     signal = model.signal
     kind = "image" if isinstance(signal, Image) else "audio"
     return {"kind": kind, "noun": signal.noun, "text": str(signal), **asdict(signal)}
 
 
 def _layers(space: Space, model: LatentModel) -> dict[str, Any] | None:
-    """How many layers, their names by range, and the side of the feature maps that each works on."""
+    """Return the number of layers, the named ranges of them, and the side in pixels of each one's feature maps."""
     if not space.layered:
         return None
     count = space.shape[0]
@@ -82,19 +83,19 @@ def _layers(space: Space, model: LatentModel) -> dict[str, Any] | None:
 
 
 def _grid(model: LatentModel) -> list[dict[str, Any]] | None:
-    """The grids of codes, the finest first; None if the model has none, or other spaces besides."""
-    needed = [s for s in model.spaces if not s.optional]
-    if not all(s.num_codes is not None and len(s.shape) == 3 for s in needed):
+    """Return the grids of codes, the finest first; None if any space that decoding needs is no grid."""
+    required = [s for s in model.spaces if not s.optional]
+    if not all(s.num_codes is not None and len(s.shape) == 3 for s in required):
         return None
-    finest = sorted(needed, key=lambda s: math.prod(s.shape[-2:]), reverse=True)
+    grids = sorted(required, key=lambda s: math.prod(s.shape[-2:]), reverse=True)
     return [
         {"space": s.name, "maps": s.shape[0], "rows": s.shape[1], "columns": s.shape[2], "num_codes": s.num_codes}
-        for s in finest
+        for s in grids
     ]
 
 
 def _data(bench: Bench) -> dict[str, Any] | None:
-    """How many images data:N can name, and their labels; None if they are not there."""
+    """Return the number of held-out examples and their labels; None if the data cannot be directions."""
     try:
         return {"size": bench.data.size, "labels": {label.name: list(label.classes) for label in bench.data.labels}}
     except (UserError, OSError):
@@ -102,32 +103,32 @@ def _data(bench: Bench) -> dict[str, Any] | None:
 
 
 def panels_of(model: LatentModel, data: dict[str, Any] | None) -> list[str]:
-    """The panels that a model can fill."""
+    """Return the names of the panels that a model has the capabilities for."""
     real = code_space(model).num_codes is None
     grid = _grid(model)
-    starts = isinstance(model, Samples | Encodes)
+    has_codes = isinstance(model, Samples | Encodes)
     encodes = isinstance(model, Encodes)
-    there = {
+    offered = {
         "wall": isinstance(model, Samples),
         "reconstruct": encodes,
         "edit": real and isinstance(model, Samples),
-        "mix": real and starts,
-        "interpolate": real and starts,
-        "codes": grid is not None and starts and all(g["num_codes"] <= MOST_CODES for g in grid),
+        "mix": real and has_codes,
+        "interpolate": real and has_codes,
+        "codes": grid is not None and has_codes and all(g["num_codes"] <= MOST_CODES for g in grid),
         "map": real and encodes and data is not None,
         "training": True,
-        "compare": starts,
+        "compare": has_codes,
     }
-    return [name for name, shown in there.items() if shown]
+    return [name for name, possible in offered.items() if possible]
 
 
-def direction_set_facts(ways: DirectionSets, name: str) -> dict[str, Any]:
-    """The directions of a set: their names, measures, and the layers that they act on."""
-    found = ways.of(name)
+def describe_directions(sets: DirectionSets, name: str) -> dict[str, Any]:
+    """Describe a set of directions: their names, method and measures, and the layers that they act on."""
+    directions = sets.of(name)
     return {
         "set": name,
-        "names": list(found.names),
-        "method": found.method,
-        "measures": {what: list(values) for what, values in found.measures.items()},
-        "layers": None if found.layers is None else list(found.layers),
+        "names": list(directions.names),
+        "method": directions.method,
+        "measures": {measure: list(values) for measure, values in directions.measures.items()},
+        "layers": None if directions.layers is None else list(directions.layers),
     }

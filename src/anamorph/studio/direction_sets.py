@@ -1,8 +1,7 @@
-"""The directions that a model's sliders go along: computed on demand, read from its run's files, or made from two groups."""
+"""Directions in a model's latent space: computed when they are needed, read from the run's files, or made from two groups."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -18,37 +17,45 @@ from anamorph.data.images import Images, images_of
 from anamorph.edit.directions import Directions, deviations, flat, principal, separating, style_factors
 from anamorph.run_data import open_data
 from anamorph.runs import settings_of
-from anamorph.studio.stores import Store
+from anamorph.studio.stores import DIGEST, Store
 from anamorph.training.folder import RunFolder
 
-__all__ = ["CODES", "COUNT", "OWN", "DirectionSets"]
+__all__ = ["MOST_OWN_SETS", "DirectionSets"]
 
 COUNT = 16
-"""Directions of each kind that are shown."""
-CODES = 4000
-"""Drawn codes from which principal components and scales are computed, if those have fewer numbers."""
-OWN = 256
-"""Directions made from groups that are kept."""
+"""Directions of each computed set."""
+SAMPLED = 4000
+"""Sampled codes from which principal components and scales are computed; more for codes of many dimensions."""
+MOST_OWN_SETS = 256
+"""Sets made from two groups that are stored."""
 ENCODED = 2000
-"""Images whose codes are told apart by their labels."""
-CLASSES = 40
-"""A label with more classes is an identity, and gets no directions."""
+"""Images from whose codes directions of labels are computed."""
+MOST_CLASSES = 40
+"""A label with more classes than this names individuals, and has no directions."""
 LABELS = "labels:"
+"""Prefix of the sets of labels."""
 
 
 class DirectionSets:
-    """Sets of directions by name: pca, sefa, the stem of a file RUN/directions*.safetensors, labels:NAME for what tells
-    the classes of a label apart in the run's training images, or the digest of one's own."""
+    """Sets of directions by name.
+
+    Names are `pca`; `sefa`; the stem of a file RUN/directions*.safetensors; `labels:NAME`, for directions towards the classes
+    of a label of the run's training images; and the digest of a set that was made from two groups.
+
+    Args:
+        model: the run's model.
+        run: folder of the run.
+    """
 
     def __init__(self, model: LatentModel, run: Path) -> None:
         self.model, self.run = model, run
         self.space = code_space(model)
-        self.own: Store[Directions] = Store(OWN)
-        self._found: dict[str, Directions] = {}
+        self.own: Store[Directions] = Store(MOST_OWN_SETS)
+        self._computed: dict[str, Directions] = {}
         self._codes: Tensor | None = None
 
     def names(self) -> list[str]:
-        """The sets that there are without asking anyone."""
+        """Return the names of all sets but those made from two groups."""
         if self.space.num_codes is not None:
             return []
         computed = [
@@ -58,24 +65,29 @@ class DirectionSets:
         return computed + sorted(self._files()) + [LABELS + name for name in self._labels()]
 
     def of(self, name: str) -> Directions:
-        """Raises: UserError for a name that is not known, or a file that does not fit the model."""
-        own = self.own.get(name)
-        if own is not None:
-            return own
-        if name not in self._found:
+        """Return the directions of a set.
+
+        Raises:
+            UserError: for an unknown name, or a file that does not fit the model.
+        """
+        stored = self.own.get(name)
+        if stored is not None:
+            return stored
+        if name not in self._computed:
             if name not in self.names():
-                gone = re.fullmatch(r"[0-9a-f]{32}", name)
-                told = "it was made in another studio: make it again" if gone else nearest(name, self.names())
-                raise UserError(f"no directions {name!r}: {told}")
-            self._found[name] = self._make(name)
-        return self._found[name]
+                remedy = (
+                    "it was made in another studio: make it again" if DIGEST.fullmatch(name) else nearest(name, self.names())
+                )
+                raise UserError(f"no directions {name!r}: {remedy}")
+            self._computed[name] = self._make(name)
+        return self._computed[name]
 
     def _labels(self) -> list[str]:
-        """The labels of the run's images, if it encodes them and they are at hand."""
+        """Return the labels that have directions: those of images that can be found, of a model that encodes."""
         if not isinstance(self.model, Encodes):
             return []
         try:
-            return [label.name for label in self._images.labels if 2 <= len(label.classes) <= CLASSES]
+            return [label.name for label in self._images.labels if 2 <= len(label.classes) <= MOST_CLASSES]
         except (UserError, OSError):
             return []
 
@@ -88,12 +100,12 @@ class DirectionSets:
 
     def _make(self, name: str) -> Directions:
         if name in self._files():
-            found = Directions.read(self._files()[name])
-            found.check([self.space])
-            return found
+            directions = Directions.read(self._files()[name])
+            directions.check([self.space])
+            return directions
         if name.startswith(LABELS):
-            return self._between_classes(name.removeprefix(LABELS))
-        codes = self.drawn()
+            return self._towards_classes(name.removeprefix(LABELS))
+        codes = self.samples()
         if name == "pca":
             vectors, scales, shares = principal(codes, min(COUNT, codes.shape[1]))
             measures = {"variance": tuple(shares.tolist())}
@@ -105,46 +117,54 @@ class DirectionSets:
         return Directions(self.space.name, names, vectors.cpu(), scales.cpu(), None, measures, name)
 
     @torch.no_grad()
-    def _between_classes(self, label: str) -> Directions:
-        """What tells each class of a label from the others, with the balanced accuracy on codes that were held out."""
-        model, parts, classes = require(self.model, Encodes, "directions from labels"), [], []
+    def _towards_classes(self, label: str) -> Directions:
+        """Return the direction towards each class of a label, with its balanced accuracy on held-out codes."""
+        model, codes, classes = require(self.model, Encodes, "directions from labels"), [], []
         for start in range(0, min(ENCODED, self._images.size), 128):
             batch = self._images.take(start, min(128, self._images.size - start), level_of(model, self._images.signal))
-            parts.append(encode_in_chunks(model, batch.signals))
+            codes.append(encode_in_chunks(model, batch.signals))
             classes.append(batch.labels[label])
-        codes = _plain(parts, self.space).float()
-        vectors, accuracies, found = separating(codes, torch.cat(classes), "logistic")
-        names = next(known.classes for known in self._images.labels if known.name == label)
+        points = _vectors(codes, self.space).float()
+        vectors, accuracies, kept = separating(points, torch.cat(classes), "logistic")
+        class_names = next(other.classes for other in self._images.labels if other.name == label)
+        names = tuple(f"{label} {class_names[c]}" for c in kept)
         measures = {"balanced accuracy": tuple(accuracies.tolist())}
-        told, scales = tuple(f"{label} {names[c]}" for c in found), deviations(codes, vectors)
-        return Directions(self.space.name, told, vectors, scales, None, measures, "logistic")
+        return Directions(self.space.name, names, vectors, deviations(points, vectors), None, measures, "logistic")
 
     @torch.no_grad()
     def between(self, name: str, towards: Sequence[Codes], away: Sequence[Codes]) -> Directions:
-        """The way from the mean of some codes to that of others, counted in standard deviations of drawn codes; for a model
-        that draws none, in the distance of the two means.
+        """Return the direction from the mean of some codes to that of others.
 
-        Raises: UserError if the two means are the same.
+        Its scale is one standard deviation of sampled codes; for a model that cannot sample, the distance of the two means.
+
+        Args:
+            name: name of the direction.
+            towards: codes of the group that it goes to.
+            away: codes of the group that it comes from.
+
+        Raises:
+            UserError: if the two means are the same.
         """
-        way = _plain(towards, self.space).mean(0) - _plain(away, self.space).mean(0)
-        length = way.norm()
+        difference = _vectors(towards, self.space).mean(0) - _vectors(away, self.space).mean(0)
+        length = difference.norm()
         if not float(length) > 1e-6:
-            raise UserError("both groups have the same mean: there is no way from one to the other")
-        vector = (way / length)[None].float()
-        scale = deviations(self.drawn(), vector) if isinstance(self.model, Samples) else length[None].float()
+            raise UserError("both groups have the same mean, so no direction leads from one to the other: choose other points")
+        vector = (difference / length)[None].float()
+        scale = deviations(self.samples(), vector) if isinstance(self.model, Samples) else length[None].float()
         measures = {"distance": (float(length / scale[0]),)}
         return Directions(self.space.name, (name,), vector, scale, None, measures, "means")
 
     @torch.no_grad()
-    def drawn(self) -> Tensor:
-        """Codes that the model draws, as vectors [N, D]."""
+    def samples(self) -> Tensor:
+        """Return sampled codes as vectors [N, D]."""
         if self._codes is None:
             model = require(self.model, Samples, "scaling directions")
             width = self.space.shape[-1] if self.space.layered else int(torch.tensor(self.space.shape).prod())
-            n = max(CODES, 2 * width)
+            n = max(SAMPLED, 2 * width)
             self._codes = flat(model.sample_codes(n, Seeded(0, "directions"))[self.space.name], self.space).float()
         return self._codes
 
 
-def _plain(codes: Sequence[Codes], space: Space) -> Tensor:
+def _vectors(codes: Sequence[Codes], space: Space) -> Tensor:
+    """Return codes of a space as vectors [N, D]."""
     return flat(torch.cat([code[space.name] for code in codes]), space)

@@ -1,4 +1,4 @@
-"""Who may talk to the studio: requests from its own page, or with its token; and how much they may send."""
+"""Access control: requests are accepted from the studio's own page or with its token, and up to a size."""
 
 from __future__ import annotations
 
@@ -35,8 +35,15 @@ HEADERS = {
 
 
 class Guard:
-    """Lets through what comes to one of the hosts that the studio is known by (another name may have been made to point here),
-    from its own page or no page at all, and, where there is a token, with it: as a cookie, a header, or once in the address.
+    """ASGI middleware that refuses requests from elsewhere.
+
+    A request passes if its host is one of the studio's names (against DNS rebinding), if no other site's page has sent it,
+    and, where there is a token, if it has that: as a cookie, as a bearer token, or once in the address.
+
+    Args:
+        app: the application that is guarded.
+        hosts: the studio's host names; empty: any.
+        token: what requests must have; empty: nothing.
     """
 
     def __init__(self, app: App, hosts: Iterable[str] = LOOPBACK, token: str = "") -> None:
@@ -47,39 +54,39 @@ class Guard:
             await self.app(scope, receive, send)
             return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        refused = self._refused(scope, headers)
+        reason = self._refusal(scope, headers)
         if scope["type"] == "websocket":
-            if refused:
+            if reason:
                 await receive()
-                await send({"type": "websocket.close", "code": 4403, "reason": refused})
+                await send({"type": "websocket.close", "code": 4403, "reason": reason})
             else:
                 await self.app(scope, receive, send)
-        elif refused:
-            await _refuse(scope, send, 403, refused)
+        elif reason:
+            await _refuse(scope, send, 403, reason)
         elif self._arrives_with_token(scope):
             cookie = f"{COOKIE}={self.token}; HttpOnly; SameSite=Strict; Path=/"
-            await _answer(send, 303, "", {"location": "/", "set-cookie": cookie})
+            await _respond(send, 303, "", {"location": "/", "set-cookie": cookie})
         else:
             await self._pass(scope, headers, receive, send)
 
-    def _refused(self, scope: Scope, headers: dict[str, str]) -> str:
-        """Why a request is not let through; empty if it is."""
+    def _refusal(self, scope: Scope, headers: dict[str, str]) -> str:
+        """Return why a request is refused; empty if it passes."""
         host = headers.get("host", "")
-        if self.hosts and _name_of(host) not in self.hosts:
-            return "this studio is not known by that name: open it at the address that it printed"
+        if self.hosts and _host_name(host) not in self.hosts:
+            return "the studio does not answer to this host name: open it at the address that it printed"
         origin = headers.get("origin")
         changes = scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD")
         if origin is not None and changes and urlsplit(origin).netloc != host:
-            return "only the studio's own page may ask for this"
+            return "only the studio's own page may send this request: open the address that the studio printed"
         if headers.get("sec-fetch-site") in ("cross-site", "same-site") and changes:
-            return "only the studio's own page may ask for this"
+            return "only the studio's own page may send this request: open the address that the studio printed"
         if self.token and not self._has_token(headers) and not self._arrives_with_token(scope):
-            return "this studio needs its token: open the whole address that it printed, or send it as a bearer token"
+            return "this studio needs its token: open the whole address that it printed, or send the token as a bearer token"
         return ""
 
     def _has_token(self, headers: dict[str, str]) -> bool:
-        kind, _, said = headers.get("authorization", "").partition(" ")
-        if kind.lower() == "bearer" and _same(said.strip(), self.token):
+        scheme, _, credentials = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and _same(credentials.strip(), self.token):
             return True
         try:
             cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
@@ -90,35 +97,36 @@ class Guard:
     def _arrives_with_token(self, scope: Scope) -> bool:
         if not self.token or scope["type"] != "http" or scope["path"] != "/" or scope["method"] != "GET":
             return False
-        said = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
-        return _same(said, self.token)
+        token = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]
+        return _same(token, self.token)
 
     async def _pass(self, scope: Scope, headers: dict[str, str], receive: Receive, send: Send) -> None:
+        """Pass a request on, if it is not too large, and add security headers to the response."""
         most = UPLOAD_BYTES if scope["path"].endswith(UPLOADS) else BODY_BYTES
         length = headers.get("content-length", "0")
         if not length.isdigit() or int(length) > most:
-            await _refuse(scope, send, 413, f"a request may have {most} bytes: send less")
+            await _refuse(scope, send, 413, f"this request has {length} bytes, and at most {most} are accepted: send less")
             return
-        taken = 0
+        received = 0
 
-        async def counted() -> Message:
-            nonlocal taken
+        async def limited_receive() -> Message:
+            nonlocal received
             message = await receive()
-            taken += len(message.get("body", b""))
-            return {"type": "http.disconnect"} if taken > most else message
+            received += len(message.get("body", b""))
+            return {"type": "http.disconnect"} if received > most else message
 
-        async def dressed(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 present = {name for name, _ in message["headers"]}
-                more = [(n.encode(), v.encode()) for n, v in HEADERS.items() if n.encode() not in present]
-                message = {**message, "headers": [*message["headers"], *more]}
+                added = [(n.encode(), v.encode()) for n, v in HEADERS.items() if n.encode() not in present]
+                message = {**message, "headers": [*message["headers"], *added]}
             await send(message)
 
-        await self.app(scope, counted, dressed)
+        await self.app(scope, limited_receive, send_with_headers)
 
 
-def _name_of(host: str) -> str:
-    """A Host header without its port."""
+def _host_name(host: str) -> str:
+    """Return a Host header without its port."""
     try:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:
@@ -126,20 +134,21 @@ def _name_of(host: str) -> str:
 
 
 def _same(a: str, b: str) -> bool:
+    """Compare secrets in constant time."""
     return hmac.compare_digest(a.encode(), b.encode())
 
 
-async def _refuse(scope: Scope, send: Send, status: int, why: str) -> None:
-    """In words for people, or as the API puts its errors."""
+async def _refuse(scope: Scope, send: Send, status: int, reason: str) -> None:
+    """Respond with an error: JSON below /api, plain text elsewhere."""
     if scope["path"].startswith("/api/"):
-        await _answer(send, status, json.dumps({"error": why}), {"content-type": "application/json"})
+        await _respond(send, status, json.dumps({"error": reason}), {"content-type": "application/json"})
     else:
-        await _answer(send, status, why)
+        await _respond(send, status, reason)
 
 
-async def _answer(send: Send, status: int, text: str, headers: dict[str, str] | None = None) -> None:
-    told = {"content-type": "text/plain; charset=utf-8", "cache-control": "no-store", **HEADERS, **(headers or {})}
+async def _respond(send: Send, status: int, text: str, headers: dict[str, str] | None = None) -> None:
+    fields = {"content-type": "text/plain; charset=utf-8", "cache-control": "no-store", **HEADERS, **(headers or {})}
     body = text.encode()
-    start = [(name.encode(), value.encode("latin-1")) for name, value in told.items()]
+    start = [(name.encode(), value.encode("latin-1")) for name, value in fields.items()]
     await send({"type": "http.response.start", "status": status, "headers": [*start, (b"content-length", b"%d" % len(body))]})
     await send({"type": "http.response.body", "body": body})

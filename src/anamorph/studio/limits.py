@@ -1,21 +1,22 @@
-"""What a client can ask for at most. Everything that comes from outside is held against these."""
+"""Limits of what clients can request. Everything that they send is checked against these."""
 
 from __future__ import annotations
 
 __all__ = [
     "BODY_BYTES",
     "CHANNELS",
+    "CODES_BYTES",
     "DEPTH",
     "FILM_FRAMES",
-    "FOUND_BYTES",
     "GRID_SIDE",
     "JOBS",
-    "MAPPED",
+    "MAP_IMAGES",
     "MESSAGE_BYTES",
     "MODELS",
     "NAME",
     "NODES",
     "PICTURES",
+    "QUEUED_REQUESTS",
     "SEED",
     "STEPS",
     "UPLOADED_BYTES",
@@ -23,48 +24,47 @@ __all__ = [
     "UPLOAD_MEGAPIXELS",
     "UPLOAD_SECONDS",
     "VALUES",
-    "WAITING",
 ]
 
 PICTURES = 64
-"""Pictures that one request may ask for."""
-NODES = 400
-"""Parts that all points of one request may have together."""
+"""Pictures of one request."""
+NODES = 4000
+"""Points of one request, those within others included."""
 DEPTH = 40
-"""How deep a point may be nested."""
+"""Levels of points within a point."""
 MESSAGE_BYTES = 256 * 1024
-"""Of one WebSocket message from a client."""
+"""Bytes of one WebSocket message from a client."""
 BODY_BYTES = 1 << 20
-"""Of a JSON request."""
+"""Bytes of a JSON request."""
 UPLOAD_BYTES = 16 << 20
-"""Of one uploaded file."""
+"""Bytes of one uploaded file."""
 UPLOAD_MEGAPIXELS = 40
-"""Of an uploaded image, before it is fitted to the model."""
+"""Megapixels of an uploaded image, before it is resized for the model."""
 UPLOAD_SECONDS = 600
-"""Of an uploaded sound, of which a model takes the beginning."""
+"""Seconds of an uploaded sound; a model uses its beginning."""
 UPLOADED_BYTES = 256 << 20
-"""Of all uploaded images that are kept; those looked at longest ago go first."""
-FOUND_BYTES = 256 << 20
-"""Of all codes that were found by optimisation, or uploaded, and are kept."""
+"""Bytes of all uploaded files that are stored; the least recently used are removed first."""
+CODES_BYTES = 256 << 20
+"""Bytes of all codes that were computed or uploaded and are stored; the least recently used are removed first."""
 VALUES = 1 << 27
-"""Numbers in the pictures of one request: 42 of 1024x1024."""
+"""Pixel values in the pictures of one request: 42 pictures of 1024x1024."""
 CHANNELS = 16
-"""Streams of pictures on one connection."""
-WAITING = 256
-"""Requests that may wait for one model."""
+"""Channels of one WebSocket connection."""
+QUEUED_REQUESTS = 256
+"""Requests that wait for one model."""
 MODELS = 4
-"""Models that are kept in memory; the one used longest ago goes first."""
+"""Models in memory; the least recently used is removed first."""
 JOBS = 2
-"""Projections that run at once."""
+"""Optimisations that run at once."""
 STEPS = 1000
-"""Of one projection."""
+"""Steps of one optimisation."""
 GRID_SIDE = 12
-"""Rows or columns of a grid."""
+"""Rows or columns of a grid of points."""
 FILM_FRAMES = 240
-"""Of one film."""
-MAPPED = 4000
-"""Images on the map."""
+"""Frames of one film."""
+MAP_IMAGES = 4000
+"""Images on a map."""
 SEED = 2**53 - 1
-"""The largest whole number that JavaScript counts to."""
+"""The largest seed: the largest integer that JavaScript represents exactly."""
 NAME = 80
-"""Letters of a name."""
+"""Characters of a name."""

@@ -1,9 +1,12 @@
-"""Pictures while something is dragged: a WebSocket on which, for each channel, one request is worked on and the newest waits.
+"""Live pictures over a WebSocket. On each channel one request is computed at a time, and only the newest of the others waits.
 
-A request is text, JSON: {"channel": 0, "serial": 7, "run": "cats", "points": [...], "look": {...}}; with "project", the first
-point's image is approached by optimisation, and a newer request on its channel (or {"channel": 0, "stop": true}) ends that.
-An answer is binary: the length of a header (4 bytes, big-endian), the header as JSON (channel, serial, parts: [[media type,
-bytes], ...], and what is told beside), then the parts. What goes wrong is told as text: {"channel", "serial", "error"}.
+A request is JSON text: {"channel": 0, "serial": 7, "run": "cats", "points": [...], "look": {...}}. With "project", the first
+point's image is approximated by optimisation; a newer request on its channel, or {"channel": 0, "stop": true}, ends that.
+
+A response is binary: the length of a header (4 bytes, big-endian), the header, and its parts. The header is JSON with the
+channel, the serial, the parts as [[media type, bytes], ...], and further values.
+
+An error is JSON text: {"channel", "serial", "error"}.
 """
 
 from __future__ import annotations
@@ -33,12 +36,19 @@ __all__ = ["Live", "Project", "Request"]
 
 Part = tuple[str, bytes]
 log = logging.getLogger(__name__)
-SLOWEST_SECONDS = 30.0
+SEND_SECONDS = 30.0
+"""An optimisation ends when its client does not take a picture within this time."""
 """That a client may take for one picture of an optimisation."""
 
 
 class Project(BaseModel):
-    """What is optimised, for how many steps, and what staying near the start weighs."""
+    """Settings of an optimisation.
+
+    Args:
+        free: what is optimised: one code, a code per layer (w+), or also the noise maps.
+        steps: number of steps.
+        stay: weight of the codes' prior, which keeps them likely.
+    """
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
     free: Literal["w", "w+", "noise"] = "w"
@@ -47,7 +57,18 @@ class Project(BaseModel):
 
 
 class Request(BaseModel):
-    """A client's message. originals: also the images that the points were encoded from, and how far theirs are from them."""
+    """A client's message.
+
+    Args:
+        channel: number of the channel.
+        serial: number of the request; the response has the same.
+        run: name of the run.
+        points: what is decoded.
+        look: how it is decoded.
+        originals: whether the signals that the points were encoded from are sent, too, with the errors of the reconstructions.
+        project: settings of an optimisation of the first point.
+        stop: whether the channel's optimisation is to end.
+    """
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
     channel: Annotated[int, Field(ge=0, lt=CHANNELS)]
@@ -61,61 +82,76 @@ class Request(BaseModel):
 
 
 def _error_text(error: Exception) -> str:
-    """An error in words for the client."""
+    """Return the message that a client gets for an error."""
     if isinstance(error, ValidationError):
         first = error.errors(include_url=False, include_input=False)[0]
         return f"{'.'.join(map(str, first['loc'])) or 'message'}: {first['msg']}"
     if isinstance(error, Closed):
-        return "the model was put aside meanwhile: ask again"
-    return str(error) if isinstance(error, UserError | RuntimeError) else f"the studio failed: {type(error).__name__}"
+        return "the model was closed meanwhile: send the request again"
+    return (
+        str(error)
+        if isinstance(error, UserError | RuntimeError)
+        else f"the studio failed ({type(error).__name__}): its terminal shows why"
+    )
 
 
 def _expected(error: Exception) -> bool:
-    """Whether it is the client's own, or nobody's."""
+    """Return whether an error is no failure of the program."""
     return isinstance(error, UserError | Closed)
 
 
 class Live:
-    """One connection."""
+    """One WebSocket connection.
+
+    Args:
+        socket: the connection.
+        service: the runs.
+    """
 
     def __init__(self, socket: WebSocket, service: Service) -> None:
         self.socket, self.service = socket, service
-        self.waiting: dict[int, Request] = {}
-        self.working: dict[int, tuple[asyncio.Task[None], threading.Event]] = {}
-        self.gone = False
+        self.pending: dict[int, Request] = {}
+        self.tasks: dict[int, tuple[asyncio.Task[None], threading.Event]] = {}
+        self.closed = False
 
     async def run(self) -> None:
-        """Until the client goes; then what it had asked for is dropped."""
+        """Serve the connection until the client leaves; then its requests are cancelled."""
         await self.socket.accept()
         try:
             while True:
-                await self._take(await self.socket.receive())
+                await self._receive(await self.socket.receive())
         except WebSocketDisconnect:
             pass
         finally:
-            self.gone = True
-            for task, stop in self.working.values():
+            self.closed = True
+            for task, stop in self.tasks.values():
                 stop.set()
                 task.cancel()
 
-    async def _take(self, message: Any) -> None:
+    async def _receive(self, message: Any) -> None:
+        """Start on a request, or let it wait for the one before it."""
         if message["type"] == "websocket.disconnect":
             raise WebSocketDisconnect
         text = message.get("text")
         if text is None or len(text) > MESSAGE_BYTES:
-            await self._refuse("a message is JSON text of at most 256 KB")
+            await self._refuse(f"a message must be JSON text of at most {MESSAGE_BYTES // 1024} KB: send less")
             return
         try:
             request = Request.model_validate_json(text)
             check_size(request.points)
         except (ValidationError, UserError, RecursionError) as error:
-            await self._refuse(_error_text(error) if not isinstance(error, RecursionError) else "nested too deep", text)
+            await self._refuse(
+                _error_text(error)
+                if not isinstance(error, RecursionError)
+                else "this message is nested too deep: send a simpler point",
+                text,
+            )
             return
-        task, stop = self.working.get(request.channel, (None, None))
+        task, stop = self.tasks.get(request.channel, (None, None))
         if task is None or stop is None or task.done():
             self._start(request)
             return
-        self.waiting[request.channel] = request  # the one that waited before is never worked on
+        self.pending[request.channel] = request  # replaces the one that waited before
         if request.stop or request.project:
             stop.set()
 
@@ -123,11 +159,12 @@ class Live:
         if request.stop or not request.points:
             return
         stop = threading.Event()
-        self.working[request.channel] = asyncio.create_task(self._work(request, stop)), stop
+        self.tasks[request.channel] = asyncio.create_task(self._work(request, stop)), stop
 
     async def _work(self, request: Request, stop: threading.Event) -> None:
+        """Respond to a request, then start on the one that waits on its channel."""
         try:
-            await (self._project(request, stop) if request.project else self._see(request))
+            await (self._project(request, stop) if request.project else self._decode(request))
         except Stopped:
             pass
         except Exception as error:
@@ -135,11 +172,12 @@ class Live:
                 log.exception("a request on the WebSocket failed", exc_info=error)
             await self._fail(request, _error_text(error))
         finally:
-            waiting = self.waiting.pop(request.channel, None)
-            if waiting is not None and not self.gone:
-                self._start(waiting)
+            pending = self.pending.pop(request.channel, None)
+            if pending is not None and not self.closed:
+                self._start(pending)
 
-    async def _see(self, request: Request) -> None:
+    async def _decode(self, request: Request) -> None:
+        """Send pictures of the request's points."""
         worker = self.service.worker(request.run)
         if not request.originals:
             parts = await asyncio.wrap_future(worker.see(request.points, request.look, frames))
@@ -147,66 +185,69 @@ class Live:
             return
 
         def compare(bench: Bench) -> tuple[list[Part], list[float]]:
-            signal, made = bench.model.signal, bench.see(request.points, request.look)
-            originals = [bench.original(point) for point in request.points]
-            first = torch.cat([made[i : i + 1] if x is None else x for i, x in enumerate(originals)])
-            return [*frames(signal, made), *frames(signal, first)], distance(signal, made, first)
+            signal, decoded = bench.model.signal, bench.see(request.points, request.look)
+            encoded = [bench.original(point) for point in request.points]
+            originals = torch.cat([decoded[i : i + 1] if x is None else x for i, x in enumerate(encoded)])
+            return [*frames(signal, decoded), *frames(signal, originals)], distance(signal, decoded, originals)
 
         parts, errors = await asyncio.wrap_future(worker.ask(compare))
         await self._send(request, parts, errors=errors)
 
     async def _project(self, request: Request, stop: threading.Event) -> None:
+        """Optimise a point, and send pictures meanwhile."""
         assert request.project is not None
-        asked, loop = request.project, asyncio.get_running_loop()
+        options, loop = request.project, asyncio.get_running_loop()
         prepared = await asyncio.wrap_future(self.service.worker(request.run).ask(lambda b: prepare(b, request.points[0])))
 
         def show(image: Tensor, step: int) -> None:
-            sent = self._send(request, frames(prepared.model.signal, image[None]), step=step, steps=asked.steps)
+            sent = self._send(request, frames(prepared.model.signal, image[None]), step=step, steps=options.steps)
             try:
-                asyncio.run_coroutine_threadsafe(sent, loop).result(SLOWEST_SECONDS)
+                asyncio.run_coroutine_threadsafe(sent, loop).result(SEND_SECONDS)
             except TimeoutError as error:
                 raise Stopped from error
 
         def work() -> RefinedPoint:
             with job_slot(self.service.jobs):
-                return refine(prepared, asked.free, asked.steps, asked.stay, stop, show)
+                return refine(prepared, options.free, options.steps, options.stay, stop, show)
 
         try:
-            found = await asyncio.to_thread(work)
+            refined = await asyncio.to_thread(work)
         except asyncio.CancelledError:
             stop.set()
             raise
-        self.service.found.put(found.point.digest, found.codes)
-        parts = await asyncio.wrap_future(self.service.worker(request.run).see([found.point], request.look, frames))
-        point = found.point.model_dump()
+        self.service.stored_codes.put(refined.point.digest, refined.codes)
+        parts = await asyncio.wrap_future(self.service.worker(request.run).see([refined.point], request.look, frames))
+        point = refined.point.model_dump()
         await self._send(
-            request, parts, point=point, before=found.before, after=found.after, step=asked.steps, steps=asked.steps
+            request, parts, point=point, before=refined.before, after=refined.after, step=options.steps, steps=options.steps
         )
 
-    async def _send(self, request: Request, parts: list[Part], **facts: Any) -> None:
+    async def _send(self, request: Request, parts: list[Part], **values: Any) -> None:
+        """Send a response. values: further values of its header."""
         sizes = [[kind, len(content)] for kind, content in parts]
-        header = json.dumps({"channel": request.channel, "serial": request.serial, "parts": sizes, **facts}).encode()
+        header = json.dumps({"channel": request.channel, "serial": request.serial, "parts": sizes, **values}).encode()
         await self._quietly(
             lambda: self.socket.send_bytes(b"".join([len(header).to_bytes(4, "big"), header, *(c for _, c in parts)]))
         )
 
-    async def _fail(self, request: Request, what: str) -> None:
-        text = json.dumps({"channel": request.channel, "serial": request.serial, "error": what})
+    async def _fail(self, request: Request, message: str) -> None:
+        """Send the error of a request."""
+        text = json.dumps({"channel": request.channel, "serial": request.serial, "error": message})
         await self._quietly(lambda: self.socket.send_text(text))
 
-    async def _refuse(self, what: str, text: str = "") -> None:
-        """Tell of a message that is no request; on its channel, if that can be made out."""
+    async def _refuse(self, message: str, text: str = "") -> None:
+        """Send the error of a text that is no valid request; with its channel and serial, if it has them."""
         try:
-            said = json.loads(text)
-            place = {name: said[name] for name in ("channel", "serial") if isinstance(said.get(name), int)}
+            values = json.loads(text)
+            origin = {name: values[name] for name in ("channel", "serial") if isinstance(values.get(name), int)}
         except (ValueError, AttributeError, RecursionError):
-            place = {}
-        await self._quietly(lambda: self.socket.send_text(json.dumps({**place, "error": what})))
+            origin = {}
+        await self._quietly(lambda: self.socket.send_text(json.dumps({**origin, "error": message})))
 
     async def _quietly(self, send: Callable[[], Any]) -> None:
-        """Send, unless the client has gone, which ends the connection elsewhere."""
+        """Send something; if the client has left, only stop its optimisations, since `run` ends the connection."""
         try:
             await send()
         except (WebSocketDisconnect, RuntimeError, OSError):
-            for _, stop in self.working.values():
+            for _, stop in self.tasks.values():
                 stop.set()

@@ -1,4 +1,4 @@
-"""Random numbers for several examples at once, each from its own stream, as if it had been drawn alone."""
+"""Random numbers of several examples at once, each from its own stream, as if it were sampled alone."""
 
 from __future__ import annotations
 
@@ -13,14 +13,18 @@ __all__ = ["PerExampleRandom"]
 
 
 class PerExampleRandom(Random):
-    """Row i of every draw is what stream i would give to a batch of one, so that seed 7 is the same image in any company."""
+    """Random numbers whose row i is what stream i generates for a batch of one, so that a seed is the same image in any batch.
+
+    Args:
+        streams: one per example.
+    """
 
     def __init__(self, streams: Sequence[Random]) -> None:
         self.streams = streams
 
     def generate(self, request: Request) -> Tensor:
         kind, shape, low, high, shared = request
-        if shared:  # all streams go on; what they share is the first's
-            drawn = [stream.generate(request) for stream in self.streams]
-            return drawn[0]
+        if shared:  # all streams advance, and the first one's numbers are shared
+            numbers = [stream.generate(request) for stream in self.streams]
+            return numbers[0]
         return torch.cat([stream.generate((kind, (1, *shape[1:]), low, high, shared)) for stream in self.streams])

@@ -1,7 +1,7 @@
-"""Places in a latent space, written as JSON: where they come from and what was done to them.
+"""Points: positions in a latent space, written as JSON expressions of where they come from and how they are edited.
 
-A point is an expression: `seed` 7, `truncate`d, `move`d along two directions, `mix`ed with an image of the data. The page sends
-such expressions, sessions keep them, the server evaluates them (`evaluate.py`), and they can be read as Python (`code.py`).
+An example is `seed` 7, `truncate`d, `move`d along two directions, and `mix`ed with an image of the data. The page sends such
+expressions, sessions contain them, the server evaluates them (`bench.py`), and `code.py` writes them as Python code.
 """
 
 from __future__ import annotations
@@ -45,15 +45,20 @@ Name = Annotated[str, Field(min_length=1, max_length=NAME)]
 
 
 class PointModel(BaseModel):
-    """Frozen, so that what it stands for can be remembered; nothing unknown is taken."""
+    """Base class of expressions. They are frozen, so that results can be cached by them, and refuse unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class FromSeed(PointModel):
-    """What the model draws from a seed: the image that the command line calls seed:7.
+    """The model's sample of a seed, which the command line calls seed:7.
 
-    temperature, top_p: for models with a prior over codes. labels: the class of each label that the model draws by.
+    Args:
+        kind: seed.
+        seed: of the random numbers.
+        temperature: of the prior; 1 changes nothing.
+        top_p: share of the prior's probability that is sampled from, by nucleus sampling; None: all of it.
+        labels: the class of each label that the sample is conditioned on.
     """
 
     kind: Literal["seed"] = "seed"
@@ -64,14 +69,14 @@ class FromSeed(PointModel):
 
 
 class FromData(PointModel):
-    """An image that was held out from training, encoded: data:12 on the command line."""
+    """An encoded held-out image or sound, which the command line calls data:12."""
 
     kind: Literal["data"] = "data"
     index: Index
 
 
 class FromFile(PointModel):
-    """An uploaded image, encoded. digest: what the upload answered with."""
+    """An encoded upload. digest: from the response to the upload."""
 
     kind: Literal["file"] = "file"
     digest: Digest
@@ -79,21 +84,21 @@ class FromFile(PointModel):
 
 
 class FromCodes(PointModel):
-    """Codes that were found by optimisation, or uploaded; kept by the server under a digest."""
+    """Codes that were computed by optimisation or uploaded, which the server stores under a digest."""
 
     kind: Literal["codes"] = "codes"
     digest: Digest
 
 
 class Mean(PointModel):
-    """The mean of several."""
+    """The mean of several points."""
 
     kind: Literal["mean"] = "mean"
     of: Annotated[tuple[Point, ...], Field(min_length=1, max_length=PICTURES)]
 
 
 class Truncated(PointModel):
-    """Drawn towards the model's mean."""
+    """A point truncated: moved towards the mean of w. psi: 1 changes nothing, 0 is the mean. layers: None: all."""
 
     kind: Literal["truncate"] = "truncate"
     of: Point
@@ -102,7 +107,14 @@ class Truncated(PointModel):
 
 
 class Along(PointModel):
-    """So many standard deviations along a direction. directions: pca, sefa, a file of the run, or a digest of one's own."""
+    """A step along a direction.
+
+    Args:
+        directions: name of the set: pca, sefa, labels:NAME, a file of the run, or the digest of one made from two groups.
+        which: number of the direction in the set.
+        steps: length of the step, in standard deviations of codes.
+        layers: that are moved; None: all.
+    """
 
     directions: Name
     which: Annotated[int, Field(ge=0, le=4095)]
@@ -111,7 +123,7 @@ class Along(PointModel):
 
 
 class Moved(PointModel):
-    """Moved along directions, one after another."""
+    """A point moved along directions, one after another."""
 
     kind: Literal["move"] = "move"
     of: Point
@@ -119,7 +131,7 @@ class Moved(PointModel):
 
 
 class Mixed(PointModel):
-    """With some layers of another's code, or, where there are no layers, a share of the way to it."""
+    """Style mixing: a point with some layers of another, the source; without layers, interpolated to it by a share."""
 
     kind: Literal["mix"] = "mix"
     of: Point
@@ -129,7 +141,7 @@ class Mixed(PointModel):
 
 
 class Between(PointModel):
-    """Between two points (x from the first to the second), or four (x to the right, y down: the corners row by row)."""
+    """A point interpolated between two ends, or between four, which are corners row by row. x: to the right. y: downwards."""
 
     kind: Literal["between"] = "between"
     ends: Annotated[tuple[Point, ...], Field(min_length=2, max_length=4)]
@@ -139,12 +151,12 @@ class Between(PointModel):
     @model_validator(mode="after")
     def _corners(self) -> Between:
         if len(self.ends) == 3:
-            raise ValueError("between two points or four, got 3")
+            raise ValueError("got 3 ends, expected two or four: leave out one, or add one")
         return self
 
 
 class Cell(PointModel):
-    """One place of a grid of codes, and the code that stands there."""
+    """A cell of a grid of codes: its map, row and column, and its new code."""
 
     map: Annotated[int, Field(ge=0, le=63)] = 0
     y: Annotated[int, Field(ge=0, le=1023)]
@@ -153,7 +165,7 @@ class Cell(PointModel):
 
 
 class Painted(PointModel):
-    """With some codes of a grid replaced."""
+    """A point with some codes of a grid replaced."""
 
     kind: Literal["paint"] = "paint"
     of: Point
@@ -162,7 +174,7 @@ class Painted(PointModel):
 
 
 class Redrawn(PointModel):
-    """With some codes drawn anew by the prior. places: (row, column) on the grid of the first discrete space."""
+    """A point with some codes sampled anew by the prior (inpainting). places: (row, column) on the finest grid."""
 
     kind: Literal["redraw"] = "redraw"
     of: Point
@@ -172,7 +184,7 @@ class Redrawn(PointModel):
 
 
 class Relabelled(PointModel):
-    """With a label told to the decoder: the same words, spoken by another."""
+    """A point whose codes are decoded conditioned on other classes: the same words, spoken by another."""
 
     kind: Literal["relabel"] = "relabel"
     of: Point
@@ -183,30 +195,30 @@ Point = Annotated[
     FromSeed | FromData | FromFile | FromCodes | Mean | Truncated | Moved | Mixed | Between | Painted | Redrawn | Relabelled,
     Field(discriminator="kind"),
 ]
-"""A place in a latent space."""
+"""A position in a latent space."""
 
 
 class Group(PointModel):
-    """A direction of one's own: from the mean of some points to that of others."""
+    """A direction from the mean of some points (away) to that of others (towards)."""
 
     name: Name
     towards: Annotated[tuple[Point, ...], Field(min_length=1, max_length=PICTURES)]
     away: Annotated[tuple[Point, ...], Field(min_length=1, max_length=PICTURES)]
 
 
-for _part in (Group, Mean, Truncated, Moved, Mixed, Between, Painted, Redrawn, Relabelled):
-    _part.model_rebuild()
+for _model in (Group, Mean, Truncated, Moved, Mixed, Between, Painted, Redrawn, Relabelled):
+    _model.model_rebuild()
 
 
 class DecodeOptions(PointModel):
-    """How codes are decoded. noise: as `decode` takes it; fresh draws it from noise_seed."""
+    """How codes are decoded. noise: fixed noise maps, none, or those of noise_seed."""
 
     noise: Literal["fixed", "off", "fresh"] = "fixed"
     noise_seed: Whole = 0
 
 
 def parts_of(point: Point) -> tuple[Point, ...]:
-    """The points that a point is made of."""
+    """Return the points that a point is made of."""
     if isinstance(point, Mean):
         return point.of
     if isinstance(point, Between):
@@ -218,21 +230,26 @@ def parts_of(point: Point) -> tuple[Point, ...]:
     return ()
 
 
-def _walk(point: Point, depth: int) -> Iterator[int]:
+def _depths(point: Point, depth: int) -> Iterator[int]:
+    """Yield the depth of a point and of all points within it."""
     yield depth
     for part in parts_of(point):
-        yield from _walk(part, depth + 1)
+        yield from _depths(part, depth + 1)
 
 
 def check_size(points: Sequence[Point]) -> None:
-    """Raises: UserError if there are too many, or they are nested too deep."""
+    """Check the number of points, and how deep they are nested.
+
+    Raises:
+        UserError: if they are too many, or nested too deep.
+    """
     if len(points) > max(PICTURES, GRID_SIDE**2):
-        raise UserError(f"{len(points)} pictures at once: ask for at most {max(PICTURES, GRID_SIDE**2)}")
+        raise UserError(f"{len(points)} pictures were requested at once: request at most {max(PICTURES, GRID_SIDE**2)}")
     nodes = 0
     for point in points:
-        for depth in _walk(point, 1):
+        for depth in _depths(point, 1):
             nodes += 1
             if depth > DEPTH:
-                raise UserError(f"a point is nested deeper than {DEPTH}: keep its codes instead, and go on from them")
-    if nodes > NODES * 10:
-        raise UserError(f"points of {nodes} parts at once: ask for fewer")
+                raise UserError(f"a point is nested deeper than {DEPTH} levels: save its codes, upload them, and edit those")
+    if nodes > NODES:
+        raise UserError(f"these points have {nodes} parts, and at most {NODES} are accepted: request fewer")

@@ -1,4 +1,4 @@
-"""Refining codes by optimisation, with pictures on the way."""
+"""Projection: codes are optimised until their image is close to a target, with pictures meanwhile."""
 
 from __future__ import annotations
 
@@ -23,27 +23,41 @@ from anamorph.studio.stores import digest_of
 
 __all__ = ["PreparedProjection", "RefinedPoint", "Stopped", "job_slot", "prepare", "refine"]
 
-EVERY_SECONDS = 0.08
-"""Between two pictures of an optimisation."""
+PICTURE_SECONDS = 0.08
+"""Interval between two pictures of an optimisation."""
 
 
 class Stopped(Exception):
-    """Nobody waits for the optimisation any more."""
+    """The optimisation was cancelled, or its client has left."""
 
 
 @dataclass(frozen=True)
 class PreparedProjection:
-    """Where an optimisation starts, and the image [1, C, H, W] that it goes to."""
+    """The start of an optimisation.
+
+    Args:
+        model: decodes the codes.
+        x: the target image [1, C, H, W].
+        start: the first codes.
+        statistics: of sampled codes, for the prior on codes; None: the model cannot sample.
+    """
 
     model: LatentModel
     x: Tensor
     start: Codes
-    law: CodeStatistics | None
+    statistics: CodeStatistics | None
 
 
 @dataclass(frozen=True)
 class RefinedPoint:
-    """What was found, its codes, and the mean squared error (pixels in [-1, 1]) of the start's image and of its own."""
+    """The result of an optimisation.
+
+    Args:
+        point: refers to the codes.
+        codes: the optimised codes.
+        before: mean squared error of the first image, of pixels in [-1, 1].
+        after: that of the last image.
+    """
 
     point: FromCodes
     codes: Codes
@@ -53,25 +67,36 @@ class RefinedPoint:
 
 @torch.no_grad()
 def prepare(bench: Bench, target: Point) -> PreparedProjection:
-    """From what the encoder answers, or, without one, from the nearest of many drawn images."""
+    """Prepare an optimisation, which starts at the encoder's codes, or, without an encoder, at the nearest of many samples.
+
+    Raises:
+        UserError: for a model of discrete codes, or one that can neither encode nor sample.
+    """
     model = bench.model
-    image = bench.original(target)
-    x = bench.see([target]) if image is None else image
+    original = bench.original(target)
+    x = bench.see([target]) if original is None else original
     if isinstance(model, Encodes):
         space = code_space(model)
         if space.num_codes is not None:
-            raise UserError(f"codes of {space} are whole numbers: they cannot be moved little by little")
-        law = CodeStatistics.of(model.sample_codes(512, Seeded(0, "law"))[space.name]) if isinstance(model, Samples) else None
-        return PreparedProjection(model, x, bench.codes([target]), law)
-    start, law = nearest_samples(require(model, Samples, "projecting an image"), x, Seeded(0, "project"))
-    return PreparedProjection(model, x, start, law)
+            raise UserError(
+                f"{space.name!r} has discrete codes, which cannot be optimised by gradients: choose a model of real codes"
+            )
+        sampled = model.sample_codes(512, Seeded(0, "statistics"))[space.name] if isinstance(model, Samples) else None
+        statistics = None if sampled is None else CodeStatistics.of(sampled)
+        return PreparedProjection(model, x, bench.codes([target]), statistics)
+    start, statistics = nearest_samples(require(model, Samples, "projecting an image"), x, Seeded(0, "project"))
+    return PreparedProjection(model, x, start, statistics)
 
 
 @contextmanager
 def job_slot(jobs: threading.BoundedSemaphore) -> Iterator[None]:
-    """Raises: UserError if as many optimisations as may run at once are running."""
+    """Hold one of the slots for optimisations.
+
+    Raises:
+        UserError: if all are in use.
+    """
     if not jobs.acquire(timeout=1):
-        raise UserError("other optimisations are running: try again when they have ended")
+        raise UserError("too many optimisations are running: try again when one has ended")
     try:
         yield
     finally:
@@ -86,17 +111,26 @@ def refine(
     stop: threading.Event,
     show: Callable[[Tensor, int], None] = lambda image, step: None,
 ) -> RefinedPoint:
-    """Codes moved so that their image comes closer. show: told of the image [C, H, W] and the step, now and then.
+    """Optimise codes so that their image comes closer to the target.
 
-    Raises: Stopped, when that was asked for.
+    Args:
+        prepared: the start and the target.
+        free: what is optimised.
+        steps: number of steps.
+        stay: weight of the codes' prior.
+        stop: ends the optimisation when it is set.
+        show: called at intervals, with the image [C, H, W] and the number of the step.
+
+    Raises:
+        Stopped: if `stop` was set.
     """
-    done, shown = 0, 0.0
+    done, shown_at = 0, 0.0
 
-    def watch(image: Tensor, x: Tensor) -> Tensor:
-        """A distance that is nothing: it only sees each step's image."""
-        nonlocal shown
-        if time.monotonic() - shown > EVERY_SECONDS:
-            shown = time.monotonic()
+    def show_image(image: Tensor, x: Tensor) -> Tensor:
+        """Show the image of a step, at intervals. As a distance between images, it is always zero."""
+        nonlocal shown_at
+        if time.monotonic() - shown_at > PICTURE_SECONDS:
+            shown_at = time.monotonic()
             show(image.detach()[0], done)
         return torch.zeros(len(x))
 
@@ -107,9 +141,11 @@ def refine(
             raise Stopped
 
     p = prepared
-    found = project(p.model, p.x, p.start, free, steps, statistics=p.law, distance=watch, prior_weight=stay, progress=progress)
-    codes = {name: value.detach() for name, value in found.codes.items()}
+    result = project(
+        p.model, p.x, p.start, free, steps, statistics=p.statistics, distance=show_image, prior_weight=stay, progress=progress
+    )
+    codes = {name: value.detach() for name, value in result.codes.items()}
     with torch.no_grad():
-        started = p.model.decode(p.start)
-    before, after = (squared_error(images.float(), p.x)[0] for images in (started, found.images))
+        first_images = p.model.decode(p.start)
+    before, after = (squared_error(images.float(), p.x)[0] for images in (first_images, result.images))
     return RefinedPoint(FromCodes(digest=digest_of(codes)), codes, before, after)

@@ -1,4 +1,4 @@
-"""What the studio's description says of its answers, beside what their types say."""
+"""Responses in the OpenAPI description: errors, and bodies that are files."""
 
 from __future__ import annotations
 
@@ -7,34 +7,34 @@ from typing import Any
 from fastapi import Response
 from pydantic import BaseModel
 
-__all__ = ["ERRORS", "FILE_SENT", "Problem", "answering"]
+__all__ = ["ERRORS", "FILE_BODY", "Problem", "binary_response"]
 
 
 class Problem(BaseModel):
-    """Why a request was not answered with what it asked for, and what to do."""
+    """An error: what is wrong with a request, and what to do."""
 
     error: str
 
 
 _STATUSES = {
-    403: "It comes from elsewhere than the studio's own page, or lacks its token.",
-    404: "There is nothing of that name.",
-    405: "This is not how it is asked for.",
-    413: "It is too large.",
-    422: "It cannot be answered, or not as it is.",
-    500: "The model has failed; the studio goes on.",
-    503: "The model was put aside meanwhile: ask again.",
+    403: "The request does not come from the studio's own page, or lacks its token.",
+    404: "There is no route of that name.",
+    405: "The route does not take this method.",
+    413: "The request is too large.",
+    422: "The request is invalid, or the model cannot do it.",
+    500: "The model has failed; the studio keeps running.",
+    503: "The model was closed meanwhile: send the request again.",
 }
 ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem, "description": said} for status, said in _STATUSES.items()
+    status: {"model": Problem, "description": text} for status, text in _STATUSES.items()
 }
-"""Of every route."""
+"""Error responses of every route, by status."""
 _BYTES = {"schema": {"type": "string", "format": "binary"}}
-FILE_SENT: dict[str, Any] = {"requestBody": {"required": True, "content": {"application/octet-stream": _BYTES}}}
-"""Of routes that take a file as their body."""
+FILE_BODY: dict[str, Any] = {"requestBody": {"required": True, "content": {"application/octet-stream": _BYTES}}}
+"""Description of routes whose request body is a file."""
 
 
-def answering(*types: str) -> dict[str, Any]:
-    """Of a route that answers with bytes of such types."""
+def binary_response(*types: str) -> dict[str, Any]:
+    """Return the description of a route that returns bytes of these media types."""
     content = {kind.partition(";")[0]: _BYTES for kind in types}
-    return {"response_class": Response, "responses": {200: {"description": "As asked for.", "content": content}}}
+    return {"response_class": Response, "responses": {200: {"description": "The file.", "content": content}}}

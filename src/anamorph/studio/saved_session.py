@@ -1,4 +1,4 @@
-"""A session: what was looked at and made, as a file that opens again."""
+"""Sessions: the state of the page as a file that can be opened again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OLD_RELABEL = "told"
 
 
 class Pin(BaseModel):
-    """A point that was kept, and the group that it was put in."""
+    """A pinned point, and its group."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
     point: Point
@@ -25,8 +25,18 @@ class Pin(BaseModel):
 
 
 class Session(BaseModel):
-    """Points of one run: the current one, those that were pinned, the directions that were made of them, and how all are looked
-    at."""
+    """The state of the page for one run.
+
+    Args:
+        anamorph: marks the file as a session.
+        format: of the file.
+        run: name of the run.
+        current: the current point.
+        pins: pinned points.
+        groups: directions that were made from two groups of points.
+        look: how codes are decoded.
+        panel: the panel that is open.
+    """
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
     anamorph: Literal["studio session"] = "studio session"
@@ -41,13 +51,17 @@ class Session(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _from_format_1(cls, values: Any) -> Any:
-        """A session of format 1, in which a point that was given other labels was of another kind."""
+        """Convert a session of format 1, which had another kind for relabelled points."""
         if isinstance(values, dict) and values.get("format") == 1:
             return {**_renamed_kinds(values), "format": 2}
         return values
 
     def check(self) -> None:
-        """Raises: UserError for points that are too deep."""
+        """Check the points.
+
+        Raises:
+            UserError: for points that are nested too deep.
+        """
         for pin in self.pins:
             check_size([pin.point])
         check_size([] if self.current is None else [self.current])
@@ -57,6 +71,6 @@ def _renamed_kinds(value: Any) -> Any:
     if isinstance(value, list):
         return [_renamed_kinds(part) for part in value]
     if isinstance(value, dict):
-        found = {name: _renamed_kinds(part) for name, part in value.items()}
-        return found | ({"kind": "relabel"} if value.get("kind") == OLD_RELABEL else {})
+        renamed = {name: _renamed_kinds(part) for name, part in value.items()}
+        return renamed | ({"kind": "relabel"} if value.get("kind") == OLD_RELABEL else {})
     return value

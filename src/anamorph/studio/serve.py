@@ -1,4 +1,4 @@
-"""Starting the studio: an address, a server, a browser."""
+"""Start the studio: its address, its server, and a browser."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ __all__ = ["address_of", "serve", "server_of", "token_for"]
 
 
 def token_for(host: str, token: str) -> str:
-    """The token that is wanted: the one given; where others could reach the studio, never none."""
+    """Return the token that requests need: the given one, or a new one if other machines could reach the studio without."""
     return token or ("" if host in LOOPBACK else secrets.token_urlsafe(24))
 
 
 def address_of(host: str, port: int, token: str) -> str:
-    """Where the page is found."""
+    """Return the address of the page."""
     shown = f"[{host}]" if ":" in host else host
     return f"http://{shown}:{port}/{f'?token={token}' if token else ''}"
 
 
 def server_of(app: Any, sock: socket.socket) -> tuple[Any, Callable[[], None]]:
-    """A server for an application, and what runs it until it is told to stop (`should_exit`)."""
+    """Return a server of an application on a socket, and a function that runs it until its `should_exit` is set."""
     import uvicorn
 
     from anamorph.studio.limits import MESSAGE_BYTES
@@ -48,7 +48,11 @@ def server_of(app: Any, sock: socket.socket) -> tuple[Any, Callable[[], None]]:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """A socket at a host and port (0: any that is free). Raises: UserError if that is not possible."""
+    """Return a socket that is bound to a host and port (0: any free port).
+
+    Raises:
+        UserError: if the address cannot be used.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -56,14 +60,25 @@ def _listen(host: str, port: int) -> socket.socket:
         sock.bind((host, port))
     except OSError as error:
         sock.close()
-        raise UserError(f"cannot listen at {host} port {port}: {error.strerror or error}; choose another --port") from error
+        raise UserError(
+            f"cannot listen at {host} port {port}: {error.strerror or error}; choose another port (--port)"
+        ) from error
     return sock
 
 
 def serve(runs: Sequence[Path], host: str, port: int, token: str, browse: bool, say: Callable[[str], None]) -> None:
-    """Show runs until interrupted.
+    """Serve the studio until it is interrupted.
 
-    Raises: UserError if there is no run, or no listening at that address, or the extra is not installed.
+    Args:
+        runs: folders of runs, or folders that contain them.
+        host: address to listen on.
+        port: to listen on; 0: any free one.
+        token: required of every request; empty: see `token_for`.
+        browse: whether a browser is opened.
+        say: prints a line.
+
+    Raises:
+        UserError: if there is no run, the address cannot be used, or a package is not installed.
     """
     try:
         from anamorph.studio.app import create_app
@@ -74,15 +89,15 @@ def serve(runs: Sequence[Path], host: str, port: int, token: str, browse: bool, 
     from anamorph.studio.service import Service, find_runs
 
     service = Service(find_runs(runs))
-    wanted = token_for(host, token)
-    anywhere = host in ("0.0.0.0", "::")
+    required = token_for(host, token)
+    everywhere = host in ("0.0.0.0", "::")
     sock = _listen(host, port)
-    address = address_of("127.0.0.1" if anywhere else host, sock.getsockname()[1], wanted)
-    app = create_app(service, wanted, () if anywhere else {*LOOPBACK, host} if host in LOOPBACK else {host})
+    address = address_of("127.0.0.1" if everywhere else host, sock.getsockname()[1], required)
+    app = create_app(service, required, () if everywhere else {*LOOPBACK, host} if host in LOOPBACK else {host})
     _, run = server_of(app, sock)
     say(f"the studio shows {len(service.runs)} run{'s' * (len(service.runs) != 1)} at {address}  (Ctrl-C ends it)")
     if host not in LOOPBACK:
-        say("others who know this address with its token can use it; what they send is not encrypted")
+        say("whoever knows this address with its token can use the studio, and nothing is encrypted")
     if browse:
         threading.Timer(0.5, webbrowser.open, [address]).start()
     try:

@@ -1,4 +1,4 @@
-"""What clients have brought or found, kept for a while under a digest of its content."""
+"""Caches of what clients have uploaded or computed, by a digest of the content."""
 
 from __future__ import annotations
 
@@ -16,40 +16,46 @@ __all__ = ["DIGEST", "Store", "digest_of"]
 
 T = TypeVar("T")
 DIGEST = re.compile(r"[0-9a-f]{32}")
+"""Pattern of digests."""
 
 
 class Store(Generic[T]):
-    """Things of so much weight at most, each of 1 by default; the one asked for longest ago goes first. For several threads."""
+    """A least-recently-used cache of values with sizes. It is thread-safe.
 
-    def __init__(self, most: int, weigh: Callable[[T], int] = lambda _: 1) -> None:
-        self._most, self._weigh, self._weight = most, weigh, 0
-        self._kept, self._lock = OrderedDict[str, T](), threading.Lock()
+    Args:
+        capacity: the largest sum of sizes; one value is stored even if it is larger.
+        size_of: returns the size of a value; by default 1.
+    """
+
+    def __init__(self, capacity: int, size_of: Callable[[T], int] = lambda _: 1) -> None:
+        self._capacity, self._size_of, self._size = capacity, size_of, 0
+        self._values, self._lock = OrderedDict[str, T](), threading.Lock()
 
     def put(self, digest: str, value: T) -> str:
-        """Keep a thing; returns its digest."""
+        """Store a value; return its digest."""
         with self._lock:
-            if digest in self._kept:
-                self._weight -= self._weigh(self._kept.pop(digest))
-            self._kept[digest] = value
-            self._weight += self._weigh(value)
-            while self._weight > self._most and len(self._kept) > 1:
-                self._weight -= self._weigh(self._kept.popitem(last=False)[1])
+            if digest in self._values:
+                self._size -= self._size_of(self._values.pop(digest))
+            self._values[digest] = value
+            self._size += self._size_of(value)
+            while self._size > self._capacity and len(self._values) > 1:
+                self._size -= self._size_of(self._values.popitem(last=False)[1])
         return digest
 
     def get(self, digest: str) -> T | None:
-        """What is kept under a digest; None if it is not, or not any more."""
+        """Return the value of a digest; None if it is not stored, or has been removed."""
         with self._lock:
-            if digest in self._kept:
-                self._kept.move_to_end(digest)
-            return self._kept.get(digest)
+            if digest in self._values:
+                self._values.move_to_end(digest)
+            return self._values.get(digest)
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._values)
 
 
-def digest_of(tensors: Mapping[str, Tensor], said: str = "") -> str:
-    """Names tensors by their content."""
-    digest = hashlib.blake2b(said.encode(), digest_size=16)
+def digest_of(tensors: Mapping[str, Tensor], text: str = "") -> str:
+    """Return a digest of tensors and a text."""
+    digest = hashlib.blake2b(text.encode(), digest_size=16)
     for name, value in sorted(tensors.items()):
         digest.update(f"{name} {list(value.shape)} {value.dtype}".encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)

@@ -1,5 +1,7 @@
 // Requests by HTTP. Failures are thrown as Errors with the server's message.
 
+import { counted } from "./pending.js";
+
 async function checked(response) {
   if (response.ok) return response;
   const text = await response.text();
@@ -8,7 +10,7 @@ async function checked(response) {
   throw new Error(message || `the studio responded with status ${response.status}`);
 }
 
-const request = async (path, options) => {
+const send = async (path, options) => {
   try {
     return await checked(await fetch(`/api/${path}`, options));
   } catch (error) {
@@ -16,6 +18,7 @@ const request = async (path, options) => {
     throw error;
   }
 };
+const request = (path, options) => counted(() => send(path, options));
 const json = (body) => ({ method: "POST", headers: { "content-type": "application/json" }, body: JSON.stringify(body) });
 const bytes = (body) => ({ method: "POST", headers: { "content-type": "application/octet-stream" }, body });
 

@@ -1,7 +1,8 @@
 // Elements that show a signal, by its kind. Another kind has another renderer; no panel knows which.
 
-import { h } from "./ui.js";
+import { counted } from "./pending.js";
 import { state } from "./state.js";
+import { h } from "./ui.js";
 
 const PIXELATED_UP_TO = 128;
 const SPECTROGRAM = [208, 126]; // width and height in pixels
@@ -16,8 +17,11 @@ class ImageCell {
   }
 
   // Draws a picture once it is decoded, unless a newer one has been drawn meanwhile; the old one stays until then.
-  async show(blob) {
-    const turn = ++this.requested;
+  show(blob) {
+    return counted(() => this.decodeAndDraw(blob, ++this.requested));
+  }
+
+  async decodeAndDraw(blob, turn) {
     const bitmap = await createImageBitmap(await this.pictureOf(blob));
     if (turn > this.shown) {
       this.shown = turn;

@@ -1,5 +1,7 @@
 // The WebSocket. Each channel has one request in flight; of those that come meanwhile only the newest is sent.
 
+import { beginWork, endWork } from "./pending.js";
+
 const channels = new Map();
 let socket = null;
 let attempts = 0;
@@ -43,6 +45,8 @@ export class Channel {
     this.serial = Math.floor(Math.random() * 1e9);
     this.inFlight = null;
     this.next = null;
+    this.showing = 0;
+    this.pending = false;
     channels.set(this.id, this);
     if (socket === null) connect();
   }
@@ -51,6 +55,15 @@ export class Channel {
   send(request, context = null) {
     this.next = { request, context };
     if (this.inFlight === null || request.stop) this.sendNext();
+    this.track();
+  }
+
+  // Counts the channel as pending work until its last response has been shown.
+  track() {
+    const pending = channels.get(this.id) === this && (this.inFlight !== null || this.next !== null || this.showing > 0);
+    if (pending === this.pending) return;
+    this.pending = pending;
+    (pending ? beginWork : endWork)();
   }
 
   sendNext() {
@@ -67,6 +80,7 @@ export class Channel {
     if (this.inFlight !== null && this.next === null && !this.inFlight.request.project) this.next = this.inFlight;
     this.inFlight = null;
     this.sendNext();
+    this.track();
   }
 
   async receive(header, blobs) {
@@ -74,8 +88,14 @@ export class Channel {
     const { request, context, since } = this.inFlight;
     const more = request.project && header.point === undefined;
     if (!more) this.inFlight = null;
+    this.showing += 1;
     this.sendNext();
-    await this.onframe(header, blobs, context);
+    try {
+      await this.onframe(header, blobs, context);
+    } finally {
+      this.showing -= 1;
+      this.track();
+    }
     const detail = { channel: this.id, ms: performance.now() - since, count: blobs.length };
     document.dispatchEvent(new CustomEvent("studio:frame", { detail }));
   }
@@ -85,11 +105,13 @@ export class Channel {
     this.inFlight = null;
     this.onerror(message.error);
     this.sendNext();
+    this.track();
   }
 
   close() {
     const stop = this.inFlight?.request.project && socket?.readyState === WebSocket.OPEN;
     if (stop) socket.send(JSON.stringify({ channel: this.id, stop: true }));
     channels.delete(this.id);
+    this.track();
   }
 }
