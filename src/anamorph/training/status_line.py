@@ -80,7 +80,7 @@ class Live:
         elif in_notebook():
             if time.monotonic() - self._printed > NOTEBOOK_SECONDS or status.images >= status.total:
                 self._printed = time.monotonic()
-                print(f"\r{line:<120}", end="", flush=True)
+                print(f"\r{line:<120}", end="" if status.images < status.total else "\n", flush=True)
         elif status.record and (time.monotonic() - self._printed > EVERY_SECONDS or status.images >= status.total):
             self._printed = time.monotonic()
             print(line, flush=True)
