@@ -5,7 +5,7 @@ import { h } from "./ui.js";
 
 const [LEAST_ZOOM, MOST_ZOOM] = [0.5, 40];
 const NEAR = 24; // pixels from an image within which a click takes it
-const classColour = (i, n, dark) => `hsl(${(360 * i) / n} ${dark ? "75% 68%" : "68% 42%"})`;
+export const classColour = (i, n, dark) => `hsl(${(360 * i) / n} ${dark ? "75% 68%" : "68% 42%"})`;
 const bounded = (zoom) => Math.min(MOST_ZOOM, Math.max(LEAST_ZOOM, zoom));
 const quantile = (sorted, share) => sorted[Math.round(share * (sorted.length - 1))];
 

@@ -1,16 +1,18 @@
 // Data placed by their codes, in two dimensions. Wheel or pinch zooms, a drag moves; with Shift, or in box mode, it selects.
 
 import { get, getBlob } from "../api.js";
+import { isDark } from "../canvas.js";
 import { cell, showAll } from "../cell.js";
 import { Channel } from "../live.js";
 import { MapInput } from "../map_input.js";
-import { MapView } from "../map_view.js";
+import { classColour, MapView } from "../map_view.js";
 import { noun, on, pin, pointTitle, setCurrent, state } from "../state.js";
 import { button, h, head, segments, select, showError, slot, toast } from "../ui.js";
 
 const COUNTS = [512, 1024, 2048, 4000];
 const DRAFT = 192; // images of the small map that is shown while the first large one is made
 const NEIGHBOURS = 12;
+const LEGEND = 24; // classes that the legend names
 const GROUP = 16; // images of a selection that are pinned
 const LAYOUTS = {
   pca: ["PCA", "The first two principal components of the codes"],
@@ -80,6 +82,7 @@ class MapPanel {
   constructor() {
     Object.assign(this, { count: 1024, shownCount: 0, layout: "pca", mode: "move", closed: false });
     this.note = h("p", { class: "soft" });
+    this.legend = h("div", { class: "legend" });
     this.view = new MapView();
     this.neighbours = new Neighbours((index) => this.choose(index));
     this.selection = new Selection(() => this.select([]));
@@ -109,6 +112,7 @@ class MapPanel {
       this.shownCount = count;
       this.note.textContent = explanation(map);
       this.view.set(map, sprites);
+      this.draw();
       this.select([]);
     } catch (error) {
       if (outdated()) return;
@@ -138,6 +142,17 @@ class MapPanel {
     this.neighbours.show(view.neighbours);
   }
 
+  // Draws the map again, with a legend of the classes by which it is coloured.
+  draw() {
+    const classes = this.view.map?.labels[this.view.label]?.classes ?? [];
+    this.legend.replaceChildren(...classes.slice(0, LEGEND).map((name, i) => {
+      const swatch = h("span", { class: "swatch square" });
+      swatch.style.background = classColour(i, classes.length, isDark());
+      return h("span", { class: "key" }, swatch, name);
+    }));
+    this.view.draw();
+  }
+
   select(images) {
     this.view.selected = images;
     this.selection.show(images);
@@ -152,7 +167,7 @@ class MapPanel {
     return h("div", { class: "row controls" },
       segments("Layout", layouts, this.layout, (value) => { this.layout = value; this.load(); }),
       select("How many images", counts, (value) => { this.count = Number(value); this.load(); }, { value: this.count }),
-      labels.length ? select("Colour by label", colours, (value) => { this.view.label = value; this.view.draw(); }) : null,
+      labels.length ? select("Colour by label", colours, (value) => { this.view.label = value; this.draw(); }) : null,
       button("Whole map", () => this.view.map && this.view.fit(), { symbol: "reset", title: "Show all of the map again" }), this.note);
   }
 }
@@ -164,11 +179,11 @@ export function mount(root) {
   root.append(
     head("Map", "Images with similar codes lie near each other. Click one for its neighbours; drag a box to make a group.",
       segments("What a drag does", modes, panel.mode, (mode) => { panel.mode = mode; })),
-    panel.controls(), view.canvas, selection.element, neighbours.element);
+    panel.controls(), panel.legend, view.canvas, selection.element, neighbours.element);
   panel.load();
   const draw = () => view.draw();
   const resized = new ResizeObserver(draw);
   resized.observe(view.canvas);
-  const off = on("theme", draw);
+  const off = on("theme", () => panel.draw());
   return () => { panel.closed = true; resized.disconnect(); off(); neighbours.channel.close(); };
 }

@@ -238,8 +238,8 @@ class Refinement {
 
 function listening({ stage, classSelects }) {
   return h("div", { class: "row centred controls" },
-    button("Play the original", () => play(stage.original), { symbol: "play" }),
-    button("Play the reconstruction", () => play(stage.reconstruction), { symbol: "play", kind: "main" }),
+    button("Original", () => play(stage.original), { symbol: "play", title: "Play the original" }),
+    button("Reconstruction", () => play(stage.reconstruction), { symbol: "play", kind: "main", title: "Play the reconstruction" }),
     ...classSelects.map((element) => h("label", { class: "field" }, element.dataset.name, element)));
 }
 
