@@ -34,7 +34,7 @@ def open_source_of(settings: Settings, options: ReadOptions, split: str, progres
 
 
 def has_held_out(settings: Settings) -> bool:
-    """Whether a run leaves images out of its training: not if its source was named with :all or :test."""
+    """Return whether a run leaves images out of its training: not if its source was named with :all or :test."""
     return split_of(settings.source)[1] in (None, "train")
 
 

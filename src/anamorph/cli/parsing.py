@@ -121,7 +121,7 @@ def _is_advanced(field: StructFieldSpec) -> bool:
 
 
 def _presented(field: StructFieldSpec) -> StructFieldSpec:
-    """A field with a placeholder that shows no None, and a default only where the help does not say it."""
+    """Return a field with a placeholder that shows no None, and a default only where the help does not say it."""
     metavar = None if dataclasses.is_dataclass(_plain(field.type)) else _metavar(field.type, field.default)
     shown = tyro.conf.arg(metavar=metavar, help_behavior_hint=_default_hint(field.default))
     kind = _annotated(_plain(field.type), shown, *_metadata(field.type))

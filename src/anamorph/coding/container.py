@@ -45,7 +45,7 @@ class Packed:
 
 
 def pack(packed: Packed) -> bytes:
-    """The bytes of a file."""
+    """Return the bytes of a file."""
     numbers = [
         *(KINDS.index(type(packed.signal)), *_sizes(packed.signal)),
         *(packed.count, packed.lane),
@@ -124,7 +124,7 @@ class _Numbers:
         self.data, self.at = data, at
 
     def next(self, most: int) -> int:
-        """Raises: ValueError if it is larger, IndexError at the end."""
+        """Read the next number. Raises: ValueError if it is larger, IndexError at the end."""
         value = shift = 0
         while True:
             byte = self.data[self.at]

@@ -50,12 +50,12 @@ def _digest(model: TwoStageModel, weights: str, described: list[Described]) -> b
 
 
 def _config(module: Any) -> Any:
-    """The settings of a module; None if it has none of its own."""
+    """Return the settings of a module; None if it has none of its own."""
     config = getattr(module, "config", None)
     return config if dataclasses.is_dataclass(config) else None
 
 
 def _changed_settings(config: Any) -> dict[str, Any]:
-    """The settings that are not at their defaults."""
+    """Return the settings that are not at their defaults."""
     values = {f.name: (getattr(config, f.name), f.default) for f in dataclasses.fields(config)}
     return {name: to_plain(value) for name, (value, default) in values.items() if value != default}

@@ -13,7 +13,7 @@ class UserError(ValueError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint that ends an error about an unknown name: the nearest known names, or all of them."""
+    """Return a hint that ends an error about an unknown name: the nearest known names, or all of them."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     if close:

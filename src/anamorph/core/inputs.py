@@ -60,7 +60,9 @@ def _tensor(x: Any, signal: Signal) -> Tensor:
 
 
 def _with_axes(x: Tensor, signal: Signal) -> Tensor:
-    """The same values as [B, *signal.shape], by whichever arrangement of axes fits; channels last before channels first."""
+    """Return the same values as [B, *signal.shape], by whichever arrangement of axes fits; channels last before channels
+    first.
+    """
     channels, *size = signal.shape
     for batched in (True, False):
         shape = tuple(x.shape[1:]) if batched else tuple(x.shape)

@@ -300,7 +300,7 @@ CAPABILITIES: dict[type[LatentModel], Capability] = {
 
 
 def _capabilities(model: LatentModel) -> list[Capability]:
-    """The capabilities of a model, of which one that follows from another is left out."""
+    """Return the capabilities of a model, of which one that follows from another is left out."""
     implied = {EncodesPartly} if isinstance(model, Encodes) else set[type[LatentModel]]()
     return [known for capability, known in CAPABILITIES.items() if isinstance(model, capability) and capability not in implied]
 

@@ -269,5 +269,5 @@ class TorchOptimizer(Optimizer):
 
 
 def _laid_out(gradient: Tensor, parameter: Tensor) -> Tensor:
-    """A gradient in the layout of its parameter: the fused kernel goes through the memory of both."""
+    """Return a gradient in the layout of its parameter: the fused kernel goes through the memory of both."""
     return gradient if gradient.stride() == parameter.stride() else torch.empty_like(parameter).copy_(gradient)

@@ -95,7 +95,7 @@ class Prior(nn.Module, ABC):
 
     @classmethod
     def accepts_condition(cls, space: Space) -> bool:
-        """Whether such a prior can be conditioned on a space; it is given only those of a model that it accepts."""
+        """Return whether such a prior can be conditioned on a space; it is given only those of a model that it accepts."""
         return True
 
     @abstractmethod

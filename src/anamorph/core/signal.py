@@ -91,7 +91,7 @@ Signal = Image | Audio
 
 
 def require_image(signal: Signal, what: str) -> Image:
-    """A signal that is known to be an image. Raises: UserError naming what is for images alone."""
+    """Return a signal that is known to be an image. Raises: UserError naming what is for images alone."""
     if not isinstance(signal, Image):
         raise UserError(f"{what} is for images, got sounds of {signal}")
     return signal
@@ -147,5 +147,7 @@ class Source(Protocol):
     def fingerprint(self) -> str: ...
 
     def take(self, start: int, count: int, level: int = 0) -> Batch:
-        """The examples at positions start .. start + count - 1, halved `level` times; a function of its arguments alone."""
+        """Return the examples at positions start .. start + count - 1, halved `level` times; a function of its arguments
+        alone.
+        """
         ...

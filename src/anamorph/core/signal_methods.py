@@ -129,7 +129,7 @@ def _codes(model: LatentModel, x: Any, labels: ClassChoice | None) -> dict[str, 
 
 
 def _classes(model: LatentModel, labels: ClassChoice | None, n: int, device: torch.device) -> dict[str, Tensor]:
-    """The classes of n examples [n], by label.
+    """Return the classes of n examples [n], by label.
 
     Raises:
         UserError: for a label that the model does not have, a class that does not exist, or another number of them.

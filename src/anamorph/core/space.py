@@ -134,7 +134,7 @@ def read_codes(path: Path) -> tuple[Codes, tuple[Space, ...], dict[str, str]]:
 
 
 def _space(values: Mapping[str, Any]) -> Space:
-    """A space from its fields as JSON. Older files have no role, and call the number of codes `vocabulary`."""
+    """Return a space from its fields as JSON. Older files have no role, and call the number of codes `vocabulary`."""
     fields = {"num_codes" if name == "vocabulary" else name: value for name, value in values.items()}
     fields["shape"] = tuple(fields["shape"])
     if "role" not in fields:

@@ -39,7 +39,7 @@ class Table:
 
 
 def load_arrays(path: Path, only: Collection[str] | None = None) -> Arrays:
-    """The arrays of an .npz, or only those of some names; or the one of an .npy, as "x".
+    """Return the arrays of an .npz, or only those of some names; or the one of an .npy, as "x".
 
     Raises: UserError if the file is damaged or holds Python objects (which are never unpickled).
     """
@@ -70,7 +70,8 @@ def _members(file: IO[bytes], only: Collection[str] | None) -> Arrays:
 
 
 def _array(file: IO[bytes], size: int) -> NDArray[Any]:
-    """The array of an .npy file of that many bytes; np.load would trust its header, and make room for all that it claims.
+    """Return the array of an .npy file of that many bytes; np.load would trust its header, and make room for all that it
+    claims.
 
     Raises: ValueError if it is no such file, is cut short or holds Python objects.
     """
@@ -92,7 +93,8 @@ def _array(file: IO[bytes], size: int) -> NDArray[Any]:
 
 
 def read_table(path: Path) -> Table:
-    """Images and labels: from x_train, y_train, x_test, y_test and class_names, or from an array of images and any of labels.
+    """Return images and labels: from x_train, y_train, x_test, y_test and class_names, or from an array of images and any of
+    labels.
 
     Raises: UserError if there is no array of images, or one with values that cannot be pixels.
     """
@@ -116,7 +118,7 @@ def read_table(path: Path) -> Table:
 
 
 def _labels(array: NDArray[Any]) -> bool:
-    """Whether values, one per image, are classes: whole numbers, or text that repeats itself."""
+    """Return whether values, one per image, are classes: whole numbers, or text that repeats itself."""
     return array.dtype.kind in "iu" or (array.dtype.kind in "US" and len(np.unique(array)) < len(array))
 
 
@@ -134,7 +136,7 @@ def _split_table(path: Path, arrays: Arrays) -> Table:
 
 
 def as_labels(name: str, values: NDArray[Any], class_names: NDArray[Any] | None = None) -> tuple[Label, Integers]:
-    """A label from whole numbers or text, one per image; class_names give the classes their names."""
+    """Return a label from whole numbers or text, one per image; class_names give the classes their names."""
     classes, places = np.unique(values, return_inverse=True)
     numbers = classes.dtype.kind in "iu" and class_names is not None and len(class_names) > int(classes[-1])
     if numbers and class_names is not None and int(classes[0]) >= 0:

@@ -20,7 +20,7 @@ class BadFile(Exception):
 
 
 def read_at_most(file: IO[bytes], count: int) -> bytearray:
-    """The next `count` bytes of a file, or as many as there are."""
+    """Return the next `count` bytes of a file, or as many as there are."""
     data = bytearray()
     while len(data) < count and (block := file.read(min(STEP, count - len(data)))):
         data += block

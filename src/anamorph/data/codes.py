@@ -63,7 +63,7 @@ class CodeCounts:
         return f"{self.space.name}: {self.used} of {k} codes are used, perplexity {self.perplexity:.1f}"
 
     def check(self) -> None:
-        """Raises: UserError if all codes are the same one, which leaves nothing to learn."""
+        """Check the use of codes. Raises: UserError if all codes are the same one, which leaves nothing to learn."""
         if self.used <= 1:
             raise UserError(
                 f"every code of {self.space.name!r} is the same: the model says nothing through it. Train it longer, or anew "
@@ -71,7 +71,7 @@ class CodeCounts:
             )
 
     def warning(self) -> str:
-        """What is wrong, and what to do; empty if nothing is."""
+        """Return what is wrong and what to do; empty if nothing is."""
         if self.used >= DEAD * (self.space.num_codes or 0):
             return ""
         return (
@@ -119,7 +119,8 @@ class CodeDataset(Examples):
 
 @torch.no_grad()
 def encode_dataset(model: Encodes, images: Dataset, folder: Path, progress: Progress = no_progress) -> CodeDataset:
-    """The codes of all images, in their own order, in a folder inside `folder` that is named by the model and the images.
+    """Return the codes of all images, in their own order, in a folder inside `folder` that is named by the model and the
+    images.
 
     What is there already is read, and not computed again.
     Raises: UserError if the codes are all the same, or not finite, or a file in the folder is of another model.
@@ -148,7 +149,7 @@ def _narrow(vocabulary: int | None) -> torch.dtype:
 
 
 def _is_whole(shard: Path, fingerprint: str) -> bool:
-    """Raises: UserError if it is of something else."""
+    """Return whether the folder is complete. Raises: UserError if it is of something else."""
     if not shard.is_file():
         return False
     try:
@@ -177,7 +178,7 @@ def _read(here: Path, name: str, spaces: Sequence[Space], images: Dataset, shard
 
 
 def _check_real(space: Space, codes: Tensor) -> None:
-    """Raises: UserError if real codes are not finite, or all the same."""
+    """Check real codes. Raises: UserError if they are not finite, or all the same."""
     if not bool(torch.isfinite(codes).all()):
         raise UserError(
             f"codes of {space.name!r} are not finite: the model is broken. Train it anew, at a lower --model.learning-rate"

@@ -59,12 +59,12 @@ def _extensions() -> frozenset[str]:
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file of that name is taken for an image."""
+    """Return whether a file of that name is taken for an image."""
     return "." + name.rsplit(".", 1)[-1].lower() in _extensions()
 
 
 def _open(file: IO[bytes]) -> Pillow.Image:
-    """An image whose pixels are not yet decoded."""
+    """Return an image whose pixels are not yet decoded."""
     try:
         image = Pillow.open(file, formats=_formats())
     except UnidentifiedImageError:
@@ -137,7 +137,9 @@ def decode_picture(image: Pillow.Image, target: Image) -> tuple[Bytes, set[str]]
 
 
 def fit(image: Pillow.Image, target: Image, conversions: set[str] | None = None) -> tuple[Bytes, set[str]]:
-    """An 8-bit image cut to the target's shape around its centre, resampled (Lanczos), in the target's channels [C, H, W]."""
+    """Return an 8-bit image cut to the target's shape around its centre, resampled (Lanczos), in the target's channels [C, H,
+    W].
+    """
     conversions = set() if conversions is None else conversions
     if target.channels > 1 and image.mode in GREY:
         conversions.add("greyscale, repeated over RGB")
@@ -179,7 +181,7 @@ def _resample(image: Pillow.Image, target: Image, conversions: set[str]) -> Pill
 
 
 def _eight_bits(image: Pillow.Image) -> tuple[Pillow.Image, set[str]]:
-    """An image of at most 8 bits per channel."""
+    """Return an image of at most 8 bits per channel."""
     if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
         return image, set()
     values = np.asarray(image).astype(np.float64)
@@ -196,6 +198,6 @@ def _eight_bits(image: Pillow.Image) -> tuple[Pillow.Image, set[str]]:
 
 
 def require_decodable(channels: int) -> None:
-    """Raises: UserError if files cannot be decoded to that many channels."""
+    """Check a number of channels. Raises: UserError if files cannot be decoded to so many."""
     if channels not in (1, 3, 4):
         raise UserError(f"image files are read as 1 (grey), 3 (RGB) or 4 (RGBA) channels, got {channels}")

@@ -52,12 +52,12 @@ class SoundHeader:
 
 
 def is_sound_name(name: str) -> bool:
-    """Whether a file of that name is taken for a sound."""
+    """Return whether a file of that name is taken for a sound."""
     return PurePath(name).suffix.lower() in ENDINGS
 
 
 def require_soundfile() -> Any:
-    """The library that reads sound files. Raises: UserError if it is not installed."""
+    """Return the library that reads sound files. Raises: UserError if it is not installed."""
     try:
         import soundfile
     except (ImportError, OSError) as error:  # OSError where its libsndfile is missing
@@ -67,7 +67,7 @@ def require_soundfile() -> Any:
 
 @contextmanager
 def _opened(file: IO[bytes]) -> Iterator[SoundFile]:
-    """A sound whose samples are not yet decoded. Raises: BadSound for whatever goes wrong with it."""
+    """Return a sound whose samples are not yet decoded. Raises: BadSound for whatever goes wrong with it."""
     soundfile = require_soundfile()
     try:
         with soundfile.SoundFile(file) as sound:
@@ -80,7 +80,7 @@ def _opened(file: IO[bytes]) -> Iterator[SoundFile]:
 
 
 def survey_sound(file: IO[bytes]) -> SoundHeader:
-    """Raises: BadSound if the file is no sound, an empty or too large one."""
+    """Read a sound's header. Raises: BadSound if the file is no sound, an empty or too large one."""
     with _opened(file) as sound:
         if not sound.frames:
             raise BadSound("it holds no samples")
@@ -124,7 +124,7 @@ def to_pcm(x: NDArray[Any]) -> PcmSamples:
 
 
 def _cut(log: str) -> bool:
-    """Whether libsndfile has found a chunk of samples to be shorter than it says."""
+    """Return whether libsndfile has found a chunk of samples to be shorter than it says."""
     return any("(should be" in line for line in log.splitlines() if line.lstrip().startswith(("data", "SSND")))
 
 

@@ -26,7 +26,7 @@ ROLE = re.compile(r"((?P<set>.+)[-_.])?(?P<role>train|test|t10k)$")
 
 
 def read_idx(path: Path) -> Bytes:
-    """The unsigned bytes of an IDX file, in its own shape.
+    """Return the unsigned bytes of an IDX file, in its own shape.
 
     Raises: UserError if it is no IDX file of unsigned bytes, is cut short, or holds more than its header says.
     """
@@ -56,7 +56,7 @@ def _read(file: IO[bytes], path: Path) -> Bytes:
 
 
 def find_idx(folder: Path) -> dict[str, Path]:
-    """The IDX files of a folder by what they hold: "train images", "t10k labels", ..."""
+    """Return the IDX files of a folder by what they hold: "train images", "t10k labels", ..."""
     found = {}
     for path in sorted(folder.iterdir()):
         match = NAME.match(path.name)
@@ -66,7 +66,7 @@ def find_idx(folder: Path) -> dict[str, Path]:
 
 
 def read_idx_folder(folder: Path, files: dict[str, Path]) -> Table:
-    """Images and labels of a folder with train-images-idx3-ubyte, t10k-labels-idx1-ubyte and so on.
+    """Return images and labels of a folder with train-images-idx3-ubyte, t10k-labels-idx1-ubyte and so on.
 
     Raises: UserError if images and labels do not fit together, or the folder holds more than one set.
     """
@@ -88,7 +88,7 @@ def read_idx_folder(folder: Path, files: dict[str, Path]) -> Table:
 
 
 def _train_first(folder: Path, parts: set[str]) -> list[str]:
-    """The parts of one set, that to train on first."""
+    """Return the parts of one set, that to train on first."""
     if not parts:
         raise UserError(f"{folder} holds IDX labels but no images")
     sets = {match["set"] or "" for match in map(ROLE.match, parts) if match}

@@ -98,7 +98,7 @@ class LayeredImages:
         return out
 
     def _compose(self, choice: Integers) -> Bytes:
-        """One image [C, H, W]."""
+        """Return one image [C, H, W]."""
         canvas = np.full((self.side, self.side, 3), 255, np.float32)
         for layer, number in zip(self.layers, choice, strict=True):
             part = layer.parts[number]
@@ -112,7 +112,7 @@ class LayeredImages:
 
 
 def _boxes(canvas: Floats, box: int) -> Floats:
-    """The means [h, w, 3] of boxes; rows first, since those are contiguous."""
+    """Return the means [h, w, 3] of boxes; rows first, since those are contiguous."""
     if box == 1:
         return canvas
     side = len(canvas) // box

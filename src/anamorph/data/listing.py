@@ -125,7 +125,9 @@ def in_zip(path: Path) -> Listing:
 
 
 def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """The files of a zip, and what describes them, by their names below the one top folder that a packed folder leaves."""
+    """Return the files of a zip, and what describes them, by their names below the one top folder that a packed folder
+    leaves.
+    """
     found = {}
     for info in archive.infolist():
         if info.is_dir() or any(_hidden(part) for part in PurePosixPath(info.filename).parts):
@@ -153,7 +155,7 @@ def _reads(name: str) -> bool:
 
 
 def _kind(source: str, names: list[str]) -> Kind:
-    """What some files are. Raises: UserError naming an image and a sound, if both are there."""
+    """Return what some files are. Raises: UserError naming an image and a sound, if both are there."""
     sounds = [name for name in names if is_sound_name(name)]
     if sounds and len(sounds) < len(names):
         image = next(name for name in names if not is_sound_name(name))
@@ -169,7 +171,7 @@ def _hidden(name: str) -> bool:
 
 
 def _first_visit(folder: Path, seen: set[Path]) -> bool:
-    """Whether a folder has not been walked yet, by whatever link."""
+    """Return whether a folder has not been walked yet, by whatever link."""
     real = folder.resolve()
     return not (real in seen or seen.add(real))  # type: ignore[func-returns-value]
 
@@ -250,7 +252,7 @@ def _the_csv(source: str, extras: Mapping[str, bytes]) -> bytes:
 
 
 def _from_csv(source: str, names: list[str], text: bytes) -> Labels:
-    """A header, then one row per file: its file name, then its labels."""
+    """Read a CSV file: a header, then one row per file: its file name, then its labels."""
     try:
         header, *rows = [row for row in csv.reader(io.StringIO(text.decode("utf-8-sig"))) if row]
     except (ValueError, csv.Error) as error:
@@ -268,7 +270,7 @@ def _from_csv(source: str, names: list[str], text: bytes) -> Labels:
 
 
 def _for_each(source: str, where: str, names: list[str], found: Mapping[str, str]) -> list[str]:
-    """The value of every file, by its path or, where those are unique, its bare name."""
+    """Return the value of every file, by its path or, where those are unique, its bare name."""
     bare = {PurePosixPath(name).name for name in names}
     if len(bare) == len(names):
         found = {PurePosixPath(name).name: value for name, value in found.items()} | dict(found)

@@ -24,7 +24,7 @@ def _tosses(size: int, seed: int, epoch: int) -> NDArray[np.bool_]:
 
 
 def indices(size: int, start: int, count: int, seed: int | None) -> Integers:
-    """The examples [count] at positions start .. start + count - 1; seed None: in their own order, over and over."""
+    """Return the examples [count] at positions start .. start + count - 1; seed None: in their own order, over and over."""
     positions = np.arange(start, start + count, dtype=np.int64)
     if seed is None:
         return positions % size
@@ -37,7 +37,7 @@ def indices(size: int, start: int, count: int, seed: int | None) -> Integers:
 
 
 def coins(size: int, start: int, count: int, seed: int) -> NDArray[np.bool_]:
-    """One fair coin [count] for each position."""
+    """Return one fair coin [count] for each position."""
     epochs, places = np.divmod(np.arange(start, start + count, dtype=np.int64), size)
     return np.array([_tosses(size, seed, int(e))[p] for e, p in zip(epochs, places, strict=True)], np.bool_)
 

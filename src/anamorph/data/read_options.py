@@ -42,7 +42,7 @@ class ReadOptions:
         return ReadOptions(None, signal.channels, sample_rate=signal.sample_rate, window=signal.samples)
 
     def image(self, own: Image) -> Image:
-        """The image to read from images that are their `own`.
+        """Return the image to read from images that are their `own`.
 
         Raises: UserError if that means upscaling, and it was not asked for; or if they are to be read as sounds.
         """
@@ -59,7 +59,7 @@ class ReadOptions:
         return Image(self.channels or own.channels, height, width)
 
     def audio(self, own_rate: int) -> Audio:
-        """The sound to read from sounds of a rate.
+        """Return the sound to read from sounds of a rate.
 
         Raises: UserError if they are to be read as images, or in other than one or two channels.
         """

@@ -28,7 +28,7 @@ NAMES = ("shape", "scale", "angle", "x", "y", "colour")
 
 
 def factors(rows: Integers) -> Integers:
-    """The factors [n, 6] of images: shape, scale, angle, x, y, colour."""
+    """Return the factors [n, 6] of images: shape, scale, angle, x, y, colour."""
     return np.stack(np.unravel_index(rows, COUNTS), 1).astype(np.int64)
 
 

@@ -97,12 +97,12 @@ class Shards:
 
 
 def _kind_of(signal: Signal) -> np.dtype[Any]:
-    """Of the numbers in which a signal is stored."""
+    """Return the type of the numbers in which a signal is stored."""
     return np.dtype(np.uint8 if isinstance(signal, Image) else "<i2")
 
 
 def cached(key: str, signal: Signal, decode: Callable[[], Iterable[Item]], names: list[str], progress: Progress) -> Shards:
-    """The shards named by a key, made by decoding if they are not there, whole, already.
+    """Return the shards named by a key, made by decoding if they are not there, whole, already.
 
     names: of the items that `decode` yields, in its order.
     Raises: UserError if no file is usable, or more than one in a hundred (and ten) are not.
@@ -150,7 +150,7 @@ def _install(building: Path, folder: Path) -> None:
 
 
 def _open(folder: Path) -> Shards | None:
-    """The shards in a folder, if they are whole."""
+    """Return the shards in a folder, if they are whole."""
     if not (folder / "index.json").is_file():
         return None
     try:
@@ -163,7 +163,7 @@ def _open(folder: Path) -> Shards | None:
 
 
 def _whole(path: Path, written: dict[str, Any]) -> bool:
-    """Whether a file is as it was written; its content is only read again where its time differs."""
+    """Return whether a file is as it was written; its content is only read again where its time differs."""
     stat = path.stat()
     if stat.st_size != written["size"]:
         return False

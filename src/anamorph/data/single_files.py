@@ -22,7 +22,7 @@ __all__ = ["read_image", "read_images", "read_sound", "read_sounds"]
 
 
 def read_images(paths: Sequence[Path | str], image: Image) -> tuple[Tensor, list[str]]:
-    """Images [n, C, H, W] in [-1, 1], fitted to a signal; and what was done to each to fit it.
+    """Return images [n, C, H, W] in [-1, 1], fitted to a signal; and what was done to each to fit it.
 
     Raises: UserError naming the first file that is missing or no image.
     """
@@ -31,8 +31,8 @@ def read_images(paths: Sequence[Path | str], image: Image) -> tuple[Tensor, list
 
 
 def read_image(path: Path | str, image: Image) -> tuple[Tensor, tuple[int, int], str]:
-    """One image [1, C, H, W] in [-1, 1], fitted to a signal; the height and width that it had; and what was done to fit it,
-    empty if nothing was.
+    """Return one image [1, C, H, W] in [-1, 1], fitted to a signal; the height and width that it had; and what was done to
+    fit it, empty if nothing was.
 
     Raises: UserError if the file is missing or no image.
     """
@@ -59,8 +59,8 @@ def read_sounds(paths: Sequence[Path | str], audio: Audio) -> tuple[Tensor, list
 
 
 def read_sound(path: Path | str, audio: Audio) -> tuple[Tensor, tuple[int], str]:
-    """One sound [1, C, T] in [-1, 1], fitted to a signal; how many samples it had, at the signal's rate; and what was done to
-    fit it, empty if nothing was.
+    """Return one sound [1, C, T] in [-1, 1], fitted to a signal; how many samples it had, at the signal's rate; and what was
+    done to fit it, empty if nothing was.
 
     Raises: UserError if the file is missing or no sound.
     """

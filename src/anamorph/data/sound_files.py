@@ -45,7 +45,7 @@ def cut_windows(samples: PcmSamples, window: int, hop: int | None) -> tuple[list
 
 
 def read_sound_files(listing: Listing, options: ReadOptions, progress: Progress) -> StoredDataset:
-    """The windows of a listing's files. Files, not windows, are held out: those of one recording sound alike.
+    """Return the windows of a listing's files. Files, not windows, are held out: those of one recording sound alike.
 
     Raises: UserError if they cannot be read.
     """
@@ -64,7 +64,7 @@ def read_sound_files(listing: Listing, options: ReadOptions, progress: Progress)
 
 
 def _decoded(listing: Listing, audio: Audio, hop: int) -> Iterator[Item]:
-    """The windows of each file of a listing, in its order, decoded by a few threads just ahead of the reader."""
+    """Return the windows of each file of a listing, in its order, decoded by a few threads just ahead of the reader."""
 
     def one(name: str) -> Item:
         try:
@@ -82,7 +82,9 @@ def _decoded(listing: Listing, audio: Audio, hop: int) -> Iterator[Item]:
 
 
 def _own_rate(listing: Listing, options: ReadOptions) -> tuple[int, list[str]]:
-    """The rate that a listing's files have in common, or the lowest, which all can be brought to without inventing anything."""
+    """Return the rate that a listing's files have in common, or the lowest, which all can be brought to without inventing
+    anything.
+    """
     if options.sample_rate is not None:
         return options.sample_rate, []
     rates = Counter(header.sample_rate for header in _surveyed(listing))
@@ -94,7 +96,7 @@ def _own_rate(listing: Listing, options: ReadOptions) -> tuple[int, list[str]]:
 
 
 def _surveyed(listing: Listing) -> list[SoundHeader]:
-    """What the headers of a listing's files say; kept, since a large folder takes a while to look through."""
+    """Return what the headers of a listing's files say; kept, since a large folder takes a while to look through."""
     path = cache_folder() / "surveys" / f"{listing.key}-sounds.json"
     if path.is_file():
         try:
@@ -115,7 +117,8 @@ def _surveyed(listing: Listing) -> list[SoundHeader]:
 
 
 def read_fsdd(options: ReadOptions, progress: Progress) -> StoredDataset:
-    """The spoken digits, one window of each, with the official split: takes 0 to 4 of each digit and speaker are held out.
+    """Return the spoken digits, one window of each, with the official split: takes 0 to 4 of each digit and speaker are held
+    out.
 
     Raises: UserError if they are not at hand, or are to be read at another rate or in two channels.
     """

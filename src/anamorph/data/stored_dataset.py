@@ -40,7 +40,7 @@ class StoredDataset:
 
 
 def conversion_notes(shards: Shards, noun: str) -> list[str]:
-    """What was done to the files of shards, and what was left out."""
+    """Return what was done to the files of shards, and what was left out."""
     kept = len(np.unique(shards.source_rows))
     lines = [f"{n} {noun + ' was' if n == 1 else noun + 's were'} {what}" for what, n in sorted(shards.notes.items())]
     if shards.problems:

@@ -77,7 +77,7 @@ class _Axes:
 
 
 def histogram(series: Mapping[str, Sequence[float]], label: str) -> str:
-    """How often values come, of each series in percent; what lies beyond the 99.5th percentile of all is left out."""
+    """Return how often values come, of each series in percent; what lies beyond the 99.5th percentile of all is left out."""
     every = np.concatenate([np.asarray(values, float) for values in series.values()])
     low, high = float(every.min()), float(np.quantile(every, 0.995))
     if not high > low:

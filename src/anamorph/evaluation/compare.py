@@ -70,7 +70,7 @@ class Row:
 
 
 def _apart(interval: Interval | None) -> bool:
-    """Whether an interval leaves zero out."""
+    """Return whether an interval leaves zero out."""
     return interval is not None and (interval[0] > 0 or interval[1] < 0)
 
 
@@ -82,12 +82,12 @@ class Comparison:
     rows: tuple[Row, ...]
 
     def row(self, name: str) -> Row | None:
-        """The first row of a measure."""
+        """Return the first row of a measure."""
         return next((row for row in self.rows if row.name == name), None)
 
 
 def names_of(runs: Sequence[Path]) -> list[str]:
-    """A short name of each run that no other has: its folder's, or as much of the path before it as is needed.
+    """Return a short name of each run that no other has: its folder's, or as much of the path before it as is needed.
 
     Raises: UserError if there are fewer than two, or one is named twice.
     """
@@ -104,7 +104,7 @@ def names_of(runs: Sequence[Path]) -> list[str]:
 
 
 def compare_columns(columns: Sequence[Column], seed: int = 0) -> Comparison:
-    """A row for each measure and protocol: numbers that were taken differently never share one."""
+    """Return a row for each measure and protocol: numbers that were taken differently never share one."""
     measures: dict[tuple[str, str], dict[int, Measure]] = {}
     groups: dict[tuple[str, str], str] = {}
     data: dict[tuple[str, str], float | None] = {}
@@ -133,7 +133,9 @@ def _with_best(row: Row, columns: Sequence[Column], seed: int) -> Row:
 
 
 def _difference(row: Row, i: int, best: int, columns: Sequence[Column], seed: int) -> Interval | None:
-    """Of a measure of images, over the same images drawn again; of others, from both errors."""
+    """Return the difference of two runs. Of a measure of images, over the same images drawn again; of others, from both
+    errors.
+    """
     curves = [_values_per_image(columns[j].record, row.name) for j in (i, best)]
     if curves[0] and len(curves[0]) == len(curves[1]):
         return bootstrap_difference(torch.tensor(curves[0]), torch.tensor(curves[1]), Seeded(seed, "bootstrap", row.name))
@@ -145,5 +147,5 @@ def _difference(row: Row, i: int, best: int, columns: Sequence[Column], seed: in
 
 
 def _values_per_image(record: Record, name: str) -> list[float]:
-    """The values of each image that a measure is the mean of, if it is one."""
+    """Return the values of each image that a measure is the mean of, if it is one."""
     return record.curve("errors", name) or record.curve("distance", name)

@@ -82,7 +82,7 @@ def cell_text(row: Row, i: int) -> str:
 
 
 def markdown(comparison: Comparison) -> str:
-    """A table with a row for each measure, and below it how each was taken."""
+    """Return a table with a row for each measure, and below it how each was taken."""
     lines = ["| | " + " | ".join(comparison.names) + " | data |", "|---" * (len(comparison.names) + 2) + "|"]
     for row in comparison.rows:
         cells = []
@@ -97,7 +97,7 @@ def markdown(comparison: Comparison) -> str:
 
 
 def latex(comparison: Comparison) -> str:
-    """A tabular; the best is bold."""
+    """Return a tabular; the best is bold."""
     head = " & ".join(["", *map(_tex, comparison.names)])
     lines = [rf"\begin{{tabular}}{{l{'r' * len(comparison.names)}}}", r"\hline", rf"{head} \\", r"\hline"]
     group = ""
@@ -149,7 +149,7 @@ def _table(comparison: Comparison) -> str:
 
 
 def _protocol(row: Row) -> str:
-    """How many of what it was taken over, and what else decides it."""
+    """Return how many of what it was taken over, and what else decides it."""
     return row.protocol.removeprefix(row.measure.label).lstrip("; ")
 
 
@@ -188,7 +188,7 @@ def _float(images: Tensor) -> Tensor:
 
 
 def _reconstructions(columns: Sequence[Column]) -> str:
-    """The same images, by every run that can, if they are of one source."""
+    """Return the same images, by every run that can, if they are of one source."""
     able = [c for c in columns if isinstance(c.cache.subject.model, Encodes) and c.record.has("errors")]
     parts = []
     for source in dict.fromkeys(c.cache.subject.data.held_out.fingerprint for c in able):

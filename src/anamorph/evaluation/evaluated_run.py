@@ -141,7 +141,7 @@ class EvaluatedRun:
 def evaluation_data(
     settings: Settings, source: str | None, n: int, level: int = 0, progress: Progress = no_progress
 ) -> EvaluationData:
-    """The images that a run is held against: its own, or those of another source, read as its own are.
+    """Return the images that a run is held against: its own, or those of another source, read as its own are.
 
     Raises: UserError if it has none, or they cannot be read.
     """
@@ -174,7 +174,7 @@ def evaluated_run(
     device: str = "cpu",
     model: LatentModel | None = None,
 ) -> EvaluatedRun:
-    """A run as `load` gives it (or its model, loaded already), ready to be evaluated.
+    """Return a run as `load` gives it (or its model, loaded already), ready to be evaluated.
 
     Raises: UserError if it is no run, or images are of another size than its own.
     """
@@ -204,7 +204,7 @@ def evaluated_run(
 def open_for_evaluation(
     run: Path, source: str | None, n: int, device: str = "cpu", progress: Progress = no_progress
 ) -> tuple[LatentModel, EvaluationData]:
-    """A run's model, and the data that it is held against, at the level that it has grown to."""
+    """Return a run's model, and the data that it is held against, at the level that it has grown to."""
     settings = settings_of(RunFolder(run))
     model = load(run, device)
     return model, evaluation_data(settings, source, n, level_of(model, settings.signal), progress)

@@ -230,7 +230,7 @@ class FeatureCache:
 
 
 def _read_entry(path: Path) -> CacheEntry | None:
-    """What was kept in a file; None if it is not there, or damaged, so that it is to be found reconstruction."""
+    """Return what was kept in a file; None if it is not there, or damaged, so that it is to be found reconstruction."""
     try:
         return read_tensors(path)[0]
     except UserError:

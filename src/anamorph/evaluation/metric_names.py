@@ -65,7 +65,9 @@ def _known(name: str) -> str:
 
 
 def title(measure: Measure) -> str:
-    """What a measure is called, with what tells it from its siblings, and its network unless that is the standard one."""
+    """Return what a measure is called, with what tells it from its siblings, and its network unless that is the standard
+    one.
+    """
     known = _known(measure.name)
     words = _TITLES[known][0] if known else measure.name
     rest = measure.name.removeprefix(known).strip("_").replace("_", " ") if known else ""

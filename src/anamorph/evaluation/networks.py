@@ -67,7 +67,7 @@ class FeatureNetworks:
         return FeatureNetworks(network, network, network)
 
     def to(self, device: torch.device | str) -> FeatureNetworks:
-        """The same networks on a device."""
+        """Return the same networks on a device."""
         return FeatureNetworks(self.samples.to(device), self.neighbours.to(device), self.distance.to(device))
 
     @property
@@ -76,7 +76,7 @@ class FeatureNetworks:
         return list({network.fingerprint: network for network in (self.samples, self.neighbours, self.distance)}.values())
 
     def index(self, network: FeatureNetwork) -> int:
-        """Where a network stands among all."""
+        """Return where a network stands among all."""
         return [other.fingerprint for other in self.all].index(network.fingerprint)
 
     @property
@@ -86,12 +86,12 @@ class FeatureNetworks:
 
 
 def features_folder() -> Path:
-    """Where feature networks are kept."""
+    """Return where feature networks are kept."""
     return cache_folder() / "features"
 
 
 def known_networks() -> dict[str, dict[str, Any]]:
-    """The networks that were trained or added, by name, with what is known of each."""
+    """Return the networks that were trained or added, by name, with what is known of each."""
     found = {}
     for path in sorted(features_folder().glob("*.safetensors")):
         config = json.loads(read_metadata(path).get("config", "{}"))
@@ -100,8 +100,8 @@ def known_networks() -> dict[str, dict[str, Any]]:
 
 
 def choose_networks(name: str, train: Images, held: Images, progress: Progress = no_progress) -> FeatureNetworks:
-    """The networks of a name. auto: the standard ones as far as their files are at hand; else the compact one of the source,
-    trained now if it never was.
+    """Return the networks of a name. auto: the standard ones as far as their files are at hand; else the compact one of the
+    source, trained now if it never was.
 
     Raises: UserError for a name that is not known, or a source that no network can learn from.
     """
@@ -122,7 +122,7 @@ def choose_networks(name: str, train: Images, held: Images, progress: Progress =
 
 
 def _auto(train: Images, held: Images, progress: Progress) -> FeatureNetworks:
-    """The standard networks whose files are at hand and that can see images of this size; else a compact one."""
+    """Return the standard networks whose files are at hand and that can see images of this size; else a compact one."""
     wanted = {"samples": "inception-v3-fid", "neighbours": "vgg16-torchvision-fc2", "distance": "lpips-vgg16"}
     small = min(train.signal.height, train.signal.width) < SMALLEST["vgg16"]
     known = {role: name for role, name in wanted.items() if has_published_files(name) and not (role == "distance" and small)}
@@ -134,12 +134,12 @@ def _auto(train: Images, held: Images, progress: Progress) -> FeatureNetworks:
 
 
 def published_folder() -> Path:
-    """Where the published files of standard networks are looked for."""
+    """Return where the published files of standard networks are looked for."""
     return features_folder() / "published"
 
 
 def has_published_files(name: str) -> bool:
-    """Whether the files of a standard network are."""
+    """Return whether the files of a standard network are."""
     files = [PUBLISHED[BACKBONE_OF[name]].file]
     if name.startswith("lpips-"):
         files.append(HEADS[BACKBONE_OF[name]].file)
@@ -162,8 +162,8 @@ def train_network(
     path: Path | None = None,
     progress: Progress = no_progress,
 ) -> tuple[FeatureNetwork, dict[str, Any]]:
-    """A compact network trained on a source, with its labels where it has some, and kept under its name; and what is noted of
-    it: the fingerprint of its images, how many it saw, and, of a classifier, how often it is right on held-out ones.
+    """Return a compact network trained on a source, with its labels where it has some, and kept under its name; and what is
+    noted of it: the fingerprint of its images, how many it saw, and, of a classifier, how often it is right on held-out ones.
 
     Raises: UserError if known are no images to learn from.
     """
@@ -181,13 +181,13 @@ def train_network(
 
 
 def _title(train: Images) -> str:
-    """As in mnist-classifier."""
+    """Return a title such as mnist-classifier."""
     taught = any(len(label.classes) > 1 for label in train.labels)
     return f"{_named(Path(train.name).name)}-{'classifier' if taught else 'contrastive'}"
 
 
 def _named(name: str) -> str:
-    """A name that a file may have.
+    """Return a name that a file may have.
 
     Raises: UserError if nothing is left of it, or it is one that has a meaning.
     """
@@ -198,7 +198,7 @@ def _named(name: str) -> str:
 
 
 def add_network(name: str, file: Path) -> FeatureNetwork:
-    """A network's file, copied to where networks are kept, under a name.
+    """Return a network's file, copied to where networks are kept, under a name.
 
     Raises: UserError if it is no such file, or the name is taken.
     """
@@ -212,7 +212,8 @@ def add_network(name: str, file: Path) -> FeatureNetwork:
 
 
 def add_published(name: str, file: Path) -> Path:
-    """A published file of a standard network (its backbone, or the heads of LPIPS), checked and copied to where they are kept.
+    """Return a published file of a standard network (its backbone, or the heads of LPIPS), checked and copied to where they
+    are kept.
 
     Raises: UserError if it is not a file that was published for it.
     """
@@ -229,7 +230,7 @@ def add_published(name: str, file: Path) -> Path:
 
 
 def fetch_published(name: str) -> list[Path]:
-    """The published files of a standard network, fetched to where they are kept if they are not known, and checked.
+    """Return the published files of a standard network, fetched to where they are kept if they are not known, and checked.
 
     Raises: UserError telling where to put them, if they cannot be fetched or are not what was published.
     """
@@ -256,7 +257,7 @@ def _digest(file: Path) -> str:
 
 
 def describe_network(network: FeatureNetwork) -> str:
-    """What a network is, in a line."""
+    """Return what a network is, in a line."""
     does = (
         ["features"]
         + ["classes"] * isinstance(network, ClassifierNetwork)

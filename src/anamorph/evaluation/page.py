@@ -86,7 +86,7 @@ COLOURS = "".join(
 
 
 def page(title: str, body: str) -> str:
-    """A whole page."""
+    """Return a whole page."""
     head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
     return (
         f'<!doctype html>\n<html lang="en"><head>{head}<title>{escape(title)}</title><style>{STYLE}{COLOURS}</style></head>'
@@ -95,7 +95,7 @@ def page(title: str, body: str) -> str:
 
 
 def section(title: str, *parts: str, notes: str = "") -> str:
-    """A heading, what is to be known, and what follows; nothing, if nothing does."""
+    """Return a heading, what is to be known, and what follows; nothing, if nothing does."""
     if not any(parts):
         return ""
     text = f'<p class="soft">{escape(notes)}</p>' if notes else ""
@@ -115,7 +115,7 @@ def table(head: Sequence[str], rows: Sequence[str]) -> str:
 
 
 def sprite(images: Tensor | Sequence[Tensor], columns: int, gap: int = 1) -> Pillow.Image:
-    """Images [n, C, H, W] in [-1, 1] in rows, as one picture with the space between them clear."""
+    """Return images [n, C, H, W] in [-1, 1] in rows, as one picture with the space between them clear."""
     pictures = [as_picture(image) for image in images]
     wide, high = pictures[0].size
     rows = -(-len(pictures) // columns)
@@ -126,7 +126,7 @@ def sprite(images: Tensor | Sequence[Tensor], columns: int, gap: int = 1) -> Pil
 
 
 def picture(image: Pillow.Image, alt: str) -> str:
-    """A picture within the page, as it is, without loss."""
+    """Return a picture within the page, as it is, without loss."""
     stream = BytesIO()
     image.save(stream, "WEBP", lossless=True, method=4)
     data = b64encode(stream.getvalue()).decode()

@@ -74,7 +74,7 @@ class Record:
                 yield step["group"], measure, step["data"].get(measure.name)
 
     def left(self) -> dict[str, str]:
-        """The steps that were not taken, and why."""
+        """Return the steps that were not taken, and why."""
         return {name: step["why_not"] for name, step in self.entry["steps"].items() if step["why_not"]}
 
     def curve(self, step: str, name: str) -> list[float]:
@@ -89,7 +89,7 @@ def _short(value: float) -> float | int:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """Raises: UserError if the file is of a newer format."""
+    """Read a record. Raises: UserError if the file is of a newer format."""
     if not path.is_file():
         return {"format": FORMAT, "latest": "", "entries": {}}
     results: dict[str, Any] = read_json(path)

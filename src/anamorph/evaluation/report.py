@@ -123,7 +123,7 @@ def _samples(record: Record, cache: FeatureCache) -> str:
 
 
 def _nearest(record: Record, cache: FeatureCache, drawn: Tensor) -> str:
-    """Of the first samples, the nearest training images."""
+    """Draw the nearest training images of the first samples."""
     rows = [int(i) for i in record.curve("memorisation", "nearest")[:ACROSS]]
     if not rows:
         return ""
@@ -146,7 +146,7 @@ def _copies(record: Record) -> str:
 
 
 def _reconstructions(cache: FeatureCache) -> str:
-    """The best, the middle and the worst of those that were kept."""
+    """Return the best, the middle and the worst of those that were kept."""
     if not isinstance(cache.subject.model, Encodes):
         return ""
     entry = cache.reconstructions
@@ -202,7 +202,7 @@ def _latent(record: Record) -> str:
 
 
 def losses(records: list[dict[str, Any]]) -> dict[str, dict[str, tuple[list[float], list[float]]]]:
-    """What was logged, as curves by phase."""
+    """Return what was logged, as curves by phase."""
     found: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
     for name in dict.fromkeys(name for record in records for name in record if "/" in name):
         phase, term = name.split("/", 1)

@@ -25,7 +25,7 @@ def without(n: int) -> list[Tensor]:
 
 
 def jackknife(values: Sequence[float]) -> float:
-    """The standard error of a measure whose values [10] were found with one tenth of the images left out at a time.
+    """Return the standard error of a measure whose values [10] were found with one tenth of the images left out at a time.
 
     Efron and Stein 1981, doi:10.1214/aos/1176345462, with groups for images.
     """
@@ -34,23 +34,23 @@ def jackknife(values: Sequence[float]) -> float:
 
 
 def jackknifed(n: int, measure: Callable[[Tensor], float]) -> float:
-    """The standard error of a measure of some of n images, which it is given the places of."""
+    """Return the standard error of a measure of some of n images, which it is given the places of."""
     return jackknife([measure(rows) for rows in without(n)])
 
 
 def mean_error(values: Tensor) -> float:
-    """The standard error of the mean of values [n]."""
+    """Return the standard error of the mean of values [n]."""
     return float(values.double().std() / math.sqrt(len(values))) if len(values) > 1 else math.nan
 
 
 def of_share(share: float, n: int) -> float:
-    """The standard error of a share of n."""
+    """Return the standard error of a share of n."""
     return math.sqrt(max(share * (1 - share), 1 / (4 * n)) / n)
 
 
 def bootstrap_difference(a: Tensor, b: Tensor, random: Random) -> tuple[float, float]:
-    """The interval that holds 95 % of the mean difference of values a [n] from values b [n] of the same images, when these are
-    drawn again and again (Efron 1979, the percentile interval)."""
+    """Return the interval that holds 95 % of the mean difference of values a [n] from values b [n] of the same images, when
+    these are drawn again and again (Efron 1979, the percentile interval)."""
     difference = a.double() - b.double()
     n = len(difference)
     means = [difference[random.integers(0, n, (100, n))].mean(1) for _ in range(RESAMPLES // 100)]

@@ -39,13 +39,13 @@ OF_SAMPLES = ("fid", "kid", "precision", "recall")
 
 
 def check_best(name: str) -> None:
-    """Raises: UserError for a name that no measure has which is taken while a run is trained."""
+    """Check the name of a metric. Raises: UserError if no metric that is measured during training has it."""
     if name and name not in BETTER:
         raise UserError(f"--best-metric {name!r} is not measured while training: {nearest(name, BETTER)}")
 
 
 def validator_for(training: Training, progress: Progress = no_progress) -> Validator | None:
-    """What is measured of a run while it is trained; None, if that was not asked for.
+    """Return the validator of a run that is measured while it is trained; None for other runs.
 
     Raises: UserError if the best is wanted by what the model cannot have.
     """

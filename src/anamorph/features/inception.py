@@ -158,14 +158,14 @@ class InceptionV3(ClassifierNetwork):
 
 
 def resized_as_tensorflow_1(x: Tensor, height: int, width: int) -> Tensor:
-    """Images [B, C, H, W] by bilinear interpolation as TensorFlow 1's resize_bilinear: output pixel i is read at i H / height,
-    so that the first pixels coincide, and nothing is smoothed before it is made smaller."""
+    """Return images [B, C, H, W] by bilinear interpolation as TensorFlow 1's resize_bilinear: output pixel i is read at i H /
+    height, so that the first pixels coincide, and nothing is smoothed before it is made smaller."""
     rows, columns = _weights(x.shape[2], height, x), _weights(x.shape[3], width, x)
     return torch.einsum("hr,bcrw,vw->bchv", rows, x, columns)
 
 
 def _weights(size: int, target: int, like: Tensor) -> Tensor:
-    """The share [target, size] of every pixel in every output pixel along one axis."""
+    """Return the share [target, size] of every pixel in every output pixel along one axis."""
     place = torch.arange(target, device=like.device, dtype=torch.float64) * (size / target)
     low = place.long().clamp(max=size - 1)
     high = (low + 1).clamp(max=size - 1)

@@ -30,8 +30,8 @@ TEMPERATURE = 0.2
 def train_classifier(
     source: Source, name: str, images: int = SUPERVISED, seed: int = 0, progress: Progress = no_progress
 ) -> CompactClassifier:
-    """A network that has learned every label of a source that has two classes or more, from so many images, by cross-entropy
-    (AdamW, one cycle of its rate); the same for the same seed on the same kind of machine.
+    """Return a network that has learned every label of a source that has two classes or more, from so many images, by
+    cross-entropy (AdamW, one cycle of its rate); the same for the same seed on the same kind of machine.
 
     Raises: UserError if the source has no such label, or no images.
     """
@@ -51,7 +51,7 @@ def train_classifier(
 def train_contrastive(
     source: Source, name: str, images: int = CONTRASTIVE, seed: int = 0, progress: Progress = no_progress
 ) -> CompactNetwork:
-    """A network that has learned, without labels, to tell which two views are of one image (SimCLR).
+    """Return a network that has learned, without labels, to tell which two views are of one image (SimCLR).
 
     Chen et al. 2020, arXiv:2002.05709: equation 1, with a head of two layers on the features that is thrown away.
     Raises: UserError if the source has no images, or fewer than 8, which are too few to learn from.
@@ -115,7 +115,7 @@ def views(x: Tensor, random: Random) -> Tensor:
 
 
 def contrast(codes: Tensor, temperature: float) -> Tensor:
-    """The mean loss of finding each code's twin among all others; codes [2B, D], the second half twins of the first.
+    """Return the mean loss of finding each code's twin among all others; codes [2B, D], the second half twins of the first.
 
     Chen et al. 2020, equation 1 (NT-Xent).
     """
@@ -127,7 +127,7 @@ def contrast(codes: Tensor, temperature: float) -> Tensor:
 
 @torch.no_grad()
 def accuracy(network: CompactClassifier, source: Source, n: int) -> dict[str, float]:
-    """The share of n images of a source whose class is found, by label."""
+    """Return the share of n images of a source whose class is found, by label."""
     right = dict.fromkeys(network.classes, 0)
     for start in range(0, n, 1024):
         batch = source.take(start, min(1024, n - start))

@@ -52,21 +52,21 @@ class DistanceNetwork(FeatureNetwork):
 
 @torch.no_grad()
 def image_distance(network: FeatureNetwork, a: Tensor, b: Tensor) -> Tensor:
-    """The network's own distance of images [B, C, H, W] from others, [B], or the squared one of their features."""
+    """Return the network's own distance of images [B, C, H, W] from others, [B], or the squared one of their features."""
     if isinstance(network, DistanceNetwork):
         return network.distance(a, b)
     return (network(a) - network(b)).square().sum(1)
 
 
 def resized(x: Tensor, height: int, width: int) -> Tensor:
-    """Images [B, C, H, W] of another size, by antialiased bilinear interpolation; of the same size, as they are."""
+    """Return images [B, C, H, W] of another size, by antialiased bilinear interpolation; of the same size, as they are."""
     if x.shape[2:] == (height, width):
         return x
     return F.interpolate(x, (height, width), mode="bilinear", align_corners=False, antialias=True)
 
 
 def in_channels(x: Tensor, channels: int) -> Tensor:
-    """Images [B, C, H, W] with so many channels: grey is repeated, and an alpha channel is left out.
+    """Return images [B, C, H, W] with so many channels: grey is repeated, and an alpha channel is left out.
 
     Raises: UserError if that is not enough.
     """

@@ -40,7 +40,7 @@ def write_network(path: Path, network: FeatureNetwork, trained: Mapping[str, Any
 
 
 def read_network(path: Path) -> tuple[FeatureNetwork, dict[str, Any]]:
-    """A network that was written, ready to look; and what was noted of how it came about.
+    """Return a network that was written, ready to look; and what was noted of how it came about.
 
     Raises: UserError if the file is missing, damaged, of another format, or its tensors do not fit.
     """

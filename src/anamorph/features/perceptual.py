@@ -25,8 +25,8 @@ SMALLEST = {"vgg16": 16, "alexnet": 31, "squeezenet": 17}
 
 
 def lpips(a: Sequence[Tensor], b: Sequence[Tensor], weights: Sequence[Tensor]) -> Tensor:
-    """The learned perceptual distance [B] of two images' feature maps [B, K, h, w], one pair for each tap of a network, with
-    the weight [K] of each map.
+    """Return the learned perceptual distance [B] of two images' feature maps [B, K, h, w], one pair for each tap of a
+    network, with the weight [K] of each map.
 
     Zhang et al. 2018, arXiv:1801.03924, equation 1: maps are scaled to length one at each place, and the weighted squares of
     their differences averaged over places and summed over taps.
@@ -63,7 +63,7 @@ class LPIPS(DistanceNetwork):
         self.width = sum(widths)
 
     def maps(self, x: Tensor) -> list[Tensor]:
-        """The maps [B, K, h, w] of images [B, C, H, W] in [-1, 1].
+        """Return the maps [B, K, h, w] of images [B, C, H, W] in [-1, 1].
 
         Raises: UserError if they are too small for the network.
         """
@@ -79,13 +79,13 @@ class LPIPS(DistanceNetwork):
         return lpips(self.maps(a), self.maps(b), list(self.heads))
 
     def forward(self, x: Tensor) -> Tensor:
-        """The weighted mean [B, D] of each scaled map over places: what of a distance does not depend on place."""
+        """Return the weighted mean [B, D] of each scaled map over places: what of a distance does not depend on place."""
         pairs = zip(self.maps(x), self.heads, strict=True)
         return torch.cat([(_unit(m) * h.sqrt().view(1, -1, 1, 1)).mean((2, 3)) for m, h in pairs], 1)
 
 
 def _width(layers: Sequence[nn.Module]) -> int:
-    """The channels of the last convolution among layers."""
+    """Return the channels of the last convolution among layers."""
     last = [m for layer in layers for m in layer.modules() if isinstance(m, nn.Conv2d)][-1]
     joined = isinstance(layers[-1], nn.Module) and hasattr(layers[-1], "expand3x3")
     return 2 * last.out_channels if joined else last.out_channels

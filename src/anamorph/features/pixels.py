@@ -19,7 +19,9 @@ BATCH = 1024
 
 
 def network_image(image: Image, side: int = SIDE) -> Image:
-    """The size in which a small network looks at images: their own, or, of the same proportions, with `side` on the longer."""
+    """Return the size in which a small network looks at images: their own, or, of the same proportions, with `side` on the
+    longer.
+    """
     longest = max(image.height, image.width)
     if longest <= side:
         return image
@@ -64,7 +66,7 @@ class PrincipalPixels(FeatureNetwork):
 
 @torch.no_grad()
 def fit_principal(source: Source, width: int = 64, n: int = 10_000, progress: Progress = no_progress) -> PrincipalPixels:
-    """The directions in which the pixels of n images of a source vary most, each with its largest number positive.
+    """Return the directions in which the pixels of n images of a source vary most, each with its largest number positive.
 
     Raises: UserError for a source of no images, or fewer images or pixels than directions.
     """

@@ -44,7 +44,7 @@ class _Page:
         return width, self.top + self.rows * (PANEL[1] + GAP) - GAP + BOTTOM
 
     def corner(self, row: int, column: int) -> tuple[int, int]:
-        """The left and the upper edge of a panel."""
+        """Return the left and the upper edge of a panel."""
         return self.left + column * (PANEL[0] + GAP), self.top + row * (PANEL[1] + GAP)
 
 
@@ -136,7 +136,7 @@ def _times(canvas: _Canvas, x: int, y: int, seconds: float) -> None:
 
 
 def _scale(canvas: _Canvas, page: _Page, top: float) -> None:
-    """The bar of colours, right of the first rows."""
+    """Return the bar of colours, right of the first rows."""
     x, y = canvas.width - RIGHT + 16, page.top
     height = page.corner(min(page.rows, 3) - 1, 0)[1] + PANEL[1] - y
     bar = np.linspace(top - SPAN_DB, top, height, dtype=np.float32)[:, None].repeat(2, 1)

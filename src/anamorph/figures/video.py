@@ -37,7 +37,7 @@ def save_video(path: Path, images: Tensor, frames_per_second: float = 25.0) -> N
 
 
 def check_kind(path: Path) -> str:
-    """The ending of a film's name. Raises: UserError for one that is not known."""
+    """Return the ending of a film's name. Raises: UserError for one that is not known."""
     kind = path.suffix.lower()
     if kind not in KINDS:
         raise UserError(f"a film is written as {', '.join(KINDS)}; got {path.name}")

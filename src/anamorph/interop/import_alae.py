@@ -25,7 +25,7 @@ FUSED = 128
 
 
 def tensor_targets(model: StyleALAE) -> dict[str, TensorTarget]:
-    """Where the tensors of a file's networks belong, by "network.name"."""
+    """Return where the tensors of a file's networks belong, by "network.name"."""
     found: dict[str, TensorTarget] = {}
     mapping, critic, synthesis, encoder = _modules(model)
     for kind in ("weight", "bias"):
@@ -84,7 +84,7 @@ def _encoder(model: StyleALAE) -> dict[str, TensorTarget]:
 
 
 def read_alae(path: Path) -> Imported:
-    """A StyleALAE from a checkpoint: trained weights and their average, where it has both.
+    """Return a StyleALAE from a checkpoint: trained weights and their average, where it has both.
 
     Raises: UserError if the file is damaged, unsafe, or of another model; it lists the tensors that do not fit.
     """
@@ -114,7 +114,7 @@ def read_alae(path: Path) -> Imported:
 
 
 def _flat(models: Mapping[str, Any], suffix: str) -> dict[str, Tensor]:
-    """The tensors of four networks and the mean style, by "network.name", without the blur's, which are constants."""
+    """Return the tensors of four networks and the mean style, by "network.name", without the blur's, which are constants."""
     if not any(f"{name}{suffix}" in models for name in NETWORKS):
         return {}
     nets = {name: models.get(f"{name}{suffix}", {}) for name in NETWORKS} | {"dlatent_avg": models.get("dlatent_avg", {})}
@@ -128,7 +128,7 @@ def _flat(models: Mapping[str, Any], suffix: str) -> dict[str, Tensor]:
 
 
 def _sizes(path: Path, tensors: Mapping[str, Tensor]) -> tuple[Image, StyleALAEConfig]:
-    """What shape of model the tensors are of (4 pixels, doubled once per further block)."""
+    """Return what shape of model the tensors are of (4 pixels, doubled once per further block)."""
     blocks = len({name.split(".")[2] for name in tensors if name.startswith("generator.decode_block.")})
     try:
         w_dim = tensors["generator.decode_block.0.style_1.weight"].shape[1]
@@ -158,6 +158,6 @@ def _sizes(path: Path, tensors: Mapping[str, Tensor]) -> tuple[Image, StyleALAEC
 
 
 def _level(tensors: Mapping[str, Tensor], blocks: int) -> int:
-    """How many of the finest levels have never been trained: the biases of their RGB layers are still zero."""
+    """Return how many of the finest levels have never been trained: the biases of their RGB layers are still zero."""
     untrained = [not tensors[f"generator.to_rgb.{lod}.to_rgb.bias"].any() for lod in reversed(range(blocks))]
     return untrained.index(False) if False in untrained else 0

@@ -28,7 +28,7 @@ MOST_PLACES = 1 << 16
 
 
 def tensor_targets(net: PixelSNAIL) -> dict[str, TensorTarget]:
-    """Where the tensors of a file belong, by name."""
+    """Return where the tensors of a file belong, by name."""
     found = _conv("horizontal.conv.conv", net.above) | _conv("vertical.conv.conv", net.left)
     found |= _conv(f"out.{len(net.head) + 1}.conv", net.last)
     for i, gated in enumerate(net.head):
@@ -67,7 +67,7 @@ def _gated(prefix: str, gated: Any, inside: str) -> dict[str, TensorTarget]:
 
 
 def read_priors(paths: Sequence[Path], codes_of: str) -> Imported:
-    """A model with priors over all levels of its codes, from a checkpoint for each, the coarsest first.
+    """Return a model with priors over all levels of its codes, from a checkpoint for each, the coarsest first.
 
     codes_of: the folder of the model's run.
     Raises: UserError as `read_pixelsnail`, or if there are not as many files as levels, or they are of different sizes.

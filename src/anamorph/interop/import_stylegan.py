@@ -39,7 +39,7 @@ Convert = Callable[[Tensor], Tensor]
 
 
 def generator_targets(model: StyleGAN) -> dict[str, TensorTarget]:
-    """Where a generator's tensors belong, by genforce's names."""
+    """Return where a generator's tensors belong, by genforce's names."""
     factors = lr_multipliers_of(model)
     mapping: Any = model.mapping
     synthesis: Any = model.synthesis
@@ -69,12 +69,12 @@ def generator_targets(model: StyleGAN) -> dict[str, TensorTarget]:
 
 
 def _dense(value: Tensor) -> Tensor:
-    """A dense layer kept as a flipped convolution of one pixel, [out, in, 4, 4]."""
+    """Return a dense layer kept as a flipped convolution of one pixel, [out, in, 4, 4]."""
     return value.flip(2, 3).transpose(0, 1).flatten(1).T
 
 
 def discriminator_targets(model: StyleGAN) -> dict[str, TensorTarget]:
-    """Where a discriminator's tensors belong, by genforce's names."""
+    """Return where a discriminator's tensors belong, by genforce's names."""
     factors = lr_multipliers_of(model)
     d: Any = model.discriminator
     layers = [*(conv for block in d.blocks for conv in (block.conv, block.down)), d.conv, d.hidden, d.logits]
@@ -87,7 +87,7 @@ def discriminator_targets(model: StyleGAN) -> dict[str, TensorTarget]:
 
 
 def official_names(blocks: int) -> dict[str, dict[str, tuple[str, Convert]]]:
-    """The official variables of G and D, by name: genforce's name, and what turns one into the other (axes, mostly)."""
+    """Return the official variables of G and D, by name: genforce's name, and what turns one into the other (axes, mostly)."""
     g: dict[str, tuple[str, Convert]] = {
         "dlatent_avg": ("truncation.w_avg", as_is),
         "LabelConcat/weight": ("mapping.label_weight", as_is),
@@ -135,7 +135,7 @@ def _start(value: Tensor) -> Tensor:
 
 
 def read_stylegan(path: Path) -> Imported:
-    """A StyleGAN from a .pth of genforce's, an official .pkl, or its variables in an .npz or .safetensors.
+    """Return a StyleGAN from a .pth of genforce's, an official .pkl, or its variables in an .npz or .safetensors.
 
     Raises: UserError if the file is damaged, unsafe, or of another model; it lists the tensors that do not fit.
     """
@@ -187,7 +187,7 @@ def _networks(path: Path) -> dict[str, dict[str, Tensor]]:
 
 
 def _variables(net: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The variables of an official network and of its components."""
+    """Return the variables of an official network and of its components."""
     variables, components = net.get("variables"), net.get("components")
     pairs = [pair for pair in variables if isinstance(pair, list) and len(pair) == 2] if isinstance(variables, list) else []
     found = _tensors({str(name): value for name, value in pairs})
@@ -214,7 +214,7 @@ def _tensors(values: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def _sorted(values: Mapping[str, Any]) -> dict[str, dict[str, Tensor]]:
-    """By network; a name without one belongs to the only network of a file."""
+    """Sort tensors by network; a name without one belongs to the only network of a file."""
     nets: dict[str, dict[str, Tensor]] = {}
     tensors = _tensors(values)
     alone = "D" if any(name.startswith("FromRGB") for name in tensors) else "Gs"
@@ -242,7 +242,9 @@ def _as_genforce(net: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _level(path: Path, generator: Mapping[str, Tensor]) -> int:
-    """How many halvings of the full resolution have not been grown through; within a fade, those that have begun count."""
+    """Return how many halvings of the full resolution have not been grown through; within a fade, those that have begun
+    count.
+    """
     lod = next((float(value) for name, value in generator.items() if name.endswith("lod") and value.numel() == 1), 0.0)
     blocks = sum(OUTPUT.fullmatch(name) is not None for name in generator)
     if not 0 <= lod < max(blocks, 1):
@@ -251,7 +253,7 @@ def _level(path: Path, generator: Mapping[str, Tensor]) -> int:
 
 
 def _sizes(path: Path, g: Mapping[str, Tensor]) -> tuple[Image, StyleGANConfig]:
-    """What shape of model the tensors are of."""
+    """Return what shape of model the tensors are of."""
     blocks = sum(OUTPUT.fullmatch(name) is not None for name in g)
     dense = sum(re.fullmatch(r"mapping\.dense\d+\.bias", name) is not None for name in g)
     try:

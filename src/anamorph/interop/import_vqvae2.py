@@ -20,7 +20,7 @@ __all__ = ["read_vqvae2", "state_dict", "tensor_targets"]
 
 
 def tensor_targets(model: VQVAE2) -> dict[str, TensorTarget]:
-    """Where the tensors of a file belong, by name."""
+    """Return where the tensors of a file belong, by name."""
     top, bottom = model.coarse_first
     enlarge: Any = model.upsample[0]
     modules: dict[str, nn.Module] = {
@@ -46,12 +46,12 @@ def tensor_targets(model: VQVAE2) -> dict[str, TensorTarget]:
 
 
 def _rows(value: Tensor) -> Tensor:
-    """The original keeps codes as columns."""
+    """Transpose codes, which the original keeps as columns."""
     return value.t()
 
 
 def read_vqvae2(path: Path, size: tuple[int, int] | None = None) -> Imported:
-    """A VQ-VAE-2 of two levels from a checkpoint, a bare state dict.
+    """Return a VQ-VAE-2 of two levels from a checkpoint, a bare state dict.
 
     size: height and width of its images, which the file does not tell; None: 256, as in the original's settings.
     Raises: UserError if the file is damaged, unsafe, or of another model; it lists the tensors that do not fit.
@@ -68,7 +68,7 @@ def read_vqvae2(path: Path, size: tuple[int, int] | None = None) -> Imported:
 
 
 def state_dict(tree: Any, path: Path) -> dict[str, Tensor]:
-    """The tensors of a state dict by name, without what several processes put before each.
+    """Return the tensors of a state dict by name, without what several processes put before each.
 
     Raises: UserError if there are none.
     """
@@ -80,7 +80,7 @@ def state_dict(tree: Any, path: Path) -> dict[str, Tensor]:
 
 
 def _sizes(path: Path, tensors: Mapping[str, Tensor], size: tuple[int, int]) -> tuple[Image, VQVAE2Config]:
-    """What shape of model the tensors are of."""
+    """Return what shape of model the tensors are of."""
     try:
         channels, width = tensors["enc_b.blocks.0.weight"].shape[1], tensors["enc_b.blocks.4.weight"].shape[0]
         blocks = len({name.split(".")[2] for name in tensors if name.startswith("enc_b.blocks.") and ".conv." in name})

@@ -71,7 +71,7 @@ _BUILT: Mapping[str, Callable[[], FeatureNetwork]] = {
 
 
 def read_published(name: str, folder: Path, files: Mapping[str, Published] = PUBLISHED) -> FeatureNetwork:
-    """A standard feature network, ready to look, from the files of a folder; nothing in them is executed.
+    """Return a standard feature network, ready to look, from the files of a folder; nothing in them is executed.
 
     files: what is known of the files of backbones, by name.
     Raises: UserError for an unknown name; naming the file and where it is published, if it is not at hand; and for a file whose
@@ -107,7 +107,7 @@ def read_heads(network: LPIPS, folder: Path) -> None:
 
 
 def _checked(folder: Path, file: Published) -> dict[str, Tensor]:
-    """The tensors of a file by name, if it is the one that was published."""
+    """Return the tensors of a file by name, if it is the one that was published."""
     path = folder / file.file
     if not path.is_file():
         raise UserError(

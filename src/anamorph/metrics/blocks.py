@@ -46,7 +46,9 @@ class Blocks:
                 yield rows, columns, self._block(part, ours[rows], y[columns], theirs[columns])
 
     def upper(self, x: Tensor) -> Iterator[Block]:
-        """The blocks on and above the diagonal of the distances within features [N, D]; to itself, each is infinitely far."""
+        """Return the blocks on and above the diagonal of the distances within features [N, D]; to itself, each is infinitely
+        far.
+        """
         squares = self._squares(x)
         for rows in _slices(len(x)):
             part = self._centred(x[rows])
@@ -68,7 +70,7 @@ class Blocks:
         return [found.kth(k, slack, x, x) for k in ks]
 
     def slack(self, x: Tensor, y: Tensor) -> Tensor:
-        """How far off [n] a squared distance of each of x [n, D] to one of y may be."""
+        """Return how far off [n] a squared distance of each of x [n, D] to one of y may be."""
         return ERROR * (self._squares(x) + self._squares(y).max())
 
     def _centred(self, x: Tensor) -> Tensor:
@@ -94,12 +96,12 @@ def _product(x: Tensor, y: Tensor) -> Tensor:
 
 
 def blocks_across(n: int, m: int) -> int:
-    """How many blocks there are between n and m features."""
+    """Return how many blocks there are between n and m features."""
     return len(_slices(n)) * len(_slices(m))
 
 
 def blocks_within(n: int) -> int:
-    """How many blocks there are on and above the diagonal of n features."""
+    """Return how many blocks there are on and above the diagonal of n features."""
     return len(_slices(n)) * (len(_slices(n)) + 1) // 2
 
 
@@ -108,14 +110,16 @@ def _slices(n: int) -> list[slice]:
 
 
 def squared_distances(x: Tensor, rows: Tensor, y: Tensor, columns: Tensor) -> Tensor:
-    """Of pairs of rows [n] of x [N, D] and of y [M, D], from their differences in float64, a few at a time."""
+    """Compute the squared distances of pairs of rows [n] of x [N, D] and of y [M, D], from their differences in float64, a
+    few at a time.
+    """
     step = max(1, EXACT_VALUES // x.shape[1])
     parts = zip(rows.split(step), columns.split(step), strict=True)
     return torch.cat([(x[i].double() - y[j].double()).square_().sum(1) for i, j in parts])
 
 
 def _promising(values: Tensor, c: int) -> Tensor:
-    """The columns [N, at least c] of values [N, M] that the c smallest of each row stand in: those of the c groups whose
+    """Return the columns [N, at least c] of values [N, M] that the c smallest of each row stand in: those of the c groups whose
     smallest are smallest, and those that no group has."""
     m = values.shape[1]
     groups = m // GROUP
@@ -147,30 +151,30 @@ class Smallest:
         self.index[rows] = where.gather(1, chosen)
 
     def exact(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """The squared distances [n, c] of x [n, D] to those of y [m, D] that were found, ascending, in float64, and the columns
-        in their order."""
+        """Compute the squared distances [n, c] of x [n, D] to those of y [m, D] that were found, ascending, in float64, and
+        the columns in their order."""
         everywhere = torch.ones_like(self.index, dtype=torch.bool)
         found, order = self._decided(everywhere, x, y).sort(1)
         return found, self.index.gather(1, order)
 
     def kth(self, k: int, slack: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        """The k-th smallest [n] squared distance of x [n, D] to those of y [m, D] that were found, in float64, which only those
-        within a slack [n] of it in float32 are looked at in."""
+        """Compute the k-th smallest [n] squared distance of x [n, D] to those of y [m, D] that were found, in float64, which
+        only those within a slack [n] of it in float32 are looked at in."""
         over = self.value - self.value[:, k - 1 : k]
         below = (over < -slack[:, None]).sum(1, keepdim=True)
         near = self._decided(over.abs_() <= slack[:, None], x, y).sort(1).values
         return near.gather(1, k - 1 - below)[:, 0]
 
     def share_below(self, slack: Tensor, below: Callable[[Tensor, Tensor], Tensor]) -> float:
-        """The share of rows that have a number below zero; `below` decides it for pairs of rows and columns that are within a
-        slack [n] of zero."""
+        """Compute the share of rows that have a number below zero; `below` decides it for pairs of rows and columns that are
+        within a slack [n] of zero."""
         sure = self.value[:, 0] < -slack
         row, at = ((self.value.abs() <= slack[:, None]) & ~sure[:, None]).nonzero(as_tuple=True)
         sure[row[below(row, self.index[row, at])]] = True
         return float(sure.double().mean())
 
     def _decided(self, which: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        """The squared distances [n, c] in float64, where they are asked for; others are infinite."""
+        """Compute the squared distances [n, c] in float64, where they are asked for; others are infinite."""
         found = torch.full(self.index.shape, math.inf, dtype=torch.float64, device=x.device)
         row, at = which.nonzero(as_tuple=True)
         found[row, at] = squared_distances(x, row, y, self.index[row, at])

@@ -22,8 +22,8 @@ FOREST = 10
 
 
 def mutual_information_gap(codes: Tensor, factors: Tensor) -> float:
-    """By how much the number of a code that tells most of a factor leads the next one, as a share of the factor's entropy, mean
-    over factors (MIG).
+    """Compute by how much the number of a code that tells most of a factor leads the next one, as a share of the factor's
+    entropy, mean over factors (MIG).
 
     Chen et al. 2018, arXiv:1802.04942, equation 6; each number of the code is put into 20 bins between its extremes, as
     Locatello et al. 2018, arXiv:1811.12359, do.
@@ -69,7 +69,7 @@ class DCI:
 
 
 def dci(codes: Tensor, factors: Tensor, test_codes: Tensor, test_factors: Tensor) -> DCI:
-    """What a forest per factor, which predicts it from codes, says of them.
+    """Return what a forest per factor, which predicts it from codes, says of them.
 
     Eastwood and Williams 2018 (openreview By-7dz-AZ), section 3; the importances are those of random forests of 10 trees that
     see the whole code at every split, the scores as in their equations for D_i, C_j.
@@ -102,7 +102,7 @@ def _peaked(importance: Tensor) -> Tensor:
 
 
 def separated_attribute_predictability(codes: Tensor, factors: Tensor, test_codes: Tensor, test_factors: Tensor) -> float:
-    """By how much the number of a code that predicts a factor best leads the next one, mean over factors (SAP).
+    """Compute by how much the number of a code that predicts a factor best leads the next one, mean over factors (SAP).
 
     Kumar et al. 2017, arXiv:1711.00848, section 3: a score is the balanced accuracy on held-out images of the best thresholds
     on that number alone. Here it is taken above chance and divided by what is left to perfection, so that a perfect code has 1
@@ -129,7 +129,7 @@ def separated_attribute_predictability(codes: Tensor, factors: Tensor, test_code
 def factor_vae_score(
     codes: Tensor, factors: Tensor, random: Random, votes: int = 800, group: int = 64, alive: Tensor | None = None
 ) -> float:
-    """How often the number of a code that varies least among images which share one factor tells which factor that is.
+    """Return how often the number of a code that varies least among images which share one factor tells which factor that is.
 
     Kim and Mnih 2018, arXiv:1802.05983, section 3 and its algorithm: numbers are divided by their deviation over all images,
     each number votes for the factor that it most often names in `votes` groups, and as many others are judged.
@@ -159,7 +159,7 @@ def factor_vae_score(
 
 
 def _groups(factors: Tensor) -> list[dict[int, Tensor]]:
-    """The rows of each value of each factor."""
+    """Return the rows of each value of each factor."""
     found = [{int(v): (factor == v).nonzero()[:, 0] for v in factor.unique()} for factor in factors.unbind(1)]
     fewest = min(len(rows) for group in found for rows in group.values())
     if fewest < 10:

@@ -54,7 +54,7 @@ class FactorClassifier(nn.Module):
 
     @staticmethod
     def of(source: ImageSource) -> FactorClassifier:
-        """For every label of a source that has classes."""
+        """Make factors of every label of a source that has classes."""
         return FactorClassifier(source.signal, {label.name: len(label.classes) for label in source.labels if label.classes})
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
@@ -62,12 +62,12 @@ class FactorClassifier(nn.Module):
         return {name: head(features) for name, head in self.heads.items()}
 
     def predict(self, x: Tensor) -> dict[str, Tensor]:
-        """The class [B] of each factor, by name."""
+        """Return the class [B] of each factor, by name."""
         return {name: probabilities.argmax(1) for name, probabilities in self.probabilities(x).items()}
 
     @torch.no_grad()
     def probabilities(self, x: Tensor) -> dict[str, Tensor]:
-        """Of every class [B, classes] of each factor, by name."""
+        """Compute the probabilities [B, classes] of the classes of each factor, by name."""
         parts = [self(part) for part in x.split(256)]
         return {name: torch.cat([part[name] for part in parts]).softmax(1) for name in self.heads}
 

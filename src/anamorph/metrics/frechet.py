@@ -16,7 +16,7 @@ __all__ = ["frechet_bias", "frechet_distance", "frechet_of_features"]
 
 
 def frechet_distance(a: Moments, b: Moments) -> float:
-    """The squared Fréchet distance of two Gaussians; 0 for equal ones.
+    """Compute the squared Fréchet distance of two Gaussians; 0 for equal ones.
 
     The eigenvalues of S1 S2 are those of the symmetric L^T S2 L, where S1 = L L^T, and a trace of a square root is the sum of
     their roots: no square root of a matrix is needed.
@@ -63,7 +63,7 @@ def frechet_bias(moments: Moments, n: int, m: int) -> float:
 
 
 def frechet_of_features(real: Tensor, generated: Tensor) -> float:
-    """The squared Fréchet distance of features [N, D] and [M, D].
+    """Compute the squared Fréchet distance of features [N, D] and [M, D].
 
     Raises: UserError as `frechet_distance`; and for features that are not finite, or the same for every image.
     """

@@ -20,7 +20,7 @@ AT_A_TIME = 4096
 def kernel_distance(
     real: Tensor, generated: Tensor, random: Random, subsets: int = 100, size: int = 1000
 ) -> tuple[float, float]:
-    """The mean over subsets of features [N, D] and [M, D], and its standard error; it may be below zero.
+    """Compute the mean over subsets of features [N, D] and [M, D], and its standard error; it may be below zero.
 
     subsets and size are StyleGAN2-ADA's; fewer images than size are all taken. The error tells how subsets differ, divided by
     the root of their number.
@@ -37,7 +37,7 @@ def kernel_distance(
 
 
 def kernel_distance_all_pairs(real: Tensor, generated: Tensor) -> float:
-    """The same over all pairs of features [N, D] and [M, D] at once: the estimate with the least noise.
+    """Compute the same over all pairs of features [N, D] and [M, D] at once: the estimate with the least noise.
 
     Raises: UserError as `kernel_distance`.
     """
@@ -46,7 +46,7 @@ def kernel_distance_all_pairs(real: Tensor, generated: Tensor) -> float:
 
 
 def _some(x: Tensor, size: int, random: Random) -> Tensor:
-    """A subset without repetition, in an order of its own."""
+    """Return a subset without repetition, in an order of its own."""
     return x[random.uniform(len(x)).argsort()[:size].to(x.device)]
 
 
@@ -58,7 +58,7 @@ def _between(a: Tensor, b: Tensor) -> float:
 
 
 def _sum(a: Tensor, b: Tensor, diagonal: bool = True) -> float:
-    """The sum of the kernel over pairs, a block at a time."""
+    """Compute the sum of the kernel over pairs, a block at a time."""
     total = 0.0
     for left in a.split(AT_A_TIME):
         for right in b.split(AT_A_TIME):

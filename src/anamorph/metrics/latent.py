@@ -27,7 +27,7 @@ class CodeUsage:
 
 
 def code_usage(codes: Tensor, num_codes: int) -> CodeUsage:
-    """How codes, whole numbers [N, ...] below a vocabulary, are spread over it.
+    """Return how codes, whole numbers [N, ...] below a vocabulary, are spread over it.
 
     Raises: UserError if there are none, or one is not of the vocabulary.
     """
@@ -63,7 +63,7 @@ class Smoothness:
 
 @torch.no_grad()
 def smoothness(model: LatentModel, a: Codes, b: Codes, features: Callable[[Tensor], Tensor], steps: int = 16) -> Smoothness:
-    """How images change along the lines from codes a [N, ...] to codes b, in the features [B, D] of images [B, C, H, W].
+    """Return how images change along the lines from codes a [N, ...] to codes b, in the features [B, D] of images [B, C, H, W].
 
     Raises: UserError for fewer than 2 steps, codes that are whole numbers, or ends that look the same.
     """

@@ -97,7 +97,8 @@ class _Count:
 
 
 def nearest_neighbours(queries: Tensor, base: Tensor, k: int = 1, progress: Progress = no_progress) -> tuple[Tensor, Tensor]:
-    """The distances [Q, k] of queries [Q, D] to their k nearest in a base [N, D], ascending, and their rows [Q, k] there.
+    """Compute the distances [Q, k] of queries [Q, D] to their k nearest in a base [N, D], ascending, and their rows [Q, k]
+    there.
 
     Raises: UserError for a base of fewer than k, or features that are not finite or all the same.
     """
@@ -125,7 +126,7 @@ class Memorisation:
 
 
 def memorisation(train: Tensor, held: Tensor, generated: Tensor, progress: Progress = no_progress) -> Memorisation:
-    """Whether generated images [M, D] lie closer to training images [N, D] than held-out ones [H, D] do.
+    """Return whether generated images [M, D] lie closer to training images [N, D] than held-out ones [H, D] do.
 
     Raises: UserError for fewer than 20 held-out or generated images, for which the normal approximation fails, or bad features.
     """
@@ -144,7 +145,7 @@ def memorisation(train: Tensor, held: Tensor, generated: Tensor, progress: Progr
 
 
 def mean_distance(x: Tensor, progress: Progress = no_progress) -> float:
-    """The mean distance between two of the images with features [N, D]: their diversity.
+    """Compute the mean distance between two of the images with features [N, D]: their diversity.
 
     Raises: UserError for fewer than two images, or features that are not finite or all the same.
     """

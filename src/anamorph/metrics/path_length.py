@@ -72,8 +72,8 @@ def path_length(
     labels: Mapping[str, Tensor] | None = None,
     progress: Progress = no_progress,
 ) -> PathLength:
-    """The perceptual path length of a model over n pairs of codes, by a distance of images; without truncation, and with the
-    same noise in both images of a pair.
+    """Compute the perceptual path length of a model over n pairs of codes, by a distance of images; without truncation, and
+    with the same noise in both images of a pair.
 
     labels: of each pair [n]. A model that decodes what it draws has one space for both, and `z` walks it along the great arc.
     Raises: UserError if the model does not draw, draws whole numbers, n is too few, or a distance is not finite.
@@ -97,7 +97,7 @@ def path_length(
 def _pairs(
     model: Samples, n: int, random: Random, spec: PathLengthSettings, labels: Mapping[str, Tensor] | None
 ) -> tuple[Codes, Codes]:
-    """Codes at t and at t + epsilon of n paths, whose ends are drawn next to each other."""
+    """Return codes at t and at t + epsilon of n paths, whose ends are drawn next to each other."""
     twice = {name: value.repeat_interleave(2) for name, value in labels.items()} if labels else None
     if not isinstance(model, HasMapping):
         ends = model.sample_codes(2 * n, random, twice)
@@ -132,7 +132,7 @@ def _arc(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
 
 
 def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-    """The point at t [B, 1] of the great arc from a [B, D] to b, of length one (the authors' form of Shoemake 1985)."""
+    """Compute the point at t [B, 1] of the great arc from a [B, D] to b, of length one (the authors' form of Shoemake 1985)."""
     a, b = F.normalize(a, dim=1), F.normalize(b, dim=1)
     cosine = (a * b).sum(1, keepdim=True).clamp(-1, 1)
     angle = t * torch.acos(cosine)
@@ -147,13 +147,13 @@ def face_crop(images: Tensor) -> Tensor:
 
 
 def to_viewing_size(images: Tensor) -> Tensor:
-    """Images averaged over boxes until their height is below twice 256, the size that VGG was made for."""
+    """Return images averaged over boxes until their height is below twice 256, the size that VGG was made for."""
     factor = images.shape[2] // LARGEST
     return F.avg_pool2d(images, factor) if factor > 1 else images
 
 
 def summary(distances: Tensor, lowest: float = 1, highest: float = 99) -> PathLength:
-    """The mean of distances [n] between two percentiles, both ends included.
+    """Compute the mean of distances [n] between two percentiles, both ends included.
 
     Raises: UserError for fewer than two, or any that is not finite.
     """

@@ -13,7 +13,7 @@ __all__ = ["linear_svm_accuracy", "logistic_accuracy", "nearest_neighbour_accura
 
 
 def nearest_neighbour_accuracy(codes: Tensor, classes: Tensor, test_codes: Tensor, test_classes: Tensor) -> float:
-    """The share of test codes [M, D] whose nearest code [N, D] (Euclidean) is of their class."""
+    """Compute the share of test codes [M, D] whose nearest code [N, D] (Euclidean) is of their class."""
     _check(codes, classes, test_codes, test_classes)
     squared = codes.square().sum(1)
     right = 0
@@ -24,8 +24,8 @@ def nearest_neighbour_accuracy(codes: Tensor, classes: Tensor, test_codes: Tenso
 
 
 def neighbours_accuracy(codes: Tensor, classes: Tensor, test_codes: Tensor, test_classes: Tensor, k: int = 5) -> float:
-    """The share of test codes [M, D] whose class is the one that most of their k nearest codes [N, D] (Euclidean) have, and
-    of several such the first."""
+    """Compute the share of test codes [M, D] whose class is the one that most of their k nearest codes [N, D] (Euclidean)
+    have, and of several such the first."""
     _check(codes, classes, test_codes, test_classes)
     if not 1 <= k <= len(codes):
         raise UserError(f"got k {k}, wanted 1 to {len(codes)}, the number of codes")
@@ -39,8 +39,8 @@ def neighbours_accuracy(codes: Tensor, classes: Tensor, test_codes: Tensor, test
 def logistic_accuracy(
     codes: Tensor, classes: Tensor, test_codes: Tensor, test_classes: Tensor, c: float = 1.0, iterations: int = 1000
 ) -> float:
-    """The accuracy on test codes of a logistic regression (scikit-learn's, L2 of strength 1 / c) trained on codes that are
-    brought to mean 0 and deviation 1."""
+    """Compute the accuracy on test codes of a logistic regression (scikit-learn's, L2 of strength 1 / c) trained on codes
+    that are brought to mean 0 and deviation 1."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
@@ -58,7 +58,7 @@ def logistic_accuracy(
 def linear_svm_accuracy(
     codes: Tensor, classes: Tensor, test_codes: Tensor, test_classes: Tensor, c: float = 0.02, iterations: int = 5000
 ) -> float:
-    """The accuracy on test codes of a linear support-vector machine (scikit-learn's LinearSVC) trained on raw codes.
+    """Compute the accuracy on test codes of a linear support-vector machine (scikit-learn's LinearSVC) trained on raw codes.
 
     c and iterations are those of the ALAE authors' MNIST evaluation.
     """

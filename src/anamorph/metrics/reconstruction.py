@@ -16,7 +16,9 @@ BATCH = 256
 
 @torch.no_grad()
 def reconstruction_error(model: LatentModel, source: Source, n: int) -> dict[str, float]:
-    """The error of n signals put through encoder and decoder: mean squared, in [-1, 1]; and as a signal-to-noise ratio."""
+    """Compute the error of n signals put through encoder and decoder: mean squared, in [-1, 1]; and as a signal-to-noise
+    ratio.
+    """
     encoder = require(model, Encodes, "a reconstruction error")
     device = next(model.parameters()).device
     squared = 0.0
@@ -30,7 +32,7 @@ def reconstruction_error(model: LatentModel, source: Source, n: int) -> dict[str
 
 @torch.no_grad()
 def latent_error(model: LatentModel, n: int, random: Random) -> dict[str, float]:
-    """The mean over n drawn codes of |E(G(w)) - w|, the Euclidean distance, and the same relative to |w - mean(w)|."""
+    """Compute the mean over n drawn codes of |E(G(w)) - w|, the Euclidean distance, and the same relative to |w - mean(w)|."""
     encoder = require(model, Encodes, "a latent error")
     drawer = require(model, Samples, "a latent error")
     space = model.spaces[0].name

@@ -57,7 +57,7 @@ def neighbours(
 
 
 def diversity(images: FeatureSet, progress: Progress = no_progress) -> Measure:
-    """The mean distance between two of the images; it means something beside that of real images alone."""
+    """Compute the mean distance between two of the images; it means something beside that of real images alone."""
     value = mean_distance(images.values, progress)
     return Measure("diversity", value, "", "neither", {images.images: len(images)}, images.network, images.resizer)
 
@@ -65,8 +65,8 @@ def diversity(images: FeatureSet, progress: Progress = no_progress) -> Measure:
 def copies(
     train: FeatureSet, held: FeatureSet, generated: FeatureSet, progress: Progress = no_progress
 ) -> tuple[Measure, Memorisation]:
-    """The chance that a generated image lies closer to the training set than a held-out one does: half is as it should be; and
-    the distances and nearest images, to be looked at.
+    """Compute the chance that a generated image lies closer to the training set than a held-out one does: half is as it
+    should be; and the distances and nearest images, to be looked at.
 
     Raises: UserError as `memorisation`, and if the sets are of several networks.
     """

@@ -39,8 +39,8 @@ def of_two(logits: Tensor) -> Tensor:
 def separability(
     codes: Tensor, attributes: Sequence[Tensor], keep: int | None = None, progress: Progress = no_progress
 ) -> Separability:
-    """The separability of codes [N, D] by attributes that a classifier has read off their images: of each, probabilities
-    [N, classes].
+    """Compute the separability of codes [N, D] by attributes that a classifier has read off their images: of each,
+    probabilities [N, classes].
 
     Of each attribute, the half (keep) of the images that the classifier is surest of are kept, and a linear support-vector
     machine learns its class from their codes; H(class | the machine's answer) is left open.
@@ -75,7 +75,7 @@ def separability(
 
 
 def _predicted(codes: Tensor, true: Tensor) -> Tensor:
-    """The class [N] of each of codes [N, D], by the machine that learned them: scikit-learn's LinearSVC, seeded."""
+    """Return the class [N] of each of codes [N, D], by the machine that learned them: scikit-learn's LinearSVC, seeded."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.svm import LinearSVC
 
@@ -87,7 +87,7 @@ def _predicted(codes: Tensor, true: Tensor) -> Tensor:
 
 
 def _table(predicted: Tensor, true: Tensor, classes: int) -> Tensor:
-    """The share [predicted, true] of every pair of classes."""
+    """Compute the share [predicted, true] of every pair of classes."""
     return torch.bincount(predicted * classes + true, minlength=classes**2).view(classes, classes).double() / len(predicted)
 
 

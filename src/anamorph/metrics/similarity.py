@@ -21,18 +21,18 @@ WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
 
 def mse(a: Tensor, b: Tensor) -> Tensor:
-    """The mean squared difference of images [B, C, H, W]."""
+    """Compute the mean squared difference of images [B, C, H, W]."""
     _check(a, b)
     return (a - b).square().flatten(1).mean(1)
 
 
 def psnr_db(a: Tensor, b: Tensor) -> Tensor:
-    """The peak signal-to-noise ratio of images in [-1, 1], in decibels; infinite for equal ones."""
+    """Compute the peak signal-to-noise ratio of images in [-1, 1], in decibels; infinite for equal ones."""
     return 10 * torch.log10(RANGE**2 / mse(a, b))
 
 
 def ssim(a: Tensor, b: Tensor) -> Tensor:
-    """The structural similarity of images [B, C, H, W] in [-1, 1]: 1 for equal ones.
+    """Compute the structural similarity of images [B, C, H, W] in [-1, 1]: 1 for equal ones.
 
     Wang, Bovik, Sheikh, Simoncelli 2004, doi:10.1109/TIP.2003.819861, equation 13, with their window (a Gaussian of 11 pixels
     and sigma 1.5, where it fits whole) and constants; colours are taken one by one.
@@ -43,7 +43,7 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
 
 
 def ms_ssim(a: Tensor, b: Tensor, scales: int = 5) -> Tensor:
-    """The structural similarity over several scales, each half the last, of images [B, C, H, W] in [-1, 1].
+    """Compute the structural similarity over several scales, each half the last, of images [B, C, H, W] in [-1, 1].
 
     Wang, Simoncelli, Bovik 2003, doi:10.1109/ACSSC.2003.1292216, equation 7, with their five weights; of fewer scales, the
     first weights, made to sum to the same, which gives another measure. Contrast below zero counts as zero.
@@ -63,12 +63,12 @@ def ms_ssim(a: Tensor, b: Tensor, scales: int = 5) -> Tensor:
 
 
 def smallest_side(scales: int) -> int:
-    """The least height and width of an image that the window fits into after all halvings."""
+    """Compute the least height and width of an image that the window fits into after all halvings."""
     return TAPS * 2 ** (scales - 1)
 
 
 def _compared(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean over an image [B] of luminance, contrast and structure together, and of the last two alone."""
+    """Compute the mean over an image [B] of luminance, contrast and structure together, and of the last two alone."""
     stacked = torch.cat([a, b, a * a, b * b, a * b], 1)
     mean_a, mean_b, aa, bb, ab = _blurred(stacked).chunk(5, 1)
     spread = (aa - mean_a**2).clamp(min=0) + (bb - mean_b**2).clamp(min=0)
@@ -86,8 +86,8 @@ def _blurred(x: Tensor) -> Tensor:
 
 
 def feature_distance(a: Tensor, b: Tensor) -> Tensor:
-    """The mean squared difference of features [B, D], relative to their mean square over both; 0 for equal ones, about 1 and up
-    for images that have nothing in common."""
+    """Compute the mean squared difference of features [B, D], relative to their mean square over both; 0 for equal ones,
+    about 1 and up for images that have nothing in common."""
     scale = 0.5 * (a.square().mean() + b.square().mean())
     return (a - b).square().mean(1) / scale.clamp(min=math.ulp(0))
 

@@ -49,7 +49,7 @@ def _levels(x: Tensor, rate: int) -> Tensor:
 
 @torch.no_grad()
 def spectral_error(model: LatentModel, source: Source, n: int) -> dict[str, float]:
-    """The mean log-spectral distance of n sounds from what encoder and decoder make of them.
+    """Compute the mean log-spectral distance of n sounds from what encoder and decoder make of them.
 
     Raises: UserError if the model has no encoder, or is one of images.
     """

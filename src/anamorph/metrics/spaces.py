@@ -38,7 +38,7 @@ def perceptual_path_length(
     labels: Mapping[str, Tensor] | None = None,
     progress: Progress = no_progress,
 ) -> tuple[Measure, PathLength]:
-    """The path length by a network's distance of images, and all distances, to be looked at.
+    """Compute the path length by a network's distance of images, and all distances, to be looked at.
 
     Raises: UserError as `path_length`.
     """
@@ -61,8 +61,8 @@ def linear_separability(
     labels: Mapping[str, Tensor] | None = None,
     progress: Progress = no_progress,
 ) -> list[Measure]:
-    """Of z and of w, where a model maps one to the other (of layers, the last), or of the codes that it draws, by the classes
-    that a network sees in n samples, each decoded once; the half that it is surest of (keep) are used.
+    """Measure the separability of z and of w, where a model maps one to the other (of layers, the last), or of the codes that
+    it draws, by the classes that a network sees in n samples, each decoded once; the half that it is surest of (keep) are used.
 
     Raises: UserError as `separability`, or if the network knows no classes.
     """
@@ -96,7 +96,7 @@ def linear_separability(
 
 
 def _drawn(model: Samples, n: int, random: Random, labels: Mapping[str, Tensor] | None) -> tuple[Codes, Codes]:
-    """Codes to decode, and those [n, D] that are to be separated, by space."""
+    """Return codes to decode, and those [n, D] that are to be separated, by space."""
     space = code_space(model)
     if not isinstance(model, HasMapping):
         codes = model.sample_codes(n, random, labels)
@@ -110,8 +110,8 @@ def _drawn(model: Samples, n: int, random: Random, labels: Mapping[str, Tensor] 
 def probes(
     codes: Tensor, classes: Tensor, test_codes: Tensor, test_classes: Tensor, label: str, split: str = ""
 ) -> list[Measure]:
-    """What a nearest neighbour, five of them, a linear support-vector machine and a logistic regression read of a label off
-    codes [N, ...] and [M, ...].
+    """Measure what a nearest neighbour, five of them, a linear support-vector machine and a logistic regression read of a
+    label off codes [N, ...] and [M, ...].
 
     Raises: UserError for codes that are not finite, or fewer than two classes.
     """

@@ -19,8 +19,8 @@ Features = Callable[[Tensor], list[Tensor]]
 
 
 def pattern_features(images: Tensor) -> list[Tensor]:
-    """Of each channel: itself, smoothed, and its first and second derivatives along both axes and across, at two scales. Fixed
-    filters (Gaussian derivatives), for want of a trained network: they see colours, edges and lines."""
+    """Compute features of each channel: itself, smoothed, and its first and second derivatives along both axes and across, at
+    two scales. Fixed filters (Gaussian derivatives), for want of a trained network: they see colours, edges and lines."""
     filters = torch.stack([a[:, None] * b for a, b in _derivatives()]).to(images).unsqueeze(1)
     n, channels = len(filters), images.shape[1]
     scales = [images, F.avg_pool2d(images, 2)] if min(images.shape[2:]) >= 16 else [images]
@@ -40,7 +40,9 @@ def _derivatives() -> list[tuple[Tensor, Tensor]]:
 
 
 def statistics(maps: list[Tensor]) -> dict[str, Tensor]:
-    """Of feature maps: each one's mean and variance, and how they go together (Gram matrix), [B, numbers] each."""
+    """Compute statistics of feature maps: each one's mean and variance, and how they go together (Gram matrix), [B, numbers]
+    each.
+    """
     flat = [x.flatten(2) for x in maps]
     return {
         "mean": torch.cat([x.mean(2) for x in flat], 1),
@@ -50,8 +52,8 @@ def statistics(maps: list[Tensor]) -> dict[str, Tensor]:
 
 
 def moved(images: Tensor, changed: Mapping[str, Tensor], features: Features = pattern_features) -> dict[str, dict[str, float]]:
-    """How far each change moves each statistic of images [B, ...]: the root mean square distance between an image and what it
-    became, as a share of that between two of the images (1: like another image)."""
+    """Return how far each change moves each statistic of images [B, ...]: the root mean square distance between an image and
+    what it became, as a share of that between two of the images (1: like another image)."""
     before = statistics(features(images))
     apart = {name: _distance(value, value.roll(1, 0)) for name, value in before.items()}
     found = {}
