@@ -15,7 +15,7 @@ from commands import fails
 
 def test_mistakes_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fails(["studio", str(tmp_path)], "no run in", capsys)
-    fails(["studio", str(tmp_path / "nothing")], "no such folder", capsys)
+    fails(["studio", str(tmp_path / "nothing")], "there is no folder", capsys)
     fails(["studio", str(tmp_path), "--port", "70000"], "--port must be 0 to 65535", capsys)
     write_json(tmp_path / "a" / "config.json", {"format": 1})
     with socket.socket() as taken:
